@@ -1,0 +1,27 @@
+"""Cluster spatial and single-cell transcriptomics, with what language models know about genes."""
+
+from importlib import import_module
+
+from skst._version import __version__
+
+# Public names load on first use, so that `import skst` stays fast.
+_HOMES = {
+    "GeneTextEncoder": "skst.genes",
+    "SpatialGraphTransformer": "skst.graph",
+    "SpaLLMFusion": "skst.spallm",
+}
+_MODULES = ("datasets", "genes", "graph", "metrics", "model_selection", "partition", "plotting")
+
+__all__ = [*_HOMES, *_MODULES, "__version__"]
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return import_module(f"skst.{name}")
+    raise AttributeError(f"module 'skst' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)
