@@ -1,0 +1,165 @@
+"""Finding, downloading and packing the files behind the data sets."""
+
+import csv
+import os
+import tempfile
+import warnings
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from skst._home import cache_home, get_data_home
+from skst.metrics import UNLABELLED
+
+
+@cache
+def registry():
+    """Name -> (sha256 or None, url) of every file that can be downloaded.
+
+    The hash is None where the published file has not been seen by this project; the file is then taken as it
+    comes.
+    """
+    with resources.files("skst.datasets").joinpath("registry.tsv").open(encoding="utf-8") as lines:
+        return {
+            row["name"]: (row["sha256"] or None, row["url"]) for row in csv.DictReader(lines, delimiter="\t")
+        }
+
+
+def find_file(name, data_home=None):
+    """Path of `name` in the data home, else where an earlier download left it, else None."""
+    for home in (get_data_home(data_home), cache_home()):
+        if (home / name).is_file():
+            return home / name
+    return None
+
+
+def fetch_file(name, data_home=None, download_if_missing=True):
+    """Path of a file of the registry, downloaded if need be.
+
+    Raises
+    ------
+    OSError
+        If the file is absent and may not, or cannot, be downloaded.
+    """
+    path = find_file(name, data_home)
+    if path is not None:
+        return path
+    home = get_data_home(data_home)
+    if not download_if_missing:
+        raise OSError(
+            f"{name} is not in the data home {home} and download_if_missing=False; set SKST_DATA_HOME "
+            "(or data_home) to a directory that holds it, or allow the download."
+        )
+    sha256, url = registry()[name]
+    import pooch
+
+    try:
+        return Path(pooch.retrieve(url, sha256, fname=name, path=_writable(home)))
+    except OSError as error:
+        reason = f"could not be reached ({type(error).__name__})"
+    except ValueError:  # how pooch says that the hash differs
+        reason = f"does not have the sha256 {sha256} of the published file"
+    raise OSError(
+        f"{name} was not downloaded: {url} {reason}; put the file into {home}, or set SKST_DATA_HOME."
+    )
+
+
+def _writable(home):
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            return os.fspath(home)
+    except OSError:
+        return os.fspath(cache_home())
+
+
+def pack(X, *, genes, label, source, species, spots=None, spatial=None, obs=None, var=None):
+    """AnnData in the common form: csr float32 counts, categorical label, float64 coordinates."""
+    import anndata
+
+    spots = pd.RangeIndex(X.shape[0]) if spots is None else spots
+    obs = pd.DataFrame(obs or {}, index=pd.Index(np.asarray(spots, dtype=str)))
+    obs["label"] = as_label(label)
+    var = pd.DataFrame(var or {}, index=pd.Index(np.asarray(genes, dtype=str)))
+    adata = anndata.AnnData(as_counts(X), obs=obs, var=var)
+    if spatial is not None:
+        adata.obsm["spatial"] = np.asarray(spatial, dtype=np.float64)
+    adata.uns.update(source=source, species=species)
+    return adata
+
+
+def as_counts(X):
+    """`X` as float32 csr_matrix, the class that AnnData reads from disk."""
+    X = sparse.csr_matrix(X, dtype=np.float32)
+    X.sort_indices()
+    return X
+
+
+def as_label(values):
+    """Categorical labels, NaN where unlabelled."""
+    values = pd.Series(np.asarray(values, dtype=object)).astype("string")
+    return pd.Categorical(values.mask(values.isin((*UNLABELLED, "undetermined", ""))).astype(object))
+
+
+def read_h5ad(path):
+    """An h5ad without the warnings about its age, which its readers cannot mend."""
+    import anndata
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
+        return anndata.read_h5ad(path)
+
+
+def read_tidy(path, *, spatial):
+    """A tidy h5ad, checked for what every data set promises."""
+    adata = read_h5ad(path)
+    require(path, "label" in adata.obs, "a column 'label' in obs")
+    require(path, not spatial or "spatial" in adata.obsm, "coordinates in obsm['spatial']")
+    adata.X = as_counts(adata.X)
+    adata.obs["label"] = as_label(adata.obs["label"])
+    if spatial:
+        adata.obsm["spatial"] = np.asarray(adata.obsm["spatial"], dtype=np.float64)
+    adata.uns.setdefault("source", str(path.name))
+    return adata
+
+
+def require(path, present, what):
+    """Say that the file at `path` lacks `what`."""
+    if not present:
+        raise ValueError(f"{path} lacks {what}; replace it with the published file.")
+
+
+def give(adata, return_X_y):
+    """`adata`, or the pair of it and its labels."""
+    return (adata, adata.obs["label"].to_numpy(dtype=object)) if return_X_y else adata
+
+
+def join_slices(slices, parts):
+    """One AnnData of several slices on the genes they share, or the only part as it is."""
+    import anndata
+
+    for slice, part in zip(slices, parts, strict=True):
+        part.obs["batch"] = pd.Categorical([slice] * part.n_obs, categories=slices)
+    if len(parts) == 1:
+        return parts[0]
+    for slice, part in zip(slices, parts, strict=True):
+        part.obs_names = [f"{slice}_{spot}" for spot in part.obs_names]
+    adata = anndata.concat(parts, join="inner", merge="same")
+    adata.obs["batch"] = pd.Categorical(adata.obs["batch"], categories=slices)
+    adata.obs["label"] = as_label(adata.obs["label"])
+    adata.X = as_counts(adata.X)
+    adata.uns.update(source="; ".join(part.uns["source"] for part in parts), species=parts[0].uns["species"])
+    return adata
+
+
+def check_slices(slice, known):
+    """`slice`, one or several, as a list of known names."""
+    slices = [str(name) for name in ([slice] if isinstance(slice, str | int | np.integer) else slice)]
+    unknown = [name for name in slices if name not in known]
+    if unknown or not slices or len(set(slices)) < len(slices):
+        raise ValueError(f"slice={slice!r} must be one, or several different ones, of {', '.join(known)}.")
+    return slices

@@ -1,0 +1,144 @@
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from skst.datasets import make_spatial_domains
+from skst.plotting import PALETTE, plot_domain_comparison, plot_domains, plot_k_curve
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    matplotlib.pyplot.close("all")
+
+
+def drawn(ax):
+    """Name -> (colour, positions) of what was scattered."""
+    return {
+        c.get_label(): (to_hex(c.get_facecolor()[0]).upper(), c.get_offsets().data) for c in ax.collections
+    }
+
+
+GRID = np.array([[x, y] for x in range(4) for y in range(3)], dtype=float)
+TRUTH = np.repeat(["a", "b", "c"], 4)
+
+
+def test_each_spot_is_drawn_once_in_the_colour_of_its_label():
+    labels = TRUTH.astype(object)
+    labels[[0, 5, 6]] = [None, np.nan, "NA"]
+    ax = plot_domains(GRID, labels)
+    shown = drawn(ax)
+    assert list(shown) == ["unlabelled", "a", "b", "c"]
+    assert shown["unlabelled"][0] == "#D9D9D9" and len(shown["unlabelled"][1]) == 3
+    assert [shown[k][0] for k in "abc"] == list(PALETTE[:3])
+    assert np.array_equal(shown["c"][1], GRID[8:])
+    assert sum(len(places) for _, places in shown.values()) == 12
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == list(shown)
+
+
+def test_axes_are_those_of_an_image():
+    ax = plot_domains(GRID, TRUTH, title="t", legend=False)
+    low, high = sorted(ax.get_ylim()), sorted(ax.get_xlim())
+    assert ax.get_ylim()[0] > ax.get_ylim()[1] and ax.get_aspect() == 1
+    assert low[0] < 0 and low[1] > 2 and high[0] < 0 and high[1] > 3
+    assert ax.get_legend() is None and ax.get_title() == "t"
+
+
+def test_colours_follow_the_reference_whatever_the_names():
+    reference = np.repeat(["a", "b", "c"], [6, 3, 3])
+    labels = np.repeat([2, 0, 1], [6, 3, 3])
+    labels[5] = 0  # a minority does not change the match
+    shown = drawn(plot_domains(GRID, labels, reference=reference))
+    assert [shown[k][0] for k in "201"] == list(PALETTE[:3])
+    assert list(shown) == ["2", "0", "1"]  # listed in the order of the reference
+
+
+def test_clusters_left_over_get_colours_of_their_own():
+    labels = np.array([0] * 4 + [1, 1, 1, 2] + [3] * 4)
+    shown = drawn(plot_domains(GRID, labels, reference=TRUTH))
+    colours = [shown[k][0] for k in "0132"]
+    assert colours[:3] == list(PALETTE[:3]) and colours[3] not in PALETTE[:3]
+    assert len(set(colours)) == 4
+
+
+def test_unlabelled_spots_have_no_say_in_the_match():
+    reference = np.array(["a"] * 4 + ["b"] * 2 + [None] * 6, dtype=object)
+    labels = np.array([0] * 4 + [1] * 2 + [0] * 6)
+    shown = drawn(plot_domains(GRID, labels, reference=reference))
+    assert shown["0"][0] == PALETTE[0] and shown["1"][0] == PALETTE[1]
+    nothing = drawn(plot_domains(GRID, labels, reference=[None] * 12))
+    assert {colour for colour, _ in nothing.values()} == set(PALETTE[:2])
+
+
+def test_palettes():
+    assert len({c.upper() for c in PALETTE}) == 20
+    shown = drawn(plot_domains(GRID, TRUTH, palette={"a": "#FF0000", "b": "#00FF00", "c": "#0000FF"}))
+    assert [shown[k][0] for k in "abc"] == ["#FF0000", "#00FF00", "#0000FF"]
+    shown = drawn(plot_domains(GRID, np.arange(12), palette=["#FF0000", "#00FF00"]))
+    assert {colour for colour, _ in shown.values()} == {"#FF0000", "#00FF00"}
+    with pytest.raises(ValueError, match=r"palette has no colour for the labels \['b', 'c'\]"):
+        plot_domains(GRID, TRUTH, palette={"a": "red"})
+
+
+def test_spots_shrink_as_they_become_more():
+    sizes = []
+    for n in (200, 2000):
+        adata = make_spatial_domains(n, n_genes=10, random_state=0)
+        sizes.append(plot_domains(adata, "label").collections[0].get_sizes()[0])
+    assert sizes[0] / sizes[1] == pytest.approx(10, rel=0.3)
+    assert plot_domains(adata, "label", spot_size=3).collections[0].get_sizes()[0] == 3
+
+
+def test_comparison_puts_truth_first_and_scores_the_rest():
+    adata = make_spatial_domains(300, n_genes=10, random_state=0)
+    adata.obs["other"] = np.roll(adata.obs["label"].to_numpy(), 1)
+    renamed = adata.obs["label"].cat.codes.to_numpy() * 10
+    truth = adata.obs["label"].astype(object).where(np.arange(300) > 20)
+    figure = plot_domain_comparison(adata, truth=truth, predictions={"exact": renamed, "poor": "other"})
+    known, exact, poor = figure.axes
+    assert known.get_title() == "known" and exact.get_title() == "exact\nARI 1.00"
+    assert float(poor.get_title().split()[-1]) < 0.2
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["unlabelled", *(f"domain{d}" for d in range(1, 6))]
+    for d in range(5):
+        assert drawn(exact)[str(10 * d)][0] == drawn(known)[f"domain{d + 1}"][0]
+    many = plot_domain_comparison(adata, truth="label", predictions={f"m{i}": renamed for i in range(5)})
+    assert len(many.axes) == 6
+
+
+def test_k_curve_marks_the_chosen():
+    curve = pd.DataFrame(
+        {"n_clusters": [4, 2, 3], "criterion": [0.1, 0.2, 0.9], "chosen": [False, False, True]}
+    )
+    ax = plot_k_curve(curve)
+    line, point = ax.lines
+    assert line.get_xdata().tolist() == [2, 3, 4] and line.get_ydata().tolist() == [0.2, 0.9, 0.1]
+    assert point.get_xdata().tolist() == [3] and point.get_ydata().tolist() == [0.9]
+    with pytest.raises(ValueError, match=r"curve lacks the columns \['chosen'\]"):
+        plot_k_curve(curve.drop(columns="chosen"))
+
+
+@pytest.mark.parametrize(
+    "arguments, match",
+    [
+        ({"labels": TRUTH[:5]}, "labels has 5 entries but there are 12 spots"),
+        ({"labels": TRUTH, "reference": TRUTH[:5]}, "reference has 5 entries"),
+        ({"labels": "label"}, "labels='label' names no column of obs"),
+        ({"adata_or_coordinates": GRID[:, :1], "labels": TRUTH}, r"coordinates have shape \(12, 1\)"),
+    ],
+)
+def test_wrong_input_is_named(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        plot_domains(**{"adata_or_coordinates": GRID, **arguments})
+
+
+def test_wrong_keys_are_named():
+    adata = make_spatial_domains(50, n_genes=10, random_state=0)
+    with pytest.raises(ValueError, match=r"spatial_key='where' is not in obsm, which holds \['spatial'\]"):
+        plot_domains(adata, "label", spatial_key="where")
+    with pytest.raises(ValueError, match="predictions is empty"):
+        plot_domain_comparison(adata, truth="label", predictions={})
