@@ -1,0 +1,495 @@
+"""Scores of a partition: against known labels, over the tissue, and against other partitions."""
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
+from sklearn.metrics.cluster import contingency_matrix
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import check_random_state
+
+__all__ = [
+    "UNLABELLED",
+    "agreement_matrix",
+    "chaos_score",
+    "clustering_accuracy",
+    "hungarian_match",
+    "macro_f1",
+    "pas_score",
+    "score_partition",
+    "spatial_silhouette",
+    "weighted_f1",
+]
+
+# What missing labels turn into when a column is written to text or cast to str.
+UNLABELLED = ("NA", "nan", "None", "<NA>")
+
+
+def score_partition(y_true, y_pred, *, ignore=UNLABELLED):
+    """All scores of a partition against known labels, at once.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_spots,)
+        Known labels of any type; spots whose label is NaN, None, NA or in `ignore` do not count.
+    y_pred : array-like of shape (n_spots,)
+        Predicted clusters; their names do not matter.
+    ignore : tuple, default=("NA", "nan", "None", "<NA>")
+        Values of `y_true` that mean "unlabelled", beside the missing values proper.
+
+    Returns
+    -------
+    dict of str to float
+        ``ari`` (adjusted Rand index), ``nmi`` (normalised mutual information, arithmetic mean), ``acc``
+        (:func:`clustering_accuracy`), ``macro_f1`` and ``weighted_f1``.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, if no spot is labelled, or if a labelled spot has no cluster.
+
+    Examples
+    --------
+    >>> from skst.metrics import score_partition
+    >>> scores = score_partition(["L1", "L1", "L2", "L2", None], [1, 1, 0, 1, 0])
+    >>> round(scores["acc"], 2), round(scores["nmi"], 2)
+    (0.75, 0.34)
+    """
+    y_true, y_pred = _labelled(y_true, y_pred, ignore)
+    return {name: float(score(y_true, y_pred)) for name, score in _SCORES.items()}
+
+
+def clustering_accuracy(y_true, y_pred, *, ignore=UNLABELLED):
+    """Share of spots in the right domain, under the best one-to-one match of clusters and domains.
+
+    The match is found by the Hungarian algorithm [1]_.  Clusters beyond the number of domains stay without a
+    partner, and their spots count as wrong.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_spots,)
+        Known labels and predicted clusters, checked as in :func:`score_partition`.
+    ignore : tuple, default=("NA", "nan", "None", "<NA>")
+        Values of `y_true` that mean "unlabelled".
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
+
+    References
+    ----------
+    .. [1] H. W. Kuhn, "The Hungarian method for the assignment problem", Naval Research Logistics
+       Quarterly 2, 83-97 (1955).
+
+    Examples
+    --------
+    >>> from skst.metrics import clustering_accuracy
+    >>> clustering_accuracy(["L1", "L1", "L2", "L2"], [7, 7, 3, 7])
+    0.75
+    """
+    return _accuracy(*_labelled(y_true, y_pred, ignore))
+
+
+def macro_f1(y_true, y_pred, *, ignore=UNLABELLED):
+    """Mean over domains of the F1 score, after clusters were matched to domains.
+
+    The match is that of :func:`clustering_accuracy`; where several are equally accurate, the one with the
+    highest score counts, so that the names of the clusters do not matter.  A domain without a cluster scores
+    0; a cluster without a domain is no class of its own.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_spots,)
+        Known labels and predicted clusters, checked as in :func:`score_partition`.
+    ignore : tuple, default=("NA", "nan", "None", "<NA>")
+        Values of `y_true` that mean "unlabelled".
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
+
+    Examples
+    --------
+    >>> from skst.metrics import macro_f1
+    >>> round(macro_f1(["L1", "L1", "L2", "L2"], [7, 7, 3, 7]), 3)
+    0.733
+    """
+    return _macro_f1(*_labelled(y_true, y_pred, ignore))
+
+
+def weighted_f1(y_true, y_pred, *, ignore=UNLABELLED):
+    """Mean over domains of the F1 score weighted by domain size, after clusters were matched to domains.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_spots,)
+        Known labels and predicted clusters, checked as in :func:`score_partition`.
+    ignore : tuple, default=("NA", "nan", "None", "<NA>")
+        Values of `y_true` that mean "unlabelled".
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
+
+    See Also
+    --------
+    macro_f1 : The same with equal weights, and how ties between matches are settled.
+
+    Examples
+    --------
+    >>> from skst.metrics import weighted_f1
+    >>> round(weighted_f1(["L1", "L1", "L1", "L2"], [7, 7, 7, 7]), 3)
+    0.643
+    """
+    return _weighted_f1(*_labelled(y_true, y_pred, ignore))
+
+
+def hungarian_match(y_true, y_pred, *, ignore=UNLABELLED):
+    """Rename clusters to the domains they match best, one cluster to a domain.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_spots,)
+        Known labels and predicted clusters, as in :func:`score_partition`.  Unlabelled spots have no say in
+        the match but are renamed with their cluster.
+    ignore : tuple, default=("NA", "nan", "None", "<NA>")
+        Values of `y_true` that mean "unlabelled".
+
+    Returns
+    -------
+    ndarray of object of shape (n_spots,)
+        `y_pred` in the names of `y_true`; None for the spots of a cluster that is left without a domain.
+
+    Examples
+    --------
+    >>> from skst.metrics import hungarian_match
+    >>> hungarian_match(["L1", "L1", "L2", None], [5, 5, 9, 9]).tolist()
+    ['L1', 'L1', 'L2', 'L2']
+    """
+    true, pred = _labelled(y_true, y_pred, ignore)
+    counts, classes, clusters = _contingency(true, pred)
+    rows, columns = _assign(counts, _pair_f1(counts))
+    names = {clusters[column]: classes[row] for row, column in zip(rows, columns, strict=True)}
+    return pd.Series([names.get(cluster) for cluster in _column(y_pred)], dtype=object).to_numpy()
+
+
+def chaos_score(labels, coordinates, batch=None):
+    """CHAOS: mean distance from a spot to the nearest other one of its domain; low where domains are whole.
+
+    Coordinates are standardised axis by axis within each slice, so the unit is one standard deviation.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_spots,)
+        Domain of each spot; spots without one (NaN, None, "NA") are left out.
+    coordinates : array-like of shape (n_spots, n_dimensions)
+        Positions, in any unit.
+    batch : array-like of shape (n_spots,), default=None
+        Slice of each spot; no edge joins two slices.
+
+    Returns
+    -------
+    float
+        At least 0; NaN if no domain has two spots in one slice.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or a coordinate of a labelled spot is not finite.
+
+    Notes
+    -----
+    CHAOS as published [1]_ divides the summed distances by the number of spots.  Here the divisor is the
+    number of edges: a spot that is alone in its domain has no edge, and must not count as one of length 0.
+
+    References
+    ----------
+    .. [1] L. Shang and X. Zhou, "Spatially aware dimension reduction for spatial transcriptomics", Nature
+       Communications 13, 7203 (2022).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skst.metrics import chaos_score
+    >>> coordinates = np.array([[i, j] for i in range(6) for j in range(6)])
+    >>> halves, stripes = coordinates[:, 0] < 3, coordinates.sum(axis=1) % 2
+    >>> bool(chaos_score(halves, coordinates) < chaos_score(stripes, coordinates))
+    True
+    """
+    labels, coordinates, batch = _placed(labels, coordinates, batch)
+    lengths = []
+    for rows in _groups(batch):
+        scale = coordinates[rows].std(axis=0)
+        positions = coordinates[rows] / np.where(scale > 0, scale, 1)
+        for members in _groups(labels[rows]):
+            if len(members) > 1:
+                nearest = NearestNeighbors(n_neighbors=1).fit(positions[members])
+                lengths.append(nearest.kneighbors()[0].ravel())
+    return float(np.concatenate(lengths).mean()) if lengths else float("nan")
+
+
+def pas_score(labels, coordinates, *, n_neighbors=10, batch=None):
+    """PAS: share of spots with most of their neighbours in other domains; low where domains are whole.
+
+    With 10 neighbours a spot is abnormal if at least 6 of them lie in another domain [1]_.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_spots,)
+        Domain of each spot; spots without one (NaN, None, "NA") are left out.
+    coordinates : array-like of shape (n_spots, n_dimensions)
+        Positions, in any unit.
+    n_neighbors : int, default=10
+        Nearest spots looked at; fewer in a slice that has no more.
+    batch : array-like of shape (n_spots,), default=None
+        Slice of each spot; neighbours are of the same slice.
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, if `n_neighbors` is below 1, or a coordinate of a labelled spot is not finite.
+
+    Notes
+    -----
+    On a lattice several spots are equally near; which of them are taken depends on the order of the rows.
+
+    References
+    ----------
+    .. [1] L. Shang and X. Zhou, "Spatially aware dimension reduction for spatial transcriptomics", Nature
+       Communications 13, 7203 (2022).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skst.metrics import pas_score
+    >>> coordinates = np.array([[i, j] for i in range(6) for j in range(6)])
+    >>> pas_score(coordinates[:, 0] < 3, coordinates)
+    0.0
+    """
+    if n_neighbors < 1:
+        raise ValueError(f"n_neighbors={n_neighbors} must be at least 1.")
+    labels, coordinates, batch = _placed(labels, coordinates, batch)
+    abnormal = 0
+    for rows in _groups(batch):
+        k = min(n_neighbors, len(rows) - 1)
+        if k > 0:
+            neighbors = (
+                NearestNeighbors(n_neighbors=k).fit(coordinates[rows]).kneighbors(return_distance=False)
+            )
+            others = (labels[rows][neighbors] != labels[rows][:, None]).sum(axis=1)
+            abnormal += int((others > k / 2).sum())
+    return abnormal / len(labels)
+
+
+def spatial_silhouette(labels, coordinates, *, batch=None, sample_size=2000, random_state=None):
+    """Silhouette of the domains in space: near 1 for compact and separate ones, below 0 for scattered ones.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_spots,)
+        Domain of each spot; spots without one (NaN, None, "NA") are left out.
+    coordinates : array-like of shape (n_spots, n_dimensions)
+        Positions, in any unit; an embedding gives the silhouette in that space.
+    batch : array-like of shape (n_spots,), default=None
+        Slice of each spot; each slice is scored alone, and the mean is weighted by spots.
+    sample_size : int or None, default=2000
+        Spots drawn from a larger slice, which keeps the cost from growing with its square; None takes all.
+    random_state : int, RandomState instance or None, default=None
+        Draws the sample.
+
+    Returns
+    -------
+    float
+        Between -1 and 1; NaN if no slice has two domains, or none with more than one spot in it.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or a coordinate of a labelled spot is not finite.
+
+    Notes
+    -----
+    A layer that stretches over the whole tissue has a low silhouette although it is right: compare labellings
+    of one tissue with it, not tissues.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skst.metrics import spatial_silhouette
+    >>> coordinates = np.array([[i, j] for i in range(6) for j in range(6)])
+    >>> round(spatial_silhouette(coordinates[:, 0] < 3, coordinates), 2)
+    0.33
+    """
+    labels, coordinates, batch = _placed(labels, coordinates, batch)
+    random_state = check_random_state(random_state)
+    scores, weights = [], []
+    for rows in _groups(batch):
+        size = len(rows)
+        if sample_size is not None and size > sample_size:
+            rows = random_state.choice(rows, sample_size, replace=False)
+        if 1 < len(np.unique(labels[rows])) < len(rows):
+            scores.append(silhouette_score(coordinates[rows], labels[rows]))
+            weights.append(size)
+    return float(np.average(scores, weights=weights)) if scores else float("nan")
+
+
+def agreement_matrix(labelings):
+    """Adjusted Rand index of every pair among several partitions of the same spots.
+
+    The partition with the highest row mean is the one closest to all others, the medoid.
+
+    Parameters
+    ----------
+    labelings : sequence of array-like of shape (n_spots,)
+        At least one partition.
+
+    Returns
+    -------
+    ndarray of shape (n_labelings, n_labelings), float64
+        Symmetric, with ones on the diagonal.
+
+    Raises
+    ------
+    ValueError
+        If there is no partition, if lengths differ, or if a spot has no cluster.
+
+    Examples
+    --------
+    >>> from skst.metrics import agreement_matrix
+    >>> agreement_matrix([[0, 0, 1, 1], ["b", "b", "a", "a"], [0, 1, 0, 1]]).round(1).tolist()
+    [[1.0, 1.0, -0.5], [1.0, 1.0, -0.5], [-0.5, -0.5, 1.0]]
+    """
+    codes = [_clusters(labels, f"labelings[{i}]") for i, labels in enumerate(labelings)]
+    if not codes:
+        raise ValueError("labelings is empty; pass at least one partition.")
+    lengths = {len(code) for code in codes}
+    if len(lengths) > 1:
+        raise ValueError(f"labelings have lengths {sorted(lengths)}; pass partitions of the same spots.")
+    agreement = np.eye(len(codes))
+    for i, first in enumerate(codes):
+        for j in range(i):
+            agreement[i, j] = agreement[j, i] = adjusted_rand_score(first, codes[j])
+    return agreement
+
+
+def _column(values):
+    """Any one-dimensional array-like as a Series, where a NaN among strings stays a NaN."""
+    return pd.Series(values).reset_index(drop=True)
+
+
+def _known(labels, ignore):
+    """Mask of the spots that have a label."""
+    return ~(labels.isna() | labels.isin(list(ignore))).to_numpy(dtype=bool)
+
+
+def _labelled(y_true, y_pred, ignore=UNLABELLED):
+    """Both columns as arrays, without the spots whose true label is missing."""
+    true, pred = _column(y_true), _column(y_pred)
+    if len(true) != len(pred):
+        raise ValueError(
+            f"y_true has {len(true)} labels but y_pred has {len(pred)}; give one a spot in both."
+        )
+    known = _known(true, ignore)
+    if not known.any():
+        raise ValueError(
+            f"y_true labels none of its {len(true)} spots; pass known labels, or check `ignore`."
+        )
+    pred = pred[known]
+    if pred.isna().any():
+        raise ValueError(
+            f"y_pred is missing for {int(pred.isna().sum())} labelled spots; give each a cluster."
+        )
+    return true[known].to_numpy(), pred.to_numpy()
+
+
+def _clusters(labels, name):
+    labels = _column(labels)
+    if labels.isna().any():
+        raise ValueError(f"{name} is missing for {int(labels.isna().sum())} spots; give each a cluster.")
+    return pd.factorize(labels)[0]
+
+
+def _contingency(true, pred):
+    """Counts of shape (n_classes, n_clusters), and the names of rows and columns."""
+    true_codes, classes = pd.factorize(true)
+    pred_codes, clusters = pd.factorize(pred)
+    return contingency_matrix(true_codes, pred_codes), classes, clusters
+
+
+def _pair_f1(counts):
+    """F1 score of every class with every cluster; the F1 of a match is a sum over its pairs."""
+    return 2 * counts / (counts.sum(axis=1)[:, None] + counts.sum(axis=0)[None, :])
+
+
+def _assign(counts, bonus):
+    """Match with the most spots right and, among those, the largest sum of `bonus` (entries at most 1)."""
+    # a bonus sum below 1 cannot outweigh a single spot, since counts are integers
+    return linear_sum_assignment(counts + bonus / (min(counts.shape) + 1), maximize=True)
+
+
+def _accuracy(true, pred):
+    counts = _contingency(true, pred)[0]
+    return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())
+
+
+def _macro_f1(true, pred):
+    counts = _contingency(true, pred)[0]
+    f1 = _pair_f1(counts)
+    return float(f1[_assign(counts, f1)].sum() / len(counts))
+
+
+def _weighted_f1(true, pred):
+    counts = _contingency(true, pred)[0]
+    f1 = _pair_f1(counts) * (counts.sum(axis=1) / counts.sum())[:, None]
+    return float(f1[_assign(counts, f1)].sum())
+
+
+def _ari(true, pred):
+    return adjusted_rand_score(pd.factorize(true)[0], pd.factorize(pred)[0])
+
+
+def _nmi(true, pred):
+    return normalized_mutual_info_score(pd.factorize(true)[0], pd.factorize(pred)[0])
+
+
+# By the names that score_partition and the scorers use; each takes labelled spots only.
+_SCORES = {"ari": _ari, "nmi": _nmi, "acc": _accuracy, "macro_f1": _macro_f1, "weighted_f1": _weighted_f1}
+
+
+def _placed(labels, coordinates, batch):
+    """Codes of the labelled spots, their positions, and the codes of their slices."""
+    labels, coordinates = _column(labels), np.asarray(coordinates, dtype=np.float64)
+    if coordinates.ndim != 2 or len(coordinates) != len(labels):
+        raise ValueError(
+            f"coordinates have shape {coordinates.shape} but {len(labels)} labels came; give one row a spot."
+        )
+    batch = np.zeros(len(labels), dtype=int) if batch is None else _clusters(batch, "batch")
+    if len(batch) != len(labels):
+        raise ValueError(
+            f"batch has {len(batch)} entries but there are {len(labels)} labels; give one a spot."
+        )
+    known = _known(labels, UNLABELLED)
+    if not known.any():
+        raise ValueError(
+            f"labels name a domain for none of {len(labels)} spots; pass the domain of each spot."
+        )
+    coordinates = coordinates[known]
+    if not np.isfinite(coordinates).all():
+        raise ValueError(
+            "coordinates of labelled spots are NaN or infinite; drop these spots or locate them."
+        )
+    return pd.factorize(labels[known])[0], coordinates, batch[known]
+
+
+def _groups(codes):
+    """Row indices of each group."""
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)

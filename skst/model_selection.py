@@ -1,0 +1,198 @@
+"""Model selection where the rows that are fitted are the rows that are scored.
+
+Clustering a tissue is usually transductive: the slice that is clustered is the slice that is scored.
+:class:`NoSplit` and :func:`labels_scorer` say so to scikit-learn.  To ask how well domains carry over to
+slices that were not seen, use :class:`~sklearn.model_selection.GroupKFold` and :func:`predict_scorer`
+instead.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import _num_samples
+
+from skst.metrics import _SCORES, UNLABELLED, _labelled
+
+__all__ = ["NoSplit", "labels_scorer", "predict_scorer"]
+
+
+class NoSplit:
+    """One fold, in which all rows are both fitted and scored.
+
+    Give it as ``cv`` to :class:`~sklearn.model_selection.GridSearchCV` or
+    :func:`~sklearn.model_selection.cross_validate` together with :func:`labels_scorer`.  The scores are those
+    of the data that were fitted: they rank settings on this tissue and say nothing about other tissues.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skst.model_selection import NoSplit, labels_scorer
+    >>> X = np.repeat([[0.0], [5.0], [9.0]], 10, axis=0) + np.linspace(0, 1, 30)[:, None]
+    >>> y = np.repeat(["L1", "L2", "L3"], 10).astype(object)
+    >>> y[3] = None
+    >>> search = GridSearchCV(
+    ...     KMeans(random_state=0), {"n_clusters": [2, 3, 4]}, cv=NoSplit(), scoring=labels_scorer("ari")
+    ... )
+    >>> search.fit(X, y).best_params_
+    {'n_clusters': 3}
+    """
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Number of folds, whatever the data.
+
+        Parameters
+        ----------
+        X, y, groups : object, default=None
+            Not used.
+
+        Returns
+        -------
+        int
+            Always 1.
+        """
+        return 1
+
+    def split(self, X, y=None, groups=None):
+        """All rows as the training set and as the test set, once.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray or sparse matrix of shape (n_spots, n_genes)
+            Only its number of rows is read.
+        y, groups : object, default=None
+            Not used.
+
+        Yields
+        ------
+        train, test : ndarray of int of shape (n_spots,)
+            Row indices, 0 to n_spots - 1.
+        """
+        rows = np.arange(_num_samples(X))
+        yield rows, rows.copy()
+
+    def __repr__(self):
+        return "NoSplit()"
+
+
+def labels_scorer(metric="ari", *, ignore=UNLABELLED):
+    """Scorer that compares the ``labels_`` of a fitted clusterer with known labels.
+
+    For ``cv=NoSplit()``, where the rows that are scored are those that were fitted.  ``labels_`` belong to
+    the training rows, so a scorer that read them on a held-out fold would compare the labels of some spots
+    with the truth of others. Whether the rows are the same cannot be seen from the outside: a test fold may
+    have as many rows as the training fold.  The scorer therefore never switches to ``predict`` on its own.
+    It refuses folds of another length, and for held-out rows there is :func:`predict_scorer`.
+
+    Parameters
+    ----------
+    metric : {"ari", "nmi", "acc", "macro_f1", "weighted_f1"} or callable, default="ari"
+        A score of :func:`skst.metrics.score_partition`, or a function of ``(y_true, y_pred)`` where greater
+        is better; it receives labelled spots only.
+    ignore : tuple, default=("NA", "nan", "None", "<NA>")
+        Values of `y` that mean "unlabelled", beside NaN, None and NA, which always do.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y) -> float``, which can be pickled if `metric` can.  Of a pipeline the last
+        step is asked.
+
+    Raises
+    ------
+    ValueError
+        If `metric` is unknown.  The scorer itself raises it if `y` is None or labels no spot, or if
+        ``labels_`` and `y` differ in length; AttributeError if there are no ``labels_``.  A search turns such
+        an error into a NaN score and a warning, unless it has ``error_score="raise"``.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import AgglomerativeClustering
+    >>> from skst.model_selection import labels_scorer
+    >>> X, y = [[0.0], [0.1], [5.0], [5.1], [5.2]], ["L1", "L1", "L2", "L2", "NA"]
+    >>> labels_scorer("acc")(AgglomerativeClustering(2).fit(X), X, y)
+    1.0
+    """
+    return _PartitionScorer("labels_", _check_metric(metric), tuple(ignore))
+
+
+def predict_scorer(metric="ari", *, ignore=UNLABELLED):
+    """Scorer that compares ``predict(X)`` with known labels, on held-out rows as well as on fitted ones.
+
+    With :class:`~sklearn.model_selection.GroupKFold` over slices this is the test of generalisation: whole
+    slices are held out, as neighbouring spots of one slice are too alike to be on both sides.
+
+    Parameters
+    ----------
+    metric : {"ari", "nmi", "acc", "macro_f1", "weighted_f1"} or callable, default="ari"
+        As in :func:`labels_scorer`.
+    ignore : tuple, default=("NA", "nan", "None", "<NA>")
+        As in :func:`labels_scorer`.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y) -> float``, which can be pickled if `metric` can.
+
+    Raises
+    ------
+    ValueError
+        If `metric` is unknown; from the scorer itself if `y` is None, labels no spot, or is not as long as X.
+
+    Examples
+    --------
+    Three slices of two layers; each is held out in turn.
+
+    >>> import numpy as np
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.model_selection import GroupKFold, cross_validate
+    >>> from skst.model_selection import predict_scorer
+    >>> rng = np.random.default_rng(0)
+    >>> layer, slices = np.tile(["L1", "L2"], 30), np.repeat(["a", "b", "c"], 20)
+    >>> X = (layer == "L2")[:, None] * 5 + rng.normal(size=(60, 2))
+    >>> kmeans, cv = KMeans(2, random_state=0), GroupKFold(3)
+    >>> results = cross_validate(kmeans, X, layer, groups=slices, cv=cv, scoring=predict_scorer("acc"))
+    >>> results["test_score"].round(2).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    return _PartitionScorer("predict", _check_metric(metric), tuple(ignore))
+
+
+def _check_metric(metric):
+    if not callable(metric) and metric not in _SCORES:
+        raise ValueError(f"metric={metric!r} is unknown; choose one of {list(_SCORES)} or pass a function.")
+    return metric
+
+
+@dataclass(frozen=True)
+class _PartitionScorer:
+    """A scorer in scikit-learn's sense: a class, so that it can be pickled to other processes."""
+
+    source: str
+    metric: object
+    ignore: tuple
+
+    def __call__(self, estimator, X, y=None):
+        if y is None:
+            raise ValueError("y is None; pass the known labels as y, with None or NaN for unlabelled spots.")
+        labels = estimator.predict(X) if self.source == "predict" else _training_labels(estimator, len(y))
+        score = self.metric if callable(self.metric) else _SCORES[self.metric]
+        return float(score(*_labelled(y, labels, self.ignore)))
+
+
+def _training_labels(estimator, n_spots):
+    while isinstance(estimator, Pipeline):
+        estimator = estimator[-1]
+    name = type(estimator).__name__
+    if not hasattr(estimator, "labels_"):
+        raise AttributeError(
+            f"{name} has no labels_ to score; fit it, or use predict_scorer if it only has predict."
+        )
+    if len(estimator.labels_) != n_spots:
+        raise ValueError(
+            f"{name} has labels_ of {len(estimator.labels_)} fitted spots but {n_spots} are scored; use "
+            "cv=NoSplit() to score the fitted spots, or predict_scorer for held-out ones."
+        )
+    return estimator.labels_
