@@ -106,12 +106,12 @@ def check_counts(spots):
     if values.min() < 0:
         raise ValueError(
             f"Negative values in data: X holds {values.min():.3g} where raw counts are expected; "
-            "pass raw counts, or normalize=None to use X as it is."
+            "pass raw counts, or normalize=False to use X as it is."
         )
     if values.max() <= 16 and not np.array_equal(values, np.floor(values)):
         warnings.warn(
             f"X holds fractions and nothing above {values.max():.3g}, so it looks log-transformed; pass raw counts "
-            "(`layer=` names a layer of an AnnData), or normalize=None to use X as it is.",
+            "(`layer=` names a layer of an AnnData), or normalize=False to use X as it is.",
             UserWarning,
             stacklevel=4,
         )

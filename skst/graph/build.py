@@ -1,0 +1,132 @@
+"""Spatial graphs: who is whose neighbour, slice by slice."""
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import Delaunay, QhullError
+from sklearn.neighbors import NearestNeighbors
+
+KINDS = ("knn", "radius", "delaunay")
+
+
+def nearest_neighbors(points, n_neighbors):
+    """Indices of the `n_neighbors` nearest other points.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_points, n_dims)
+        Points in Euclidean space.
+    n_neighbors : int
+        Neighbours wanted; fewer are returned where there are fewer other points.
+
+    Returns
+    -------
+    ndarray of shape (n_points, min(n_neighbors, n_points - 1)), int64
+        Neighbours in order of distance.  A point is never its own neighbour; exact duplicates of it are.
+    """
+    n_points = len(points)
+    k = min(n_neighbors, n_points - 1)
+    if k < 1:
+        return np.empty((n_points, 0), dtype=np.int64)
+    found = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points, return_distance=False)
+    # Among exact duplicates a point need not come first, or at all: drop it where it is, else drop the last.
+    own = found == np.arange(n_points)[:, None]
+    own[~own.any(axis=1), -1] = True
+    return found[~own].reshape(n_points, k)
+
+
+def spatial_graph(coordinates, *, kind="knn", n_neighbors=6, radius=None, batch=None):
+    """Undirected graph of spatial neighbours, with no edge between slices.
+
+    Parameters
+    ----------
+    coordinates : array-like of shape (n_spots, 2) or (n_spots, 3)
+        Positions.
+    kind : {"knn", "radius", "delaunay"}, default="knn"
+        Join each spot to its `n_neighbors` nearest spots (an edge either way suffices), to all spots within
+        `radius`, or to its neighbours in the Delaunay triangulation of its slice.
+    n_neighbors : int, default=6
+        Neighbours of a spot for ``kind="knn"``; 6 is the number of a hexagonal lattice.
+    radius : float, default=None
+        Reach for ``kind="radius"``, in the units of `coordinates`.
+    batch : array-like of shape (n_spots,), default=None
+        Slice of each spot.
+
+    Returns
+    -------
+    csr_array of shape (n_spots, n_spots), float32
+        Symmetric adjacency of zeros and ones with an empty diagonal; an isolated spot has an empty row.
+
+    Raises
+    ------
+    ValueError
+        If `kind` is unknown or `radius` is not a positive number where it is needed.
+
+    Examples
+    --------
+    >>> from skst.graph import spatial_graph
+    >>> spatial_graph([[0, 0], [0, 1], [5, 5]], kind="radius", radius=2).toarray()
+    array([[0., 1., 0.],
+           [1., 0., 0.],
+           [0., 0., 0.]], dtype=float32)
+    """
+    if kind not in KINDS:
+        raise ValueError(f"graph={kind!r} is not one of {KINDS}.")
+    if kind == "radius" and not (radius is not None and radius > 0):
+        raise ValueError(f"radius={radius!r}, but graph='radius' needs a positive distance in units of the coordinates.")
+    coordinates = np.asarray(coordinates, dtype=np.float64)
+    n_spots = len(coordinates)
+    batch = np.zeros(n_spots, dtype=np.int64) if batch is None else np.unique(batch, return_inverse=True)[1]
+    rows, cols = [], []
+    for code in range(batch.max(initial=-1) + 1):
+        members = np.flatnonzero(batch == code)
+        i, j = _edges(coordinates[members], kind, n_neighbors, radius)
+        rows.append(members[i])
+        cols.append(members[j])
+    rows, cols = np.concatenate(rows), np.concatenate(cols)
+    ones = np.ones(2 * len(rows), dtype=np.float32)
+    both_ways = (np.concatenate([rows, cols]), np.concatenate([cols, rows]))
+    graph = sparse.coo_array((ones, both_ways), shape=(n_spots, n_spots)).tocsr()
+    graph.data[:] = 1.0
+    return graph
+
+
+def _edges(points, kind, n_neighbors, radius):
+    n_points = len(points)
+    if kind == "knn":
+        j = nearest_neighbors(points, n_neighbors)
+        return np.repeat(np.arange(n_points), j.shape[1]), j.ravel()
+    if kind == "radius":
+        found = NearestNeighbors(radius=radius).fit(points).radius_neighbors_graph().tocoo()
+        return found.row, found.col
+    # Qhull merges duplicates: triangulate distinct places, then join the spots of one place to each other's star.
+    places, place = np.unique(points, axis=0, return_inverse=True)
+    place = place.ravel()
+    try:
+        pointer, neighbors = Delaunay(places).vertex_neighbor_vertices
+    except (QhullError, ValueError):  # too few places, or all on a line
+        return _edges(points, "knn", 2, None)
+    star = sparse.csr_array((np.ones(len(neighbors)), neighbors, pointer), shape=(len(places),) * 2)
+    star += sparse.eye_array(len(places))
+    at = sparse.csr_array((np.ones(n_points), (np.arange(n_points), place)), shape=(n_points, len(places)))
+    found = (at @ star @ at.T).tocoo()
+    keep = found.row != found.col
+    return found.row[keep], found.col[keep]
+
+
+def averaging_operator(graph):
+    """Row-normalised ``A + I``: multiplying by it replaces each spot by the mean of itself and its neighbours.
+
+    Parameters
+    ----------
+    graph : csr_array of shape (n_spots, n_spots)
+        Adjacency without self-loops.
+
+    Returns
+    -------
+    csr_array of shape (n_spots, n_spots), float32
+        Rows sum to 1; an isolated spot keeps its own value.
+    """
+    with_self = sparse.csr_array(graph + sparse.eye_array(graph.shape[0], dtype=np.float32, format="csr"))
+    degree = np.diff(with_self.indptr)
+    with_self.data = np.repeat(1.0 / degree, degree).astype(np.float32)
+    return with_self
