@@ -72,7 +72,9 @@ def spatial_graph(coordinates, *, kind="knn", n_neighbors=6, radius=None, batch=
     if kind not in KINDS:
         raise ValueError(f"graph={kind!r} is not one of {KINDS}.")
     if kind == "radius" and not (radius is not None and radius > 0):
-        raise ValueError(f"radius={radius!r}, but graph='radius' needs a positive distance in units of the coordinates.")
+        raise ValueError(
+            f"radius={radius!r}, but graph='radius' needs a positive distance in units of the coordinates."
+        )
     coordinates = np.asarray(coordinates, dtype=np.float64)
     n_spots = len(coordinates)
     batch = np.zeros(n_spots, dtype=np.int64) if batch is None else np.unique(batch, return_inverse=True)[1]

@@ -9,9 +9,9 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
-# Below this many molecules behind an averaged profile, its square root no longer stabilises the variance.
-SUFFICIENT_DEPTH = 3000.0
-MAX_POOLING = 12
+# With fewer molecules in a profile, taking its square root and then averaging loses more than averaging first.
+SUFFICIENT_DEPTH = 800.0
+MAX_POOLING = 16
 # Up to here the covariance of the genes is formed; beyond, it is only ever multiplied by.
 DENSE_GENES = 500
 
@@ -70,16 +70,16 @@ def pooled_depth(X, average, n_hops):
     of at most 500 spots, evenly spaced.
     """
     rows = np.unique(np.linspace(0, X.shape[0] - 1, 500).astype(int))
-    weights = average[rows]
-    for _ in range(n_hops - 1):
+    weights = sparse.eye_array(X.shape[0], dtype=np.float32, format="csr")[rows]
+    for _ in range(n_hops):
         weights = weights @ average
     size = np.median(np.asarray(X.sum(axis=1)))
     return float(size * len(rows) / weights.multiply(weights).sum())
 
 
 def pooling_hops(X, average):
-    """Fewest hops (at most 12) whose pooled depth is sufficient."""
-    for n_hops in range(1, MAX_POOLING + 1):
+    """Fewest hops (at most 16) whose pooled depth is sufficient; 0 if that of the spots is."""
+    for n_hops in range(MAX_POOLING + 1):
         if pooled_depth(X, average, n_hops) >= SUFFICIENT_DEPTH:
             return n_hops
     return MAX_POOLING

@@ -232,6 +232,23 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             check_counts(spots)
         return self._project(self._values(spots.X, average)[:, self._kept], average)
 
+    def average(self, values, *, coordinates, batch=None):
+        """Average anything about spots over the hops that the embedding sees.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_spots, n_columns)
+            One row a spot.
+        coordinates, batch
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_columns)
+        """
+        check_is_fitted(self)
+        return smooth.propagate(self._operator(coordinates, batch), values, self.n_pool_ + self.n_hops_)
+
     def _average(self, spots):
         if spots.coordinates is None:
             missing(
@@ -240,8 +257,11 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
                 "an AnnData or pass coordinates=.",
             )
             return sparse.eye_array(spots.X.shape[0], dtype=np.float32, format="csr")
+        return self._operator(spots.coordinates, spots.batch)
+
+    def _operator(self, coordinates, batch):
         graph = spatial_graph(
-            spots.coordinates, kind=self.graph, n_neighbors=self.n_neighbors, radius=self.radius, batch=spots.batch
+            coordinates, kind=self.graph, n_neighbors=self.n_neighbors, radius=self.radius, batch=batch
         )
         return averaging_operator(graph)
 
@@ -251,7 +271,6 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             self.n_hops_ = 0
         elif self.n_hops == "auto" and self.normalize:
             self.n_pool_ = smooth.pooling_hops(X, average)
-            self.n_hops_ = max(0, 2 - self.n_pool_)
 
     def _values(self, X, average):
         """Variance-stabilised expression, before it is averaged over ``n_hops_``."""

@@ -1,0 +1,489 @@
+"""Vectors of cells and spots from what is written about their genes."""
+
+import hashlib
+from numbers import Integral, Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.sparsefuncs import mean_variance_axis
+from sklearn.utils.validation import check_is_fitted
+
+from skst._contract import check_counts, missing, read_spots
+from skst.genes.backends import encode_texts, resolve_backend
+from skst.genes.cache import VectorCache
+from skst.genes.descriptions import check_coverage, describe_genes, find_descriptions, read_descriptions
+from skst.genes.identity import detect_species, match_vectors
+from skst.genes.table import read_gene_vectors
+from skst.genes.templates import cell_text, cell_texts
+
+_CHOICES = {
+    "mode": ("aggregate", "sentence", "prompt", "dual"),
+    "text": ("symbol", "name", "summary", "card"),
+    "weighting": ("contrast", "abundance"),
+    "control": (None, "permuted", "gaussian"),
+    "species": ("auto", "human", "mouse"),
+    "on_missing": ("warn", "error"),
+}
+
+
+class GeneTextEncoder(TransformerMixin, BaseEstimator):
+    """Encode cells or spots by what is written about the genes they express.
+
+    A frozen language model turns text into vectors.  In mode "aggregate" the text is about genes, and a cell
+    is the sum of its genes' vectors, weighted by expression; in the modes "sentence" and "prompt" the text is
+    about the cell, and names its most expressed genes; "dual" mixes "aggregate" and "sentence".  Nothing is
+    trained, labels are not used, and new cells are encoded with the statistics of those seen in `fit`.
+
+    Parameters
+    ----------
+    model : str or object, default="auto"
+        What makes the vectors: "auto" (all-MiniLM-L6-v2), any Sentence Transformers or Hugging Face name or
+        local path, "lexical" (hashed words; no model, no download), or an object whose ``encode`` takes a
+        list of str and returns an array of shape (n, d).  In a grid search give a name: an object is copied
+        by each clone.
+    mode : {"aggregate", "sentence", "prompt", "dual"}, default="aggregate"
+        "aggregate": sum of gene vectors (SpaLLM [1]_; path AW of scLLM-DSC [2]_).  "sentence": the expressed
+        genes' symbols in descending order (Cell2Sentence; path SC of scLLM-DSC).  "prompt": the same genes
+        within a request for the function of the spot (SemST [3]_).  "dual": ``omega * aggregate + (1 - omega)
+        * sentence``.
+    text : {"symbol", "name", "summary", "card"}, default="summary"
+        What is said of a gene in the modes "aggregate" and "dual"; see
+        :func:`skst.genes.templates.gene_text`.
+    k_g : int, default=30
+        Number of genes that a sentence or prompt names, or fewer where fewer are expressed.  scLLM-DSC names
+        2,048, which is more than most encoders read: all-MiniLM-L6-v2 stops after 256 tokens, some 60 to 80
+        genes.
+    omega : float, default=0.5
+        Share of "aggregate" in mode "dual", from 0 to 1.
+    weighting : {"contrast", "abundance"}, default="contrast"
+        How expression weighs gene vectors.  "contrast": z-scores (mean and SD of each gene in `fit`) of the
+        square root of library-normalised counts, times gene vectors that are centred and of unit length; this
+        shows how a cell differs from the others.  "abundance": the papers' sum ``X @ F``, with each row of
+        counts scaled to sum to 1 and the vectors as they are; most of it is common to all cells.
+    control : {None, "permuted", "gaussian"}, default=None
+        A control against which to claim that text helps.  "permuted": every gene gets the text of another,
+        drawn with `random_state`.  "gaussian": random vectors in place of gene vectors (of the same root mean
+        square), and in place of the vector of each distinct cell text (of about unit length).
+    vectors : str, path-like, dict or DataFrame, default=None
+        Precomputed gene vectors, such as GenePT's; see :func:`skst.genes.read_gene_vectors`.  Mode
+        "aggregate" then needs no model.  Not accepted in the modes "sentence" and "prompt", which use no gene
+        vectors.
+    descriptions : DataFrame, str or path-like, default=None
+        Gene descriptions with columns as in :func:`skst.genes.fetch_gene_descriptions`, which has to be
+        called once for all genes to be described: by default what it left in the data home is used, else the
+        marker table of the package.  `fit` never downloads descriptions.
+    species : {"auto", "human", "mouse"}, default="auto"
+        Whose descriptions to use; "auto" tells it from the gene names.
+    gene_names : array-like of str of shape (n_genes,), default=None
+        Names of the columns of an `X` that carries none.
+    layer : str, default=None
+        Layer of an AnnData to read; by default its ``X``.
+    normalize : bool, default=True
+        Normalise counts as `weighting` says.  False or None takes `X` as it is: "contrast" still z-scores it.
+    on_missing : {"warn", "error"}, default="warn"
+        What to do if `X` has no gene names.
+    cache : bool, str or path-like, default=True
+        Keep text vectors on disk, in the given directory or the user's cache, so that no text is encoded
+        twice.
+    batch_size : int, default=64
+        Texts that the model reads at once.
+    device : str, default="auto"
+        Where the model runs, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seed of `control`.
+    verbose : int, default=0
+        Show progress while encoding.
+
+    Attributes
+    ----------
+    gene_vectors_ : ndarray of shape (n_genes, d), float32
+        Vector of each gene after `control`; zeros where there is no text.  Only in "aggregate" and "dual".
+    gene_report_ : DataFrame of shape (n_genes, 6)
+        What became of each gene: "gene" (the name in `X`), "symbol", "matched" (by what; see
+        :func:`skst.genes.match_genes`), "has_summary", "source" and "text" (before `control`).
+    coverage_ : float
+        Share of the counts in `X` that are of genes with a text or vector.
+    species_ : {"human", "mouse"}
+        Species in use.
+    has_text_ : bool
+        False if `X` had no gene names; the output is then a single column of zeros.
+    backend_name_ : str or None
+        What made the vectors.
+    cache_hits_, cache_misses_ : int
+        Texts that `fit` or `fit_transform` found in the cache, and those it had to encode.
+    gene_mean_, gene_scale_ : ndarray of shape (n_genes,), float32
+        Mean and SD of normalised expression, for "contrast".
+    median_depth_ : float
+        Median number of counts of a cell, to which the counts of each cell are scaled.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str of shape (n_genes,)
+        Only if `X` has gene names.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, no gene has a text or vector, or counts are negative.
+
+    Warns
+    -----
+    UserWarning
+        If `X` has no gene names, or genes with text make up less than half of its counts.
+
+    See Also
+    --------
+    skst.genes.fetch_gene_descriptions : Descriptions of all human or mouse genes.
+
+    Notes ----- Vectors of cells in "contrast" are ``(Y - mean) / SD @ F``.  `Y` stays sparse: the mean is
+    subtracted after the product.  A gene that does not vary has no weight.  scLLM-DSC sums the 2,048 most
+    expressed genes of a cell; here all are summed.
+
+    In the published code of scLLM-DSC the two paths of "dual" differ 600-fold in scale, so that omega hardly
+    acts.  Here each path is centred and scaled to a root mean square row length of 1 on the data of `fit`
+    before they are mixed.
+
+    Genes of equal expression are named in alphabetical order, so the order of columns does not matter.  A
+    gene that no table knows is still named in sentences and prompts, and in "aggregate" with
+    ``text="symbol"``; an Ensembl id without a symbol is not.
+
+    References
+    ----------
+    .. [1] SpaLLM: weighted fusion of spatial embeddings with language model vectors of gene descriptions,
+    Sec. 2.2.
+    .. [2] scLLM-DSC: LLM-knowledge enhanced cross-modal deep structural clustering, Eqs. 3-5.
+    .. [3] SemST: spot prompts of the most expressed genes and feature-wise semantic modulation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skst.genes import GeneTextEncoder
+    >>> X = np.array([[9, 7, 0, 0], [8, 9, 1, 0], [0, 1, 9, 8], [0, 0, 7, 9]])
+    >>> encoder = GeneTextEncoder(model="lexical", gene_names=["Plp1", "Mbp", "Gad1", "Gad2"], cache=False)
+    >>> encoder.fit_transform(X).shape
+    (4, 384)
+    >>> encoder.gene_report_[["symbol", "matched"]].iloc[0].tolist()
+    ['Plp1', 'symbol']
+    """
+
+    def __init__(
+        self,
+        *,
+        model="auto",
+        mode="aggregate",
+        text="summary",
+        k_g=30,
+        omega=0.5,
+        weighting="contrast",
+        control=None,
+        vectors=None,
+        descriptions=None,
+        species="auto",
+        gene_names=None,
+        layer=None,
+        normalize=True,
+        on_missing="warn",
+        cache=True,
+        batch_size=64,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.model = model
+        self.mode = mode
+        self.text = text
+        self.k_g = k_g
+        self.omega = omega
+        self.weighting = weighting
+        self.control = control
+        self.vectors = vectors
+        self.descriptions = descriptions
+        self.species = species
+        self.gene_names = gene_names
+        self.layer = layer
+        self.normalize = normalize
+        self.on_missing = on_missing
+        self.cache = cache
+        self.batch_size = batch_size
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y=None):
+        """Match and encode the genes of `X`, and learn its statistics.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray, sparse matrix or sparse array of shape (n_spots, n_genes)
+            Raw counts, unless ``normalize=False``.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self
+        """
+        self._learn(X)
+        return self
+
+    def fit_transform(self, X, y=None):
+        """Fit to `X` and encode it; the same as ``fit(X).transform(X)``, but each text is encoded once.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray, sparse matrix or sparse array of shape (n_spots, n_genes)
+            Raw counts, unless ``normalize=False``.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, d), float32
+        """
+        expression, encode, written = self._learn(X)
+        encoded = self._embed(expression, encode, written)
+        self._count_lookups(encode)
+        return encoded
+
+    def transform(self, X):
+        """Encode cells or spots.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray, sparse matrix or sparse array of shape (n_spots, n_genes)
+            The genes of `fit`; an AnnData may have them in another order, or more.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, d), float32
+            A cell without counts is zeros in "abundance", and what lies opposite to the mean in "contrast".
+        """
+        check_is_fitted(self)
+        spots = read_spots(self, X)
+        if self.normalize:
+            check_counts(spots)
+        encode = _TextVectors(self) if self.has_text_ and self.mode != "aggregate" else None
+        return self._embed(_canonical(spots.X), encode)
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the output columns.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of str of shape (d,)
+            "genetext0", "genetext1", ...
+        """
+        check_is_fitted(self)
+        return np.array([f"genetext{i}" for i in range(self._n_features_out)], dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.positive_only = bool(self.normalize)
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def _learn(self, X):
+        self._check_parameters()
+        spots = read_spots(self, X, reset=True)
+        if self.normalize:
+            check_counts(spots)
+        expression = _canonical(spots.X)
+        self.has_text_ = spots.genes is not None
+        if not self.has_text_:
+            missing(
+                self,
+                "X has no gene names, so GeneTextEncoder goes on without text and returns zeros; pass an "
+                "AnnData or a DataFrame with gene names as columns, or gene_names=.",
+            )
+            self.coverage_, self.backend_name_, self._n_features_out = 0.0, None, 1
+            self.cache_hits_ = self.cache_misses_ = 0
+            return expression, None, None
+        encode = None
+        if self.vectors is None or self.mode == "dual":
+            encode = _TextVectors(self)
+        self.backend_name_ = "vectors" if encode is None else encode.backend.name
+        rng = check_random_state(self.random_state)
+        self._learn_genes(expression, spots.genes.astype(str), encode, rng)
+        self._learn_expression(expression)
+        self._text_seed = rng.randint(2**31 - 1)
+        written = self._learn_texts(expression, encode) if self.mode != "aggregate" else None
+        self._count_lookups(encode)
+        return expression, encode, written
+
+    def _learn_genes(self, X, names, encode, rng):
+        """Symbol, text and vector of each gene, as `control` hands them out."""
+        self.species_ = detect_species(names) if self.species == "auto" else self.species
+        given = self.descriptions
+        table = find_descriptions(self.species_) if given is None else read_descriptions(given)
+        about_genes = self.mode in ("aggregate", "dual")
+        report, symbols = describe_genes(names, table, self.species_, self.text if about_genes else "symbol")
+        if self.vectors is None:
+            with_text = (report["text"] != "").to_numpy()
+        else:
+            known, vectors = read_gene_vectors(self.vectors)
+            rows = match_vectors(report, known, table, self.species_)
+            with_text = rows >= 0
+            report = report.assign(text="", source=np.where(with_text, "vectors", ""))
+        self.gene_report_ = report
+        counts = np.asarray(abs(X).sum(axis=0, dtype=np.float64)).ravel()
+        own_table = self.vectors is not None or given is not None
+        self.coverage_ = check_coverage(counts, names, with_text, self.species_, own_table=own_table)
+
+        order = np.arange(len(names))
+        if self.control == "permuted":
+            order[with_text] = rng.permutation(order[with_text])
+        self._symbols = symbols[order]
+        if not about_genes:
+            return
+        if self.vectors is None:
+            encoded = encode(report.loc[with_text, "text"].tolist())
+        else:
+            encoded = vectors[rows[with_text]]
+        if self.control == "gaussian":
+            encoded = rng.standard_normal(encoded.shape) * np.sqrt(np.mean(np.square(encoded)))
+        vectors = np.zeros((len(names), encoded.shape[1]), dtype=np.float32)
+        vectors[with_text] = encoded
+        self.gene_vectors_ = vectors[order]
+        self._with_vector = with_text
+        self._n_features_out = vectors.shape[1]
+
+    def _check_parameters(self):
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str) or value not in choices:
+                raise ValueError(f"{name}={value!r} is not one of {choices}.")
+        if not isinstance(self.k_g, Integral) or isinstance(self.k_g, bool) or self.k_g < 1:
+            raise ValueError(f"k_g={self.k_g!r} is not a positive integer; give the number of genes to name.")
+        if not isinstance(self.omega, Real) or not 0 <= self.omega <= 1:
+            raise ValueError(f"omega={self.omega!r} is not a number from 0 to 1.")
+        if self.vectors is not None and self.mode in ("sentence", "prompt"):
+            raise ValueError(
+                f"vectors are given but mode={self.mode!r} uses no gene vectors; use mode='aggregate' or "
+                "'dual', or leave vectors out."
+            )
+
+    def _learn_expression(self, X):
+        depths = _row_sums(X)
+        self.median_depth_ = float(np.median(depths[depths > 0])) if (depths > 0).any() else 1.0
+        Y = self._normalized(X)
+        if sparse.issparse(Y):
+            mean, variance = mean_variance_axis(Y, axis=0)
+        else:
+            mean, variance = Y.mean(axis=0, dtype=np.float64), Y.var(axis=0, dtype=np.float64)
+        scale = np.sqrt(variance)
+        # What is constant but for rounding must not be blown up.
+        scale[scale <= 1e-6 * np.abs(mean)] = 0
+        self.gene_mean_, self.gene_scale_ = mean.astype(np.float32), scale.astype(np.float32)
+
+    def _learn_texts(self, X, encode):
+        """Width of the text vectors; in "dual" centre and size of both paths, and the text vectors of `X`."""
+        if self.mode != "dual":
+            self._n_features_out = encode([cell_text([], self.mode)]).shape[1]
+            return None
+        written = self._written(X, encode)
+        aggregate = self._aggregated(X)
+        if written.shape[1] != aggregate.shape[1]:
+            raise ValueError(
+                f"vectors have length {aggregate.shape[1]} but model={encode.backend.name!r} makes vectors "
+                f"of length {written.shape[1]}, which mode='dual' cannot add; use the model that made them."
+            )
+        self._path_statistics = [_centre_and_size(path) for path in (aggregate, written)]
+        return written
+
+    def _embed(self, X, encode, written=None):
+        if not self.has_text_:
+            return np.zeros((X.shape[0], 1), dtype=np.float32)
+        if self.mode == "aggregate":
+            return self._aggregated(X)
+        if written is None:
+            written = self._written(X, encode)
+        if self.mode != "dual":
+            return written
+        paths = zip((self._aggregated(X), written), self._path_statistics, strict=True)
+        aggregate, sentence = ((path - centre) / size for path, (centre, size) in paths)
+        return (self.omega * aggregate + (1 - self.omega) * sentence).astype(np.float32)
+
+    def _aggregated(self, X):
+        F = self.gene_vectors_
+        Y = self._normalized(X)
+        if self.weighting == "abundance":
+            return np.asarray(Y @ F)
+        known = self._with_vector
+        unit = np.zeros_like(F)
+        # A single gene has nothing to be centred against.
+        unit[known] = F[known] - (F[known].mean(axis=0) if known.sum() > 1 else 0)
+        lengths = np.linalg.norm(unit, axis=1) * self.gene_scale_
+        weights = np.divide(unit, lengths[:, None], out=np.zeros_like(unit), where=lengths[:, None] > 0)
+        return np.asarray(Y @ weights) - self.gene_mean_ @ weights
+
+    def _normalized(self, X):
+        if not self.normalize:
+            return X
+        depths = _row_sums(X)
+        total = 1.0 if self.weighting == "abundance" else self.median_depth_
+        factors = np.divide(total, depths, out=np.zeros_like(depths), where=depths > 0).astype(np.float32)
+        if sparse.issparse(X):
+            Y = X.copy()
+            Y.data *= np.repeat(factors, np.diff(X.indptr))
+        else:
+            Y = X * factors[:, None]
+        return Y if self.weighting == "abundance" else np.sqrt(Y)
+
+    def _written(self, X, encode):
+        mode = "prompt" if self.mode == "prompt" else "sentence"
+        texts = cell_texts(X, self._symbols, k=self.k_g, mode=mode)
+        if self.control != "gaussian":
+            return encode(texts)
+        rows = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        noise = [_noise(text, self._text_seed, self._n_features_out) for text in rows]
+        return np.stack(noise)[[rows[text] for text in texts]]
+
+    def _count_lookups(self, encode):
+        cache = None if encode is None else encode.cache
+        self.cache_hits_, self.cache_misses_ = (0, 0) if cache is None else (cache.hits, cache.misses)
+
+
+class _TextVectors:
+    """Texts to vectors, through the cache; lives only as long as a call, so that no model is pickled."""
+
+    def __init__(self, encoder):
+        self.options = {"batch_size": encoder.batch_size, "verbose": encoder.verbose}
+        self.backend = resolve_backend(encoder.model, device=encoder.device, batch_size=encoder.batch_size)
+        self.cache = None
+        if encoder.cache and self.backend.key is not None:
+            directory = None if encoder.cache is True else encoder.cache
+            self.cache = VectorCache(self.backend.key, directory)
+
+    def __call__(self, texts):
+        return encode_texts(texts, self.backend, self.cache, **self.options)
+
+
+def _canonical(X):
+    """`X` without entries that are stored in parts, whose square roots would not add up."""
+    if sparse.issparse(X) and not X.has_canonical_format:
+        X = X.copy()
+        X.sum_duplicates()
+    return X
+
+
+def _row_sums(X):
+    return np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
+
+
+def _centre_and_size(vectors):
+    centre = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    size = np.sqrt(np.mean(np.sum(np.square(vectors - centre, dtype=np.float64), axis=1)))
+    return centre, np.float32(size if size > 0 else 1)
+
+
+def _noise(text, seed, d):
+    """A Gaussian vector that depends on `text` and `seed` alone, so that new cells get theirs too."""
+    digest = hashlib.sha256(text.encode()).digest()
+    rng = np.random.default_rng([seed, int.from_bytes(digest, "big")])
+    return (rng.standard_normal(d) / np.sqrt(d)).astype(np.float32)

@@ -1,0 +1,171 @@
+"""Which clusterer, how many domains, and what the neighbours say."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from sklearn.utils import check_array, check_random_state
+
+from skst.graph.build import spatial_graph
+from skst.partition.communities import GraphCommunities
+from skst.partition.mixture import ConsensusMixture
+
+CLUSTERERS = ("mixture", "kmeans", "leiden", "louvain")
+
+
+def make_clusterer(clusterer, n_clusters, random_state=None):
+    """An unfitted clusterer from its name, or a copy of the one given.
+
+    Parameters
+    ----------
+    clusterer : {"mixture", "kmeans", "leiden", "louvain"}, estimator or None
+        Name, None for "mixture", or a scikit-learn clusterer or mixture with ``fit`` and ``predict``.
+    n_clusters : int
+        Set on the copy as ``n_clusters`` or, for a mixture, ``n_components``.
+    random_state : int, RandomState instance or None, default=None
+        Set on a copy that has ``random_state=None``.
+
+    Returns
+    -------
+    estimator
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If the estimator takes no number of clusters.
+
+    Examples
+    --------
+    >>> from skst.partition import make_clusterer
+    >>> make_clusterer("kmeans", 7, random_state=0)
+    KMeans(n_clusters=7, n_init=10, random_state=0)
+    """
+    if clusterer is None or isinstance(clusterer, str):
+        if clusterer not in (None, *CLUSTERERS):
+            raise ValueError(f"clusterer={clusterer!r} is not one of {CLUSTERERS}, nor an estimator.")
+        if clusterer == "kmeans":
+            return KMeans(n_clusters, n_init=10, random_state=random_state)
+        if clusterer in ("leiden", "louvain"):
+            return GraphCommunities(n_clusters, method=clusterer, random_state=random_state)
+        return ConsensusMixture(n_clusters, random_state=random_state)
+    copy = clone(clusterer)
+    parameters = copy.get_params(deep=False)
+    count = next((name for name in ("n_clusters", "n_components") if name in parameters), None)
+    if count is None:
+        raise TypeError(
+            f"clusterer={type(copy).__name__} has neither n_clusters nor n_components; use a clusterer that is told "
+            "the number of domains."
+        )
+    copy.set_params(**{count: n_clusters})
+    if "random_state" in parameters and parameters["random_state"] is None:
+        copy.set_params(random_state=random_state)
+    return copy
+
+
+def estimate_n_clusters(embedding, *, n_clusters=range(2, 21), max_samples=20_000, random_state=None):
+    """Estimate the number of domains from the bend of the BIC curve of tied Gaussian mixtures.
+
+    The BIC of real tissue falls with every component added, as no domain is Gaussian; where it stops falling
+    fast is the estimate: the number farthest below the chord from the first to the last point of the curve.
+
+    Parameters
+    ----------
+    embedding : array-like of shape (n_spots, n_components)
+        Embedding.
+    n_clusters : sequence of int, default=range(2, 21)
+        Numbers tried, ascending; those above half the number of spots are left out.
+    max_samples : int, default=20_000
+        Rows, drawn at random, that are looked at when there are more.
+    random_state : int, RandomState instance or None, default=None
+        Seeds starts and drawn rows.
+
+    Returns
+    -------
+    chosen : int
+        The estimate, 1 if fewer than two numbers can be tried.
+    curve : DataFrame
+        Columns ``n_clusters``, ``criterion`` (BIC, lower is better) and ``chosen`` (bool), one row a number tried.
+
+    Notes
+    -----
+    The number of domains is a choice of resolution more than a fact of the data: look at the curve
+    (:func:`skst.plotting.plot_k_curve`) and give `n_clusters` where anatomy tells it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from skst.partition import estimate_n_clusters
+    >>> X, y = make_blobs(400, centers=4, random_state=1, cluster_std=0.5)
+    >>> estimate_n_clusters(X, random_state=0)[0]
+    4
+    """
+    embedding = check_array(embedding, dtype=np.float64)
+    rng = check_random_state(random_state)
+    if len(embedding) > max_samples:
+        embedding = embedding[rng.choice(len(embedding), max_samples, replace=False)]
+    embedding = embedding / (np.sqrt(embedding.var(axis=0).sum()) or 1.0)
+    tried = [k for k in n_clusters if k <= len(embedding) // 2]
+    seed = rng.randint(np.iinfo(np.int32).max)
+    criterion = np.array([_bic(embedding, k, seed) for k in tried])
+    if len(tried) < 2:
+        chosen = 1
+    else:
+        x = (np.array(tried) - tried[0]) / (tried[-1] - tried[0])
+        chord = criterion[0] + (criterion[-1] - criterion[0]) * x
+        chosen = tried[int(np.argmax(chord - criterion))]
+    curve = pd.DataFrame({"n_clusters": tried, "criterion": criterion})
+    return chosen, curve.assign(chosen=curve["n_clusters"] == chosen)
+
+
+def _bic(embedding, k, seed):
+    mixture = GaussianMixture(k, covariance_type="tied", n_init=2, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return mixture.fit(embedding).bic(embedding)
+
+
+def majority_vote(labels, coordinates, *, n_neighbors=18, batch=None):
+    """Give each spot the commonest label among itself and its spatial neighbours.
+
+    Parameters
+    ----------
+    labels : array-like of int of shape (n_spots,)
+        Labels from 0.
+    coordinates : array-like of shape (n_spots, 2) or (n_spots, 3)
+        Positions.
+    n_neighbors : int, default=18
+        Neighbours that vote: 18 are two rings of a hexagonal lattice.
+    batch : array-like of shape (n_spots,), default=None
+        Slice of each spot; only spots of one slice are neighbours.
+
+    Returns
+    -------
+    ndarray of int of shape (n_spots,)
+        A tie leaves a spot its own label, and no label disappears: where the vote would erase one, its spots keep it.
+
+    Examples
+    --------
+    >>> from skst.partition import majority_vote
+    >>> majority_vote([0, 0, 1, 0, 0], [[0, 0], [0, 1], [0, 2], [0, 3], [0, 4]], n_neighbors=2)
+    array([0, 0, 1, 0, 0])
+    >>> majority_vote([0, 0, 1, 0, 1], [[0, 0], [0, 1], [0, 2], [0, 3], [9, 9]], n_neighbors=2)
+    array([0, 0, 0, 0, 1])
+    """
+    labels = np.asarray(labels)
+    n_spots = len(labels)
+    votes = sparse.csr_array(
+        (np.ones(n_spots), (np.arange(n_spots), labels)), shape=(n_spots, labels.max() + 1)
+    )
+    graph = spatial_graph(coordinates, n_neighbors=n_neighbors, batch=batch)
+    totals = (graph @ votes + 1.5 * votes).toarray()
+    voted = totals.argmax(axis=1).astype(labels.dtype)
+    erased = np.isin(labels, np.setdiff1d(labels, voted))
+    voted[erased] = labels[erased]
+    return voted

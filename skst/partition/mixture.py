@@ -1,0 +1,220 @@
+"""Consensus of Gaussian mixtures: the default step from embedding to domains."""
+
+import numbers
+import warnings
+
+import numpy as np
+from joblib import Parallel, delayed
+from scipy.optimize import linear_sum_assignment
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
+from sklearn.mixture import GaussianMixture
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+_MAX_SEED = np.iinfo(np.int32).max
+
+
+def check_n_clusters(n_clusters, n_spots):
+    """Raise ValueError unless `n_clusters` is an integer from 1 to `n_spots`."""
+    if not isinstance(n_clusters, numbers.Integral) or isinstance(n_clusters, bool) or n_clusters < 1:
+        raise ValueError(f"n_clusters={n_clusters!r} is not a positive integer.")
+    if n_clusters > n_spots:
+        raise ValueError(
+            f"n_clusters={n_clusters} is larger than the {n_spots} spots (samples) in X; ask for fewer."
+        )
+
+
+class ConsensusMixture(ClusterMixin, BaseEstimator):
+    """Tied Gaussian mixtures on several depths of an embedding, and what they agree on.
+
+    A mixture of Gaussians with one covariance in common finds domains that k-means cuts through, but which of
+    its optima EM reaches, and how many components of the embedding it should see, decide more than the method
+    does.  So several mixtures are fitted, each the likeliest of a few starts and each on the leading
+    principal components of the embedding up to another depth.  Their posteriors are matched to those of the
+    *medoid*, the mixture whose partition agrees best with all others, and averaged.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of domains.
+    n_components : tuple of int, default=(8, 10, 12, 15, 20)
+        Numbers of leading principal components that mixtures see; those beyond the columns of X count as all.
+    n_runs : int, default=3
+        Mixtures for each entry of `n_components`.
+    n_init : int, default=3
+        Starts of each mixture, of which the likeliest is kept.
+    max_samples : int, default=50_000
+        Rows, drawn at random, on which mixtures are fitted when there are more; all rows are then assigned.
+    n_jobs : int, default=None
+        Mixtures fitted at the same time, in joblib's sense.
+    random_state : int, RandomState instance or None, default=None
+        Determines starts and drawn rows.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int of shape (n_spots,)
+        Domain of each spot, equal to ``predict`` of the same rows.
+    agreement_ : float
+        Mean adjusted Rand index between the mixtures: near 1 where the partition does not depend on the start.
+    n_features_in_ : int
+        Number of columns seen in ``fit``.
+
+    Raises
+    ------
+    ValueError
+        If `n_clusters` is larger than the number of rows.
+
+    See Also
+    --------
+    GraphCommunities : Leiden and Louvain communities.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from skst.partition import ConsensusMixture
+    >>> X, y = make_blobs(300, centers=3, random_state=0, cluster_std=0.5)
+    >>> mixture = ConsensusMixture(3, random_state=0).fit(X)
+    >>> int(len(set(mixture.labels_)))
+    3
+    """
+
+    _parameter_constraints = {
+        "n_clusters": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_components": ["array-like"],
+        "n_runs": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_init": [Interval(numbers.Integral, 1, None, closed="left")],
+        "max_samples": [Interval(numbers.Integral, 2, None, closed="left")],
+        "n_jobs": [numbers.Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_clusters=8,
+        *,
+        n_components=(8, 10, 12, 15, 20),
+        n_runs=3,
+        n_init=3,
+        max_samples=50_000,
+        n_jobs=None,
+        random_state=None,
+    ):
+        self.n_clusters = n_clusters
+        self.n_components = n_components
+        self.n_runs = n_runs
+        self.n_init = n_init
+        self.max_samples = max_samples
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Fit the mixtures and assign each row to a domain.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_spots, n_components)
+            Embedding.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : ConsensusMixture
+        """
+        self._validate_params()
+        X = validate_data(self, X, dtype=np.float64)
+        check_n_clusters(self.n_clusters, len(X))
+        rng = check_random_state(self.random_state)
+        rows = X if len(X) <= self.max_samples else X[rng.choice(len(X), self.max_samples, replace=False)]
+        self._pca = PCA(svd_solver="covariance_eigh" if len(rows) > X.shape[1] else "full").fit(rows)
+        rows = self._rotate(rows)
+        # One overall scale, so that the ridge on the covariance means the same for every embedding.
+        self._scale = 1.0 / (np.sqrt(rows.var(axis=0).sum()) or 1.0)
+        rows *= self._scale
+
+        depths = sorted({min(int(depth), rows.shape[1]) for depth in self.n_components})
+        jobs = [(depth, rng.randint(_MAX_SEED)) for _ in range(self.n_runs) for depth in depths]
+        self.mixtures_ = Parallel(n_jobs=self.n_jobs)(delayed(self._mixture)(rows, *job) for job in jobs)
+        self._match(rows)
+        self.labels_ = self._predict(X)
+        return self
+
+    def _mixture(self, rows, depth, seed):
+        mixture = GaussianMixture(
+            self.n_clusters, covariance_type="tied", n_init=self.n_init, max_iter=200, random_state=seed
+        )
+        with warnings.catch_warnings():  # a start that has not settled is outvoted by those that have
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return mixture.fit(rows[:, :depth])
+
+    def _match(self, rows):
+        """Renumber the components of each mixture so that they mean the same as those of the medoid."""
+        posteriors = [mixture.predict_proba(rows[:, : mixture.n_features_in_]) for mixture in self.mixtures_]
+        hard = [posterior.argmax(axis=1) for posterior in posteriors]
+        n = len(hard)
+        agreement = np.eye(n)
+        for i in range(n):
+            for j in range(i):
+                agreement[i, j] = agreement[j, i] = adjusted_rand_score(hard[i], hard[j])
+        self.agreement_ = float(agreement[np.triu_indices(n, 1)].mean()) if n > 1 else 1.0
+        medoid = int(agreement.sum(axis=1).argmax())
+        consensus = posteriors[medoid]
+        for _ in range(10):
+            orders = [linear_sum_assignment(-consensus.T @ posterior)[1] for posterior in posteriors]
+            previous = consensus.argmax(axis=1)
+            consensus = np.mean([p[:, order] for p, order in zip(posteriors, orders, strict=True)], axis=0)
+            if np.array_equal(previous, consensus.argmax(axis=1)):
+                break
+        if len(np.unique(consensus.argmax(axis=1))) < len(np.unique(hard[medoid])):
+            # The average has voted a domain away: the medoid alone keeps all of them.
+            self.mixtures_, orders = [self.mixtures_[medoid]], [np.arange(self.n_clusters)]
+        self._orders = orders
+
+    def _rotate(self, X):
+        return self._pca.transform(X)
+
+    def _posterior(self, X):
+        Z = self._rotate(X) * self._scale
+        total = np.zeros((len(X), self.n_clusters))
+        for mixture, order in zip(self.mixtures_, self._orders, strict=True):
+            total += mixture.predict_proba(Z[:, : mixture.n_features_in_])[:, order]
+        return total / len(self.mixtures_)
+
+    def _predict(self, X, chunk=100_000):
+        parts = [self._posterior(X[i : i + chunk]).argmax(axis=1) for i in range(0, len(X), chunk)]
+        return np.concatenate(parts).astype(np.int64)
+
+    def predict(self, X):
+        """Domain of each row: the component with the largest mean posterior.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_spots, n_components)
+            Embedding.
+
+        Returns
+        -------
+        ndarray of int of shape (n_spots,)
+        """
+        check_is_fitted(self)
+        return self._predict(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def predict_proba(self, X):
+        """Mean posterior of each domain.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_spots, n_components)
+            Embedding.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_clusters), float64
+            Rows sum to 1.
+        """
+        check_is_fitted(self)
+        return self._posterior(validate_data(self, X, dtype=np.float64, reset=False))

@@ -1,0 +1,169 @@
+"""Gene names to rows of a description table."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skst._home import get_data_home
+from skst.genes import fetch_gene_descriptions, load_marker_descriptions, match_genes
+from skst.genes.identity import detect_species, is_ensembl, match_vectors
+
+TABLE = pd.DataFrame(
+    [
+        # symbol, ensembl_id, aliases, previous_symbols
+        ("SST", "ENSG00000157005", "SMST|SOM", ""),
+        ("HLA-A", "ENSG00000206503", "", "HLAA"),
+        ("MARCHF1", "ENSG00000145416", "RNF171", "MARCH1"),
+        ("SEPTIN2", "", "", "SEPT2|DIFF6"),
+        ("SEPTIN1", "", "", "DIFF6"),
+        ("SELENOF", "", "", "SEP15"),
+        ("TBCE", "ENSG00000285053", "", ""),
+        ("TLE5", "", "AES", ""),
+        ("AES", "", "", ""),
+        ("RN7SK", "", "7SK", ""),
+        ("NKX2-1", "", "NKX2A", ""),
+        ("ND1", "", "", ""),
+        ("COX2", "", "", ""),
+        ("CYTB", "", "", ""),
+    ],
+    columns=["symbol", "ensembl_id", "aliases", "previous_symbols"],
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol", "how"),
+    [
+        ("SST", "SST", "symbol"),
+        (" SST ", "SST", "symbol"),
+        ("Sst", "SST", "case"),
+        ("ENSG00000157005", "SST", "ensembl"),
+        ("ENSG00000157005.14", "SST", "ensembl"),
+        ("ensg00000157005", "SST", "ensembl"),
+        ("ENSG00000157005-1", "SST", "numbered duplicate"),
+        ("ENSG00000000001", "", "unmatched"),
+        ("SOM", "SST", "alias"),
+        ("march1", "MARCHF1", "previous symbol"),
+        ("1-Mar", "MARCHF1", "spreadsheet date"),
+        ("Mar-01", "MARCHF1", "spreadsheet date"),
+        ("01-MAR", "MARCHF1", "spreadsheet date"),
+        ("2021-03-01", "MARCHF1", "spreadsheet date"),
+        ("2021-03-01 00:00:00", "MARCHF1", "spreadsheet date"),
+        ("2-Sep", "SEPTIN2", "spreadsheet date"),
+        ("15-Sep", "SELENOF", "spreadsheet date"),
+        ("40-Mar", "", "unmatched"),
+        ("DIFF6", "", "unmatched"),  # of two genes
+        ("AES", "AES", "symbol"),  # although TLE5 has it as an alias
+        ("HLA.A", "HLA-A", "R name"),
+        ("X7SK", "RN7SK", "R name"),
+        ("NKX2.1", "NKX2-1", "R name"),
+        ("NKX2-1", "NKX2-1", "symbol"),
+        ("NKX2-9", "", "unmatched"),
+        ("TBCE-1", "TBCE", "numbered duplicate"),
+        ("TBCE.2", "TBCE", "numbered duplicate"),
+        ("SOM-1", "", "unmatched"),  # the base has to be a symbol
+        ("mt-Nd1", "ND1", "alias"),
+        ("mt-Co2", "COX2", "alias"),
+        ("mt-Cytb", "CYTB", "alias"),
+        ("MT-CYB", "CYTB", "alias"),
+        ("", "", "unmatched"),
+    ],
+)
+def test_match_one(name, symbol, how):
+    found = match_genes([name], TABLE, "human").iloc[0]
+    assert (found["symbol"], found["matched"]) == (symbol, how)
+    assert found["gene"] == name
+    assert found["row"] == (TABLE["symbol"].tolist().index(symbol) if symbol else -1)
+
+
+@settings(max_examples=80, deadline=None)
+@given(names=st.lists(st.one_of(st.sampled_from(TABLE["symbol"].tolist()), st.text(max_size=8)), max_size=12))
+def test_any_names_are_matched_one_by_one_and_in_order(names):
+    together = match_genes(names, TABLE, "human")
+    assert together["gene"].tolist() == names
+    alone = [match_genes([name], TABLE, "human")["symbol"].iloc[0] for name in names]
+    assert together["symbol"].tolist() == alone
+    assert set(together["symbol"]) <= {*TABLE["symbol"], ""}
+
+
+def test_order_of_rows_does_not_matter():
+    shuffled = TABLE.sample(frac=1, random_state=0).reset_index(drop=True)
+    names = ["Sst", "DIFF6", "1-Mar", "AES", "SEPT2", "TBCE.1"]
+    pd.testing.assert_frame_equal(
+        match_genes(names, TABLE, "human").drop(columns="row"),
+        match_genes(names, shuffled, "human").drop(columns="row"),
+    )
+
+
+def test_species_rows_are_preferred():
+    both = pd.concat(
+        [load_marker_descriptions("human"), load_marker_descriptions("mouse")], ignore_index=True
+    )
+    found = match_genes(["Sst", "Gad1", "Plp1"], both)
+    assert set(both["species"].iloc[found["row"]]) == {"mouse"}
+    assert found["matched"].tolist() == ["symbol"] * 3
+    # Mouse names against a human table go by case.
+    found = match_genes(["Sst"], load_marker_descriptions("human"), "mouse")
+    assert found["matched"].tolist() == ["case"]
+
+
+def test_repeated_symbol_takes_the_row_that_says_something():
+    table = pd.DataFrame({"symbol": ["SST", "SST"], "summary": ["", "A hormone."]})
+    assert match_genes(["SST", "sst"], table, "human")["row"].tolist() == [1, -1 + 2]
+
+
+def test_table_without_symbols():
+    with pytest.raises(ValueError, match="none called 'symbol'"):
+        match_genes(["SST"], pd.DataFrame({"gene": ["SST"]}))
+
+
+@pytest.mark.parametrize(
+    ("names", "species"),
+    [
+        (["SST", "C9orf47", "MT-ND1", "HLA-A"], "human"),
+        (["Sst", "mt-Nd1", "1110008F13Rik", "H2-K1"], "mouse"),
+        (["ENSMUSG00000004366.5"], "mouse"),
+        (["ENSG00000157005"], "human"),
+        (["EGFP", "Sst", "Gad1", "ERCC-00002", "Plp1"], "mouse"),
+        (["a", "1", ""], "human"),
+    ],
+)
+def test_detect_species(names, species):
+    assert detect_species(names) == species
+
+
+def test_is_ensembl():
+    assert is_ensembl("ENSG00000157005") and is_ensembl("ENSMUSG00000004366.5")
+    assert not is_ensembl("ENSA") and not is_ensembl("ENSG0000015700")
+
+
+def test_match_vectors_goes_through_aliases_on_either_side():
+    names = np.array(["SMST", "MARCH1", "TBCE", "7SK"])
+    genes = match_genes(["ENSG00000157005", "MARCHF1", "Tbce", "HLA-A", "7SK"], TABLE, "human")
+    assert match_vectors(genes, names, TABLE, "human").tolist() == [0, 1, 2, -1, 3]
+
+
+@pytest.fixture(scope="module")
+def human():
+    if not (get_data_home() / "gene_text" / "human.tsv.gz").exists():
+        pytest.skip("no human gene descriptions in the data home")
+    return fetch_gene_descriptions("human", download_if_missing=False)
+
+
+def test_all_human_genes_at_once(human):
+    names = human["symbol"].iloc[:40000]
+    start = time.process_time()
+    found = match_genes(names, human)
+    assert time.process_time() - start < 10
+    assert (found["symbol"].to_numpy() == names.to_numpy()).all()
+    known = human[human["ensembl_id"] != ""].drop_duplicates("ensembl_id")
+    found = match_genes(known["ensembl_id"] + ".7", human)
+    assert (found["symbol"].to_numpy() == known["symbol"].to_numpy()).all()
+
+
+def test_real_renamings(human):
+    old = {"SEPT2": "SEPTIN2", "AES": "TLE5", "CTGF": "CCN2", "1-Dec": "DELEC1", "HLA.DRA": "HLA-DRA"}
+    assert match_genes(list(old), human)["symbol"].tolist() == list(old.values())
