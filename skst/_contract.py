@@ -81,6 +81,9 @@ def read_spots(estimator, X, *, coordinates=None, batch=None, reset=False, min_s
         matrix, genes = _read_table(estimator, X, reset, min_spots)
     if sparse.issparse(matrix):
         matrix = sparse.csr_array(matrix)
+        if not matrix.has_canonical_format:  # square roots of an entry stored in parts would not add up
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
     if reset and genes is not None:
         _warn_duplicates(genes)
     n_spots = matrix.shape[0]

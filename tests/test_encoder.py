@@ -4,7 +4,6 @@ import inspect
 import pickle
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,6 @@ from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import (
-    check_dataframe_column_names_consistency,
-    check_n_features_in_after_fitting,
-    check_set_output_transform,
-    check_set_output_transform_pandas,
-    parametrize_with_checks,
-)
 
 from skst._home import get_data_home
 from skst.genes import GeneTextEncoder, LexicalBackend, load_marker_descriptions
@@ -43,17 +35,6 @@ class LetterBackend:
         return np.array([[text.count(letter) for letter in "aeiouST"] for text in texts], dtype=float) + 0.1
 
 
-@pytest.fixture(autouse=True)
-def _homes(tmp_path, monkeypatch):
-    monkeypatch.setenv("SKST_CACHE_HOME", str(tmp_path))
-
-
-@pytest.fixture
-def bare_home(tmp_path, monkeypatch):
-    """No descriptions but the marker table."""
-    monkeypatch.setenv("SKST_DATA_HOME", str(tmp_path / "empty"))
-
-
 @pytest.fixture
 def counts(bare_home):
     """60 cells in 3 groups of 20 marker genes, one cell and one gene empty."""
@@ -67,32 +48,6 @@ def counts(bare_home):
 
 def _encoder(genes, **parameters):
     return GeneTextEncoder(**({"model": "lexical", "gene_names": genes, "random_state": 0} | parameters))
-
-
-@parametrize_with_checks(
-    [
-        GeneTextEncoder(model="lexical", cache=False),
-        GeneTextEncoder(model="lexical", normalize=False, cache=False),
-    ]
-)
-@pytest.mark.filterwarnings("ignore:X has no gene names", "ignore:X holds fractions")
-def test_sklearn(estimator, check):
-    check(estimator)
-
-
-@pytest.mark.filterwarnings("ignore:X holds fractions")
-@pytest.mark.parametrize("mode", MODES)
-def test_sklearn_with_names(mode):
-    encoder = GeneTextEncoder(model="lexical", mode=mode, text="symbol", normalize=False, cache=False)
-    check_dataframe_column_names_consistency("GeneTextEncoder", encoder)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # these pass arrays without names
-        for check in (
-            check_set_output_transform,
-            check_set_output_transform_pandas,
-            check_n_features_in_after_fitting,
-        ):
-            check("GeneTextEncoder", encoder)
 
 
 @pytest.mark.parametrize("as_sparse", [False, True])
@@ -365,7 +320,7 @@ def test_set_output_and_pipeline(counts):
     X, genes = counts
     frame = pd.DataFrame(X, columns=genes, index=[f"spot{i}" for i in range(60)])
     out = GeneTextEncoder(model="lexical").set_output(transform="pandas").fit_transform(frame)
-    assert out.columns[:2].tolist() == ["genetext0", "genetext1"] and out.index.equals(frame.index)
+    assert out.columns[:2].tolist() == ["genetextencoder0", "genetextencoder1"] and out.index.equals(frame.index)
     kmeans = KMeans(3, n_init=5, random_state=0)
     labels = make_pipeline(GeneTextEncoder(model="lexical"), kmeans).fit_predict(frame)
     occupied = np.delete(np.arange(60), 7)

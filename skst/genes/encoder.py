@@ -5,12 +5,13 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.sparsefuncs import mean_variance_axis
 from sklearn.utils.validation import check_is_fitted
 
 from skst._contract import check_counts, missing, read_spots
+from skst._counts import median_depth, scale_depth, square_root
 from skst.genes.backends import encode_texts, resolve_backend
 from skst.genes.cache import VectorCache
 from skst.genes.descriptions import check_coverage, describe_genes, find_descriptions, read_descriptions
@@ -28,7 +29,7 @@ _CHOICES = {
 }
 
 
-class GeneTextEncoder(TransformerMixin, BaseEstimator):
+class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Encode cells or spots by what is written about the genes they express.
 
     A frozen language model turns text into vectors.  In mode "aggregate" the text is about genes, and a cell
@@ -135,7 +136,9 @@ class GeneTextEncoder(TransformerMixin, BaseEstimator):
     --------
     skst.genes.fetch_gene_descriptions : Descriptions of all human or mouse genes.
 
-    Notes ----- Vectors of cells in "contrast" are ``(Y - mean) / SD @ F``.  `Y` stays sparse: the mean is
+    Notes
+    -----
+    Vectors of cells in "contrast" are ``(Y - mean) / SD @ F``.  `Y` stays sparse: the mean is
     subtracted after the product.  A gene that does not vary has no weight.  scLLM-DSC sums the 2,048 most
     expressed genes of a cell; here all are summed.
 
@@ -263,23 +266,7 @@ class GeneTextEncoder(TransformerMixin, BaseEstimator):
         if self.normalize:
             check_counts(spots)
         encode = _TextVectors(self) if self.has_text_ and self.mode != "aggregate" else None
-        return self._embed(_canonical(spots.X), encode)
-
-    def get_feature_names_out(self, input_features=None):
-        """Names of the output columns.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        ndarray of str of shape (d,)
-            "genetext0", "genetext1", ...
-        """
-        check_is_fitted(self)
-        return np.array([f"genetext{i}" for i in range(self._n_features_out)], dtype=object)
+        return self._embed(spots.X, encode)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -293,7 +280,7 @@ class GeneTextEncoder(TransformerMixin, BaseEstimator):
         spots = read_spots(self, X, reset=True)
         if self.normalize:
             check_counts(spots)
-        expression = _canonical(spots.X)
+        expression = spots.X
         self.has_text_ = spots.genes is not None
         if not self.has_text_:
             missing(
@@ -369,8 +356,7 @@ class GeneTextEncoder(TransformerMixin, BaseEstimator):
             )
 
     def _learn_expression(self, X):
-        depths = _row_sums(X)
-        self.median_depth_ = float(np.median(depths[depths > 0])) if (depths > 0).any() else 1.0
+        self.median_depth_ = median_depth(X)
         Y = self._normalized(X)
         if sparse.issparse(Y):
             mean, variance = mean_variance_axis(Y, axis=0)
@@ -425,15 +411,9 @@ class GeneTextEncoder(TransformerMixin, BaseEstimator):
     def _normalized(self, X):
         if not self.normalize:
             return X
-        depths = _row_sums(X)
-        total = 1.0 if self.weighting == "abundance" else self.median_depth_
-        factors = np.divide(total, depths, out=np.zeros_like(depths), where=depths > 0).astype(np.float32)
-        if sparse.issparse(X):
-            Y = X.copy()
-            Y.data *= np.repeat(factors, np.diff(X.indptr))
-        else:
-            Y = X * factors[:, None]
-        return Y if self.weighting == "abundance" else np.sqrt(Y)
+        if self.weighting == "abundance":
+            return scale_depth(X, 1.0)
+        return square_root(scale_depth(X, self.median_depth_))
 
     def _written(self, X, encode):
         mode = "prompt" if self.mode == "prompt" else "sentence"
@@ -462,18 +442,6 @@ class _TextVectors:
 
     def __call__(self, texts):
         return encode_texts(texts, self.backend, self.cache, **self.options)
-
-
-def _canonical(X):
-    """`X` without entries that are stored in parts, whose square roots would not add up."""
-    if sparse.issparse(X) and not X.has_canonical_format:
-        X = X.copy()
-        X.sum_duplicates()
-    return X
-
-
-def _row_sums(X):
-    return np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
 
 
 def _centre_and_size(vectors):

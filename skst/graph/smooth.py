@@ -16,44 +16,6 @@ MAX_POOLING = 16
 DENSE_GENES = 500
 
 
-def scale_depth(X, depth=None):
-    """Divide each row by its sum and multiply by `depth`, the median sum by default.
-
-    Parameters
-    ----------
-    X : ndarray or csr_array of shape (n_spots, n_genes)
-        Counts.
-    depth : float, default=None
-        Common library size to scale to.
-
-    Returns
-    -------
-    X : ndarray or csr_array of shape (n_spots, n_genes), float32
-        Scaled counts; a row of zeros stays as it is.
-    depth : float
-        The library size used.
-    """
-    sums = np.asarray(X.sum(axis=1), dtype=np.float64).ravel()
-    if depth is None:
-        positive = sums[sums > 0]
-        depth = float(np.median(positive)) if len(positive) else 1.0
-    factors = np.divide(depth, sums, out=np.zeros_like(sums), where=sums > 0).astype(np.float32)
-    if sparse.issparse(X):
-        X = X.copy()
-        X.data = X.data * np.repeat(factors, np.diff(X.indptr))
-        return X, depth
-    return X * factors[:, None], depth
-
-
-def square_root(X):
-    """Square root of every entry, which makes the variance of counts the same for weak and strong genes."""
-    if sparse.issparse(X):
-        X = X.copy()
-        X.data = np.sqrt(X.data)
-        return X
-    return np.sqrt(X)
-
-
 def top_variance(X, n_genes):
     """Indices, ascending, of the `n_genes` columns of largest variance."""
     mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()

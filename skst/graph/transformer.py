@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skst._contract import check_counts, missing, read_spots
+from skst._counts import median_depth, scale_depth, square_root
 from skst.graph import smooth
 from skst.graph.build import KINDS, averaging_operator, spatial_graph
 
@@ -266,18 +267,24 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         return averaging_operator(graph)
 
     def _choose_hops(self, X, average):
-        self.n_pool_, self.n_hops_ = (0, 2) if self.n_hops == "auto" else (0, self.n_hops)
+        self.n_pool_, self.n_hops_ = 0, 0
         if average.nnz == X.shape[0]:  # no edges
-            self.n_hops_ = 0
-        elif self.n_hops == "auto" and self.normalize:
+            return
+        if self.n_hops != "auto":
+            self.n_hops_ = self.n_hops
+            return
+        if self.normalize:
             self.n_pool_ = smooth.pooling_hops(X, average)
+        self.n_hops_ = 2 if self.n_pool_ else 1
 
     def _values(self, X, average):
         """Variance-stabilised expression, before it is averaged over ``n_hops_``."""
         if not self.normalize:
             return X
-        X, self._depth = smooth.scale_depth(smooth.propagate(average, X, self.n_pool_), self._depth)
-        return smooth.square_root(X)
+        X = smooth.propagate(average, X, self.n_pool_)
+        if self._depth is None:
+            self._depth = median_depth(X)
+        return square_root(scale_depth(X, self._depth))
 
     def _project(self, values, average):
         projected = np.asarray(values @ self._axes, dtype=np.float32)

@@ -148,7 +148,8 @@ def majority_vote(labels, coordinates, *, n_neighbors=18, batch=None):
     Returns
     -------
     ndarray of int of shape (n_spots,)
-        A tie leaves a spot its own label, and no label disappears: where the vote would erase one, its spots keep it.
+        A tie between its own label and others leaves a spot its own, one among others gives it the lowest of them.  No
+        label disappears: where the vote would erase one, its spots keep it.
 
     Examples
     --------
@@ -160,12 +161,11 @@ def majority_vote(labels, coordinates, *, n_neighbors=18, batch=None):
     """
     labels = np.asarray(labels)
     n_spots = len(labels)
-    votes = sparse.csr_array(
-        (np.ones(n_spots), (np.arange(n_spots), labels)), shape=(n_spots, labels.max() + 1)
-    )
+    votes = sparse.csr_array((np.ones(n_spots), (np.arange(n_spots), labels)), shape=(n_spots, labels.max() + 1))
     graph = spatial_graph(coordinates, n_neighbors=n_neighbors, batch=batch)
     totals = (graph @ votes + 1.5 * votes).toarray()
     voted = totals.argmax(axis=1).astype(labels.dtype)
-    erased = np.isin(labels, np.setdiff1d(labels, voted))
-    voted[erased] = labels[erased]
+    # Giving one label back its spots may take the last ones from another, which then gets its own back.
+    while (erased := np.isin(labels, np.setdiff1d(labels, voted))).any():
+        voted[erased] = labels[erased]
     return voted

@@ -42,6 +42,8 @@ class GraphCommunities(ClusterMixin, BaseEstimator):
         Number of communities found.
     resolution_ : float
         Resolution that gave them.
+    n_iter_ : int
+        Number of resolutions tried.
     embedding_ : ndarray of shape (n_spots, n_components), float32
         Rows seen in ``fit``: a new row joins the community of the nearest of them.
     n_features_in_ : int
@@ -119,7 +121,7 @@ class GraphCommunities(ClusterMixin, BaseEstimator):
     def _search(self, graph, seed):
         """Bisect the logarithm of the resolution until the count fits; keep the nearest count otherwise."""
         low, high, best = np.log(1e-3), np.log(50.0), None
-        for _ in range(self.max_iter):
+        for n_iter in range(1, self.max_iter + 1):
             middle = (low + high) / 2
             membership = _communities(graph, self.method, np.exp(middle), seed)
             n_found = len(np.unique(membership))
@@ -128,7 +130,7 @@ class GraphCommunities(ClusterMixin, BaseEstimator):
             if n_found == self.n_clusters:
                 break
             low, high = (middle, high) if n_found < self.n_clusters else (low, middle)
-        self.resolution_ = best[2]
+        self.n_iter_, self.resolution_ = n_iter, best[2]
         return best[1]
 
     def _predict(self, X):
@@ -154,7 +156,7 @@ def _neighbor_overlap(X, n_neighbors, seed):
     """Symmetric graph of nearest neighbours weighted by the Jaccard overlap of their neighbourhoods."""
     k = min(n_neighbors, len(X) - 1)
     if k < 1:
-        return sparse.csr_array((len(X), len(X)))
+        return sparse.coo_array((len(X), len(X)))
     if len(X) > 20_000:
         try:
             from pynndescent import NNDescent
@@ -166,9 +168,7 @@ def _neighbor_overlap(X, n_neighbors, seed):
     else:
         neighbors = NearestNeighbors(n_neighbors=k + 1).fit(X).kneighbors(X, return_distance=False)
     size = neighbors.size
-    members = sparse.csr_array(
-        (np.ones(size), neighbors.ravel(), np.arange(0, size + 1, k + 1)), shape=(len(X),) * 2
-    )
+    members = sparse.csr_array((np.ones(size), neighbors.ravel(), np.arange(0, size + 1, k + 1)), shape=(len(X),) * 2)
     edges = (members + members.T).tocoo()
     keep = edges.row < edges.col
     rows, cols = edges.row[keep], edges.col[keep]

@@ -33,8 +33,8 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
 
     A mixture of Gaussians with one covariance in common finds domains that k-means cuts through, but which of
     its optima EM reaches, and how many components of the embedding it should see, decide more than the method
-    does.  So several mixtures are fitted, each the likeliest of a few starts and each on the leading
-    principal components of the embedding up to another depth.  Their posteriors are matched to those of the
+    does.  So mixtures are fitted from several starts, on the leading principal components of the embedding up to
+    several depths, and the likeliest few of each depth are kept.  Their posteriors are matched to those of the
     *medoid*, the mixture whose partition agrees best with all others, and averaged.
 
     Parameters
@@ -43,10 +43,10 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         Number of domains.
     n_components : tuple of int, default=(8, 10, 12, 15, 20)
         Numbers of leading principal components that mixtures see; those beyond the columns of X count as all.
-    n_runs : int, default=3
-        Mixtures for each entry of `n_components`.
-    n_init : int, default=3
-        Starts of each mixture, of which the likeliest is kept.
+    n_init : int, default=9
+        Starts of EM at each depth.
+    n_keep : int, default=3
+        Likeliest of them that take part in the consensus.
     max_samples : int, default=50_000
         Rows, drawn at random, on which mixtures are fitted when there are more; all rows are then assigned.
     n_jobs : int, default=None
@@ -85,8 +85,8 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
     _parameter_constraints = {
         "n_clusters": [Interval(numbers.Integral, 1, None, closed="left")],
         "n_components": ["array-like"],
-        "n_runs": [Interval(numbers.Integral, 1, None, closed="left")],
         "n_init": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_keep": [Interval(numbers.Integral, 1, None, closed="left")],
         "max_samples": [Interval(numbers.Integral, 2, None, closed="left")],
         "n_jobs": [numbers.Integral, None],
         "random_state": ["random_state"],
@@ -97,16 +97,16 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         n_clusters=8,
         *,
         n_components=(8, 10, 12, 15, 20),
-        n_runs=3,
-        n_init=3,
+        n_init=9,
+        n_keep=3,
         max_samples=50_000,
         n_jobs=None,
         random_state=None,
     ):
         self.n_clusters = n_clusters
         self.n_components = n_components
-        self.n_runs = n_runs
         self.n_init = n_init
+        self.n_keep = n_keep
         self.max_samples = max_samples
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -137,16 +137,18 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         rows *= self._scale
 
         depths = sorted({min(int(depth), rows.shape[1]) for depth in self.n_components})
-        jobs = [(depth, rng.randint(_MAX_SEED)) for _ in range(self.n_runs) for depth in depths]
-        self.mixtures_ = Parallel(n_jobs=self.n_jobs)(delayed(self._mixture)(rows, *job) for job in jobs)
+        starts = [(depth, rng.randint(_MAX_SEED)) for depth in depths for _ in range(self.n_init)]
+        fitted = Parallel(n_jobs=self.n_jobs)(delayed(self._mixture)(rows, *start) for start in starts)
+        # Likelihoods can be compared at one depth only.
+        self.mixtures_ = []
+        for i in range(0, len(fitted), self.n_init):
+            self.mixtures_ += sorted(fitted[i : i + self.n_init], key=lambda m: -m.lower_bound_)[: self.n_keep]
         self._match(rows)
         self.labels_ = self._predict(X)
         return self
 
     def _mixture(self, rows, depth, seed):
-        mixture = GaussianMixture(
-            self.n_clusters, covariance_type="tied", n_init=self.n_init, max_iter=200, random_state=seed
-        )
+        mixture = GaussianMixture(self.n_clusters, covariance_type="tied", max_iter=200, random_state=seed)
         with warnings.catch_warnings():  # a start that has not settled is outvoted by those that have
             warnings.simplefilter("ignore", ConvergenceWarning)
             return mixture.fit(rows[:, :depth])

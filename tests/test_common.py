@@ -1,0 +1,212 @@
+"""What scikit-learn asks of an estimator, asked of every public one; its checks for third parties and the others."""
+
+import inspect
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.base import clone, is_clusterer
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import estimator_checks, get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer
+from skst.partition import ConsensusMixture, GraphCommunities
+
+# In fit, fit_transform, predict and transform alike.
+METADATA = ("coordinates", "batch")
+
+
+def _text(**parameters):
+    return GeneTextEncoder(model="lexical", cache=False, **parameters)
+
+
+def _as_it_is(**parameters):
+    return SpaLLMFusion(SpatialGraphTransformer(normalize=False), _text(normalize=False), n_clusters=3, **parameters)
+
+
+ESTIMATORS = [
+    _text(),
+    _text(normalize=False),
+    SpatialGraphTransformer(),
+    SpatialGraphTransformer(normalize=False),
+    SpaLLMFusion(text=_text(), n_clusters=3),
+    _as_it_is(),
+    _as_it_is(strategy="expression", clusterer="leiden"),
+    ConsensusMixture(3),
+    GraphCommunities(3),
+]
+NAMED = [_text(), SpatialGraphTransformer(), SpaLLMFusion(text=_text(), n_clusters=3, random_state=0)]
+SPATIAL = NAMED[1:]
+
+
+def _expected_failures(estimator):
+    """The one table of checks that cannot pass, by check, with the reason."""
+    if is_clusterer(estimator) and get_tags(estimator).input_tags.positive_only:
+        return {"check_clustering": "it standardises its blobs, and the estimator is tagged positive_only"}
+    return {}
+
+
+@pytest.mark.filterwarnings(
+    "ignore:X has no gene names",
+    "ignore:X has no coordinates",
+    "ignore:X holds fractions",
+    "ignore:No resolution tried",
+)
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=_expected_failures, xfail_strict=True)
+def test_sklearn(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", NAMED, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_n_features_in_after_fitting",
+        "check_set_output_transform",
+        "check_set_output_transform_pandas",
+        "check_global_set_output_transform_pandas",
+        "check_transformer_get_feature_names_out",
+        "check_transformer_get_feature_names_out_pandas",
+        "check_get_feature_names_out_error",
+        "check_param_validation",
+    ],
+)
+def test_sklearn_for_its_own(estimator, check, bare_home):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # these pass fractions without names and coordinates
+        getattr(estimator_checks, check)(type(estimator).__name__, clone(estimator))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS[3:7:2], ids=lambda e: type(e).__name__)
+def test_sklearn_column_names(estimator):
+    # Names of this check are no genes, so the estimators are asked without their text.
+    if isinstance(estimator, SpaLLMFusion):
+        estimator = clone(estimator).set_params(strategy="expression")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        warnings.filterwarnings("ignore", "X has no coordinates")
+        estimator_checks.check_dataframe_column_names_consistency(type(estimator).__name__, estimator)
+
+
+@pytest.mark.parametrize("estimator", NAMED, ids=lambda e: type(e).__name__)
+def test_dataframe_in_dataframe_out(estimator, tissue):
+    frame = tissue.to_df()
+    frame.attrs = {}
+    places = {} if isinstance(estimator, GeneTextEncoder) else {"coordinates": tissue.obsm["spatial"]}
+    fitted = clone(estimator).set_output(transform="pandas")
+    out = fitted.fit_transform(frame, **places)
+    assert isinstance(out, pd.DataFrame) and out.index.equals(frame.index)
+    assert out.columns.tolist() == fitted.get_feature_names_out().tolist()
+    prefix = type(estimator).__name__.lower()
+    assert out.columns[0] in (f"{prefix}0", "genetext0")
+    pd.testing.assert_frame_equal(fitted.transform(frame, **places), out, atol=1e-4)
+    np.testing.assert_allclose(out, clone(estimator).fit_transform(tissue), atol=2e-3 * out.to_numpy().std())
+
+
+@pytest.mark.parametrize("estimator", NAMED, ids=lambda e: type(e).__name__)
+def test_a_global_output_setting_changes_the_container_alone(estimator, tissue):
+    plain = clone(estimator).fit(tissue)
+    with sklearn.config_context(transform_output="pandas"):
+        fitted = clone(estimator).fit(tissue)
+        out = fitted.transform(tissue)
+    assert isinstance(out, pd.DataFrame)
+    expected = plain.transform(tissue)
+    np.testing.assert_allclose(out, expected, atol=1e-4 * np.abs(expected).max())
+    if hasattr(plain, "labels_"):
+        np.testing.assert_array_equal(fitted.labels_, plain.labels_)
+
+
+@pytest.mark.parametrize("estimator", NAMED, ids=lambda e: type(e).__name__)
+def test_a_fitted_pickle_holds_no_data_and_no_model(estimator, tissue):
+    fitted = clone(estimator).fit(tissue)
+    dumped = pickle.dumps(fitted)
+    for name, value in pickle.loads(dumped).__dict__.items():
+        assert getattr(value, "shape", None) != tissue.shape, name
+    # What grows with the spots are embeddings and labels, never the counts.
+    more = clone(estimator).set_params(**_only_embedded(estimator))
+    small, large = (len(pickle.dumps(clone(more).fit(tissue[:n]))) for n in (200, 400))
+    columns = 0 if isinstance(estimator, GeneTextEncoder) else 6
+    assert large - small < 200 * (4 * 2 * columns + 8) + 4_000 < 200 * tissue.n_vars * 4
+    again = pickle.loads(dumped)
+    np.testing.assert_array_equal(again.transform(tissue), fitted.transform(tissue))
+
+
+def _only_embedded(estimator):
+    """Few columns, so that the size of an embedding is small beside that of the counts."""
+    if isinstance(estimator, SpaLLMFusion):
+        return {"spatial": SpatialGraphTransformer(n_components=6), "strategy": "weighted"}
+    return {"n_components": 6} if isinstance(estimator, SpatialGraphTransformer) else {}
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS + NAMED, ids=lambda e: type(e).__name__)
+def test_clones_and_parameters(estimator):
+    parameters = inspect.signature(type(estimator)).parameters
+    for name, value in estimator.get_params(deep=False).items():
+        copied = clone(estimator).get_params(deep=False)[name]
+        assert repr(copied) == repr(value)
+        assert parameters[name].kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    assert eval(repr(estimator), globals()).get_params().keys() == estimator.get_params().keys()
+
+
+def _methods(estimator):
+    names = ("fit", "fit_transform", "fit_predict", "transform", "predict")
+    return [getattr(estimator, name) for name in names if hasattr(estimator, name)]
+
+
+@pytest.mark.parametrize("estimator", SPATIAL, ids=lambda e: type(e).__name__)
+def test_metadata_is_asked_for_alike(estimator):
+    for method in _methods(estimator):
+        given = inspect.signature(method).parameters
+        for name in METADATA:
+            assert given[name].kind is inspect.Parameter.KEYWORD_ONLY and given[name].default is None
+    with sklearn.config_context(enable_metadata_routing=True):
+        asked = clone(estimator)
+        for method in ("fit", "transform", "predict"):
+            if hasattr(asked, method):
+                getattr(asked, f"set_{method}_request")(coordinates=True, batch=True)
+        requests = asked.get_metadata_routing()
+        for method in ("fit", "fit_transform", "transform"):
+            assert getattr(requests, method).requests == dict.fromkeys(METADATA, True)
+
+
+def _requesting(estimator):
+    estimator = clone(estimator).set_fit_request(coordinates=True, batch=True)
+    estimator.set_transform_request(coordinates=True, batch=True)
+    return estimator.set_predict_request(coordinates=True, batch=True) if is_clusterer(estimator) else estimator
+
+
+def test_routing_through_a_pipeline(slices):
+    X, places = slices.X, {"coordinates": slices.obsm["spatial"], "batch": slices.obs["batch"]}
+    kmeans = KMeans(3, n_init=5, random_state=0)
+    direct = SpatialGraphTransformer(batch_key="batch").fit_transform(slices)
+    expected = clone(kmeans).fit_predict(direct)
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(_requesting(SpatialGraphTransformer()), kmeans).fit(X, **places)
+        np.testing.assert_allclose(pipeline[0].embedding_, direct, atol=1e-5)
+        assert adjusted_rand_score(pipeline.predict(X, **places), expected) > 0.99
+        with pytest.raises(TypeError, match="batches"):
+            pipeline.fit(X, batches=places["batch"])
+    pipeline = make_pipeline(SpatialGraphTransformer(), kmeans)
+    pipeline.fit(X, **{f"spatialgraphtransformer__{name}": value for name, value in places.items()})
+    assert adjusted_rand_score(pipeline[-1].labels_, expected) > 0.99
+
+
+def test_routing_to_the_last_step(slices):
+    X, names = slices.X, slices.var_names
+    places = {"coordinates": slices.obsm["spatial"], "batch": slices.obs["batch"]}
+    fusion = SpaLLMFusion(text=_text(), gene_names=names, n_clusters=3, random_state=0)
+    expected = clone(fusion).fit(X, **places)
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline("passthrough", _requesting(fusion)).fit(X, **places)
+        np.testing.assert_array_equal(pipeline[-1].labels_, expected.labels_)
+        np.testing.assert_array_equal(pipeline.predict(X, **places), expected.labels_)
+    pipeline = make_pipeline("passthrough", clone(fusion))
+    pipeline.fit(X, **{f"spallmfusion__{name}": value for name, value in places.items()})
+    np.testing.assert_array_equal(pipeline[-1].labels_, expected.labels_)
+    np.testing.assert_array_equal(pipeline.predict(X, **places), expected.labels_)
