@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from harness import RESULTS, Run, run_all
+from harness import Run, run_all
 from methods import DATA, METHODS
+from records import RESULTS
 from tables import by_method, head, paired, section
 
 REFERENCES = ("expression", "text permuted", "text Gaussian")

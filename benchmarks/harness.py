@@ -1,35 +1,16 @@
 """Runs of (data set, method, seed): each in a fresh process, each written down as soon as it is done."""
 
-import csv
-import hashlib
-import multiprocessing
 import os
-import subprocess
-import sys
 import time
-import traceback
-import warnings
-from datetime import datetime
-from itertools import islice
-from multiprocessing.connection import wait
-from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
 from methods import TEXT_FREE, DataSet
+from processes import peak_mib, run_apart
+from records import append, current_rows, provenance
 
-import skst
 from skst import GeneTextEncoder
 from skst.datasets import mask_counts
 from skst.metrics import score_partition
-
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results"
-# A server that has loaded the libraries and forks a process for each run: fresh memory at no start-up cost.
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(
-    ["anndata", "sklearn.pipeline", "skst.datasets", "skst.metrics", "skst.spallm"]
-)
 
 
 class Run(NamedTuple):
@@ -102,6 +83,8 @@ def encode(run):
     dict
         How many genes have a text, how many texts were not cached yet, and how long these took.
     """
+    # Alone on the machine and torch not loaded yet: all cores are free.
+    os.environ.pop("OMP_NUM_THREADS", None)
     adata, _ = _read(run.data)
     encoder = GeneTextEncoder(normalize=run.data.normalize)
     start = time.perf_counter()
@@ -153,8 +136,8 @@ def run_all(runs, path, *, jobs=2, fresh=False):
     # One at a time: data sets share genes, and no text is to be encoded twice.
     for run, row in run_apart(encode, with_text.values()):
         if isinstance(row, Exception):
-            sys.exit(f"Encoding the genes of {run.names['data']} failed: {row}")
-        if row["encoded"]:
+            print(f"encoding the genes of {run.names['data']} FAILED: {row}", flush=True)
+        elif row["encoded"]:
             append(path.with_name("encoding.csv"), {**row, **stamp})
             print(f"encoded {row['encoded']} texts of {row['data']} in {row['seconds']} s", flush=True)
     for number, (run, row) in enumerate(run_apart(execute, runs, jobs), 1):
@@ -163,63 +146,12 @@ def run_all(runs, path, *, jobs=2, fresh=False):
             failed.append(run)
             print(f"[{number}/{len(runs)}] {label} FAILED: {row}", flush=True)
             continue
-        append(path, {**row, "date": f"{datetime.now():%Y-%m-%d}", **stamp})
+        append(path, {**row, **stamp})
         print(
             f"[{number}/{len(runs)}] {label}: ARI {row['ari']:.3f}, {row['seconds']} s, {row['peak_mib']} MiB",
             flush=True,
         )
     return current_rows(path, stamp), failed
-
-
-def run_apart(function, arguments, jobs=1):
-    """Call `function` on each argument in a process of its own.
-
-    Parameters
-    ----------
-    function : callable
-        Of one argument, at the top level of a module.
-    arguments : iterable
-    jobs : int, default=1
-        Processes at the same time.
-
-    Yields
-    ------
-    argument, result
-        As they are done; the result is an exception where the call raised or its process died.
-    """
-    waiting, running = iter(arguments), {}
-    while True:
-        for argument in islice(waiting, jobs - len(running)):
-            receiver, sender = _PROCESSES.Pipe(duplex=False)
-            process = _PROCESSES.Process(
-                target=_answer, args=(sender, dict(os.environ), function, argument), daemon=True
-            )
-            process.start()
-            sender.close()
-            running[receiver] = process, argument
-        if not running:
-            return
-        for receiver in wait(list(running)):
-            process, argument = running.pop(receiver)
-            try:
-                result = receiver.recv()
-                process.join()
-            except EOFError:
-                process.join()
-                result = RuntimeError(f"the process ended with exit code {process.exitcode}")
-            yield argument, result
-
-
-def _answer(sender, environment, function, argument):
-    os.environ.update(environment)  # that of the server may be older
-    try:
-        with warnings.catch_warnings():
-            # Cells have no coordinates, and every run would say so.
-            warnings.filterwarnings("ignore", message="X has no coordinates")
-            result = function(argument)
-    except Exception:
-        result = RuntimeError(traceback.format_exc())
-    sender.send(result)
 
 
 def _read(data):
@@ -238,46 +170,3 @@ def _at_hand(runs):
             absent.add(run.names["data"])
             print(f"{run.names['data']} is left out: {error}", flush=True)
     return [run for run in runs if run.names["data"] not in absent]
-
-
-def peak_mib():
-    """Largest resident size of this process so far, in MiB."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-def provenance():
-    """What made a row: version, commit, and a hash of the code that numbers depend on."""
-    digest = hashlib.sha256()
-    package = Path(skst.__file__).parent
-    sources = [path for path in package.rglob("*") if path.suffix in (".py", ".tsv")]
-    for path in [*sorted(sources), HERE / "methods.py"]:
-        digest.update(path.relative_to(path.parents[1]).as_posix().encode() + path.read_bytes())
-    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty"]
-    try:
-        described = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)
-        commit = described.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = "unknown"
-    return {"version": skst.__version__, "commit": commit, "code": digest.hexdigest()[:12]}
-
-
-def append(path, row):
-    """Add a row to a CSV, which is begun if it is not there."""
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def current_rows(path, stamp):
-    """Rows of a CSV that the current code has made; another version's are left where they are."""
-    if not path.exists():
-        return pd.DataFrame()
-    rows = pd.read_csv(path, dtype={"version": str, "commit": str, "code": str}, keep_default_na=False,
-                       na_values={"agreement": ["nan"]})
-    return rows[(rows["version"] == stamp["version"]) & (rows["code"] == stamp["code"])]

@@ -10,8 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer
-from skst import datasets
+from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer, datasets
 
 
 class DataSet(NamedTuple):
@@ -70,9 +69,7 @@ def smooth_kmeans(k, seed, normalize=True):
 def pca_kmeans(k, seed, normalize=True):
     """The usual single-cell pipeline without space: 30 components of log-normalised, scaled genes, k-means."""
     log = FunctionTransformer(partial(log_expression, normalize=normalize))
-    return make_pipeline(
-        log, StandardScaler(), PCA(30, random_state=seed), KMeans(k, n_init=10, random_state=seed)
-    )
+    return make_pipeline(log, StandardScaler(), PCA(30, random_state=seed), KMeans(k, n_init=10, random_state=seed))
 
 
 def log_expression(adata, *, n_top_genes=2000, normalize=True):

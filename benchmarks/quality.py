@@ -41,9 +41,9 @@ def report(rows):
     """The tables of a table of runs, as Markdown."""
     shares = ", ".join(f"{level} {masked:.2%}" for level, masked in LEVELS.items())
     sections = [
-        f"\nShare of the non-zero counts that is set to zero, drawn anew for each seed: {shares}.  Every method is told "
-        "the number of labels.  Adjusted Rand index, mean ± standard deviation over seeds; below it SpaLLMFusion minus "
-        "the other methods, run by run.\n"
+        f"\nShare of the non-zero counts that is set to zero, drawn anew for each seed: {shares}.  Every method is "
+        "told the number of labels.  Adjusted Rand index, mean ± standard deviation over seeds; below it the "
+        "differences between SpaLLMFusion and the other methods, run by run.\n"
     ]
     rows = rows.sort_values("quality", kind="stable")
     for data, part in rows.groupby("data", sort=False):

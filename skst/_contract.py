@@ -79,6 +79,7 @@ def read_spots(estimator, X, *, coordinates=None, batch=None, reset=False, min_s
         batch = obs_batch if batch is None else batch
     else:
         matrix, genes = _read_table(estimator, X, reset, min_spots)
+    _check_finite(matrix)
     if sparse.issparse(matrix):
         matrix = sparse.csr_array(matrix)
         if not matrix.has_canonical_format:  # square roots of an entry stored in parts would not add up
@@ -193,7 +194,13 @@ def _read_table(estimator, X, reset, min_spots):
             "X.columns = X.columns.get_level_values(0)."
         )
     matrix = validate_data(
-        estimator, X, accept_sparse="csr", dtype=np.float32, reset=reset, ensure_min_samples=min_spots
+        estimator,
+        X,
+        accept_sparse="csr",
+        dtype=np.float32,
+        ensure_all_finite=False,
+        reset=reset,
+        ensure_min_samples=min_spots,
     )
     genes = getattr(estimator, "feature_names_in_", None)
     return matrix, _given_genes(estimator, matrix.shape[1]) if genes is None else genes
@@ -204,9 +211,23 @@ def _check_matrix(estimator, matrix, min_spots):
         matrix,
         accept_sparse="csr",
         dtype=np.float32,
+        ensure_all_finite=False,
         ensure_min_samples=min_spots,
         estimator=estimator,
         input_name="X",
+    )
+
+
+def _check_finite(matrix):
+    values = matrix.data if sparse.issparse(matrix) else matrix
+    # A sum that is finite needs no look at the entries.
+    if np.isfinite(values.sum(dtype=np.float64)) or (finite := np.isfinite(values)).all():
+        return
+    rows = np.nonzero(~finite)[0]
+    row = np.searchsorted(matrix.indptr, rows[0], side="right") - 1 if sparse.issparse(matrix) else rows[0]
+    raise ValueError(
+        f"X holds NaN or infinite values (inf) in {len(rows)} entries, the first in row {row}; drop these spots or set "
+        "the entries to 0."
     )
 
 

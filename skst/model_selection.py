@@ -9,6 +9,7 @@ instead.
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _num_samples
 
@@ -88,9 +89,9 @@ def labels_scorer(metric="ari", *, ignore=UNLABELLED):
 
     Parameters
     ----------
-    metric : {"ari", "nmi", "acc", "macro_f1", "weighted_f1"} or callable, default="ari"
-        A score of :func:`skst.metrics.score_partition`, or a function of ``(y_true, y_pred)`` where greater
-        is better; it receives labelled spots only.
+    metric : {"ari", "nmi", "acc", "macro_f1", "weighted_f1"}, str or callable, default="ari"
+        A score of :func:`skst.metrics.score_partition`, the name of another scorer of scikit-learn, or a function
+        of ``(y_true, y_pred)`` where greater is better; it receives labelled spots only.
     ignore : tuple, default=("NA", "nan", "None", "<NA>")
         Values of `y` that mean "unlabelled", beside NaN, None and NA, which always do.
 
@@ -161,9 +162,15 @@ def predict_scorer(metric="ari", *, ignore=UNLABELLED):
 
 
 def _check_metric(metric):
-    if not callable(metric) and metric not in _SCORES:
-        raise ValueError(f"metric={metric!r} is unknown; choose one of {list(_SCORES)} or pass a function.")
-    return metric
+    if callable(metric) or metric in _SCORES:
+        return _SCORES.get(metric, metric)
+    try:
+        return get_scorer(metric)._score_func
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"metric={metric!r} is unknown; choose one of {list(_SCORES)}, a scorer name of scikit-learn such as "
+            "'adjusted_rand_score', or pass a function."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -178,8 +185,7 @@ class _PartitionScorer:
         if y is None:
             raise ValueError("y is None; pass the known labels as y, with None or NaN for unlabelled spots.")
         labels = estimator.predict(X) if self.source == "predict" else _training_labels(estimator, len(y))
-        score = self.metric if callable(self.metric) else _SCORES[self.metric]
-        return float(score(*_labelled(y, labels, self.ignore)))
+        return float(self.metric(*_labelled(y, labels, self.ignore)))
 
 
 def _training_labels(estimator, n_spots):

@@ -1,11 +1,16 @@
 """Fixtures that several test modules share."""
 
+import json
 import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
 from skst.datasets import make_spatial_domains
+from skst.genes import endpoint
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -54,3 +59,63 @@ def _slices():
 def slices(_slices, bare_home):
     """Three slices of 150 spots in 3 layers, 90 genes, named in ``obs["batch"]``; rows in random order."""
     return _slices[np.random.default_rng(0).permutation(_slices.n_obs)].copy()
+
+
+class Server:
+    """An embeddings endpoint; `script` holds what it does instead of answering well, one entry a request.
+
+    The vector of a text is its length and its first letter.
+    """
+
+    def __init__(self):
+        self.requests, self.script = [], []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.requests.append({"path": self.path, "headers": dict(self.headers), "body": body})
+                status, headers, content, wait = server.answer(body)
+                time.sleep(wait)
+                try:
+                    self.send_response(status)
+                    for name, value in headers.items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+                except OSError:
+                    pass  # the client has given up waiting
+
+            def log_message(self, *args):
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+    def answer(self, body):
+        step = self.script.pop(0) if self.script else {}
+        content = step.get("content", self.embed(body["input"]))
+        content = content if isinstance(content, bytes) else json.dumps(content).encode()
+        return step.get("status", 200), step.get("headers", {}), content, step.get("wait", 0)
+
+    @staticmethod
+    def embed(texts):
+        items = [{"index": i, "embedding": [float(len(text)), float(ord(text[0]))]} for i, text in enumerate(texts)]
+        return {"data": items[::-1]}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """An embeddings endpoint on this machine, without the waits between attempts."""
+    pytest.importorskip("requests")
+    monkeypatch.setattr(endpoint, "_FIRST_WAIT", 0.001)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    server = Server()
+    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.http.shutdown()
+    thread.join()
+    server.http.server_close()

@@ -56,6 +56,9 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Number of genes that a sentence or prompt names, or fewer where fewer are expressed.  scLLM-DSC names
         2,048, which is more than most encoders read: all-MiniLM-L6-v2 stops after 256 tokens, some 60 to 80
         genes.
+    n_top_genes : int or None, default=3000
+        In the modes "aggregate" and "dual" only the genes of largest variance get a vector, as in
+        :class:`~skst.SpatialGraphTransformer`; None gives one to all, at the cost of reading their texts.
     omega : float, default=0.5
         Share of "aggregate" in mode "dual", from 0 to 1.
     weighting : {"contrast", "abundance"}, default="contrast"
@@ -100,7 +103,8 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     Attributes
     ----------
     gene_vectors_ : ndarray of shape (n_genes, d), float32
-        Vector of each gene after `control`; zeros where there is no text.  Only in "aggregate" and "dual".
+        Vector of each gene after `control`; zeros where there is no text, or the gene is not among `n_top_genes`.
+        Only in "aggregate" and "dual".
     gene_report_ : DataFrame of shape (n_genes, 6)
         What became of each gene: "gene" (the name in `X`), "symbol", "matched" (by what; see
         :func:`skst.genes.match_genes`), "has_summary", "source" and "text" (before `control`).
@@ -176,6 +180,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         mode="aggregate",
         text="summary",
         k_g=30,
+        n_top_genes=3000,
         omega=0.5,
         weighting="contrast",
         control=None,
@@ -196,6 +201,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.mode = mode
         self.text = text
         self.k_g = k_g
+        self.n_top_genes = n_top_genes
         self.omega = omega
         self.weighting = weighting
         self.control = control
@@ -296,8 +302,8 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             encode = _TextVectors(self)
         self.backend_name_ = "vectors" if encode is None else encode.backend.name
         rng = check_random_state(self.random_state)
-        self._learn_genes(expression, spots.genes.astype(str), encode, rng)
         self._learn_expression(expression)
+        self._learn_genes(expression, spots.genes.astype(str), encode, rng)
         self._text_seed = rng.randint(2**31 - 1)
         written = self._learn_texts(expression, encode) if self.mode != "aggregate" else None
         self._count_lookups(encode)
@@ -322,22 +328,27 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         own_table = self.vectors is not None or given is not None
         self.coverage_ = check_coverage(counts, names, with_text, self.species_, own_table=own_table)
 
+        with_vector = with_text.copy()
+        if self.n_top_genes is not None:
+            ranked = np.flatnonzero(with_text)[np.argsort(-self.gene_scale_[with_text], kind="stable")]
+            with_vector[ranked[self.n_top_genes :]] = False
         order = np.arange(len(names))
         if self.control == "permuted":
-            order[with_text] = rng.permutation(order[with_text])
+            for group in (with_vector, with_text & ~with_vector):
+                order[group] = rng.permutation(order[group])
         self._symbols = symbols[order]
         if not about_genes:
             return
         if self.vectors is None:
-            encoded = encode(report.loc[with_text, "text"].tolist())
+            encoded = encode(report.loc[with_vector, "text"].tolist())
         else:
-            encoded = vectors[rows[with_text]]
+            encoded = vectors[rows[with_vector]]
         if self.control == "gaussian":
             encoded = rng.standard_normal(encoded.shape) * np.sqrt(np.mean(np.square(encoded)))
         vectors = np.zeros((len(names), encoded.shape[1]), dtype=np.float32)
-        vectors[with_text] = encoded
+        vectors[with_vector] = encoded
         self.gene_vectors_ = vectors[order]
-        self._with_vector = with_text
+        self._with_vector = with_vector
         self._n_features_out = vectors.shape[1]
 
     def _check_parameters(self):
@@ -345,8 +356,11 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             value = getattr(self, name)
             if value is not None and not isinstance(value, str) or value not in choices:
                 raise ValueError(f"{name}={value!r} is not one of {choices}.")
-        if not isinstance(self.k_g, Integral) or isinstance(self.k_g, bool) or self.k_g < 1:
-            raise ValueError(f"k_g={self.k_g!r} is not a positive integer; give the number of genes to name.")
+        for name in ("k_g", "n_top_genes"):
+            value = getattr(self, name)
+            whole = isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+            if not whole and not (name == "n_top_genes" and value is None):
+                raise ValueError(f"{name}={value!r} is not a positive integer; give a number of genes.")
         if not isinstance(self.omega, Real) or not 0 <= self.omega <= 1:
             raise ValueError(f"omega={self.omega!r} is not a number from 0 to 1.")
         if self.vectors is not None and self.mode in ("sentence", "prompt"):

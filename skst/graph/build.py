@@ -2,7 +2,7 @@
 
 import numpy as np
 from scipy import sparse
-from scipy.spatial import Delaunay, QhullError
+from scipy.spatial import Delaunay
 from sklearn.neighbors import NearestNeighbors
 
 KINDS = ("knn", "radius", "delaunay")
@@ -43,7 +43,7 @@ def spatial_graph(coordinates, *, kind="knn", n_neighbors=6, radius=None, batch=
         Positions.
     kind : {"knn", "radius", "delaunay"}, default="knn"
         Join each spot to its `n_neighbors` nearest spots (an edge either way suffices), to all spots within
-        `radius`, or to its neighbours in the Delaunay triangulation of its slice.
+        `radius`, or to its neighbours in the Delaunay triangulation of its slice (of a line, the next spots along it).
     n_neighbors : int, default=6
         Neighbours of a spot for ``kind="knn"``; 6 is the number of a hexagonal lattice.
     radius : float, default=None
@@ -102,17 +102,26 @@ def _edges(points, kind, n_neighbors, radius):
         return found.row, found.col
     # Qhull merges duplicates: triangulate distinct places, then join the spots of one place to each other's star.
     places, place = np.unique(points, axis=0, return_inverse=True)
-    place = place.ravel()
-    try:
-        pointer, neighbors = Delaunay(places).vertex_neighbor_vertices
-    except (QhullError, ValueError):  # too few places, or all on a line
-        return _edges(points, "knn", 2, None)
-    star = sparse.csr_array((np.ones(len(neighbors)), neighbors, pointer), shape=(len(places),) * 2)
-    star += sparse.eye_array(len(places))
-    at = sparse.csr_array((np.ones(n_points), (np.arange(n_points), place)), shape=(n_points, len(places)))
-    found = (at @ star @ at.T).tocoo()
+    at = sparse.csr_array((np.ones(n_points), (np.arange(n_points), place.ravel())), shape=(n_points, len(places)))
+    found = (at @ (_triangulation(places) + sparse.eye_array(len(places))) @ at.T).tocoo()
     keep = found.row != found.col
     return found.row[keep], found.col[keep]
+
+
+def _triangulation(places):
+    """Adjacency of distinct places; those on a line, or on a plane in space, are triangulated in that."""
+    n_places = len(places)
+    centred = places - places.mean(axis=0)
+    lengths, axes = np.linalg.svd(centred, full_matrices=False)[1:]
+    spanned = lengths > 1e-7 * lengths[0]
+    if not spanned.all():
+        centred = centred @ axes[spanned].T
+    if spanned.sum() > 1:
+        pointer, neighbors = Delaunay(centred).vertex_neighbor_vertices
+        return sparse.csr_array((np.ones(len(neighbors)), neighbors, pointer), shape=(n_places, n_places))
+    order = np.argsort(centred.sum(axis=1))  # at most one column
+    ends = order[:-1], order[1:]
+    return sparse.csr_array((np.ones(n_places - 1), ends), shape=(n_places, n_places))
 
 
 def averaging_operator(graph):

@@ -9,9 +9,13 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
-# With fewer molecules in a profile, taking its square root and then averaging loses more than averaging first.
-SUFFICIENT_DEPTH = 800.0
+# Fewer molecules than this in a spot, and averaging square roots loses what averaging counts keeps.
+SUFFICIENT_DEPTH = 500.0
+# Where counts have to be averaged first, profiles are made this deep, over no more than so many hops.
+POOLED_DEPTH = 1500.0
 MAX_POOLING = 16
+# Near and next-to-near spots alike: one hop leaves noise in shallow tissue, two blur a small one.
+HOP_WEIGHTS = (0.0, 0.5, 0.5)
 # Up to here the covariance of the genes is formed; beyond, it is only ever multiplied by.
 DENSE_GENES = 500
 
@@ -40,22 +44,47 @@ def pooled_depth(X, average, n_hops):
 
 
 def pooling_hops(X, average):
-    """Fewest hops (at most 16) whose pooled depth is sufficient; 0 if that of the spots is."""
-    for n_hops in range(MAX_POOLING + 1):
-        if pooled_depth(X, average, n_hops) >= SUFFICIENT_DEPTH:
+    """0 if spots are deep enough, else the fewest hops (at most 16) that make pooled profiles so."""
+    if pooled_depth(X, average, 0) >= SUFFICIENT_DEPTH:
+        return 0
+    for n_hops in range(1, MAX_POOLING):
+        if pooled_depth(X, average, n_hops) >= POOLED_DEPTH:
             return n_hops
     return MAX_POOLING
 
 
-def propagate(average, values, n_hops):
-    """Multiply `values` by the averaging operator `n_hops` times."""
-    for _ in range(n_hops):
-        values = average @ values
-    return values
+def propagate(average, values, weights):
+    """Weighted sum of averages over 0, 1, 2, ... hops.
+
+    Parameters
+    ----------
+    average : csr_array of shape (n_spots, n_spots)
+        Averaging operator, or its transpose.
+    values : ndarray or csr_array of shape (n_spots,) or (n_spots, n_columns)
+        What is averaged.
+    weights : sequence of float
+        Weight of each number of hops, from 0 on.
+
+    Returns
+    -------
+    ndarray or csr_array of the shape of `values`
+    """
+    *weights, last = np.asarray(weights, dtype=np.float32)
+    total = values if last == 1 else values * last
+    for weight in reversed(weights):
+        total = average @ total
+        if weight:
+            total = total + values * weight
+    return total
 
 
-def principal_axes(X, average, n_hops, n_components, random_state):
-    """Leading principal axes of the expression averaged over `n_hops` hops.
+def single_hop(n_hops):
+    """Weights for :func:`propagate` that average over exactly `n_hops` hops."""
+    return np.eye(n_hops + 1, dtype=np.float32)[n_hops]
+
+
+def principal_axes(X, average, weights, n_components, random_state):
+    """Leading principal axes of averaged expression.
 
     Parameters
     ----------
@@ -63,8 +92,8 @@ def principal_axes(X, average, n_hops, n_components, random_state):
         Expression.
     average : csr_array of shape (n_spots, n_spots)
         Averaging operator.
-    n_hops : int
-        Number of times it is applied.
+    weights : sequence of float
+        Weight of each number of hops, as in :func:`propagate`; they sum to 1.
     n_components : int
         Axes wanted, at most ``min(n_spots, n_genes)``.
     random_state : RandomState
@@ -78,11 +107,11 @@ def principal_axes(X, average, n_hops, n_components, random_state):
         Mean of the averaged expression.
     """
     n_spots, n_genes = X.shape
-    share = propagate(average.T, np.full(n_spots, 1.0 / n_spots), n_hops)
+    share = propagate(average.T, np.full(n_spots, 1.0 / n_spots), weights)
     mean = np.asarray(share @ X, dtype=np.float64).ravel()
     if n_genes <= DENSE_GENES or n_components >= n_genes:
         dense = X.toarray() if sparse.issparse(X) else X
-        dense = propagate(average, dense, n_hops) - mean.astype(np.float32)
+        dense = propagate(average, dense, weights) - mean.astype(np.float32)
         covariance = np.zeros((n_genes, n_genes))
         for rows in np.array_split(dense, 1 + n_spots // 100_000):
             covariance += rows.T @ rows
@@ -91,8 +120,8 @@ def principal_axes(X, average, n_hops, n_components, random_state):
 
         def covariance_product(v):
             v = v.ravel().astype(np.float32)
-            smooth = propagate(average, X @ v, n_hops) - np.float32(mean @ v)
-            back = propagate(average.T, smooth, n_hops)
+            smooth = propagate(average, X @ v, weights) - np.float32(mean @ v)
+            back = propagate(average.T, smooth, weights)
             return X.T @ back - mean.astype(np.float32) * smooth.sum()
 
         operator = LinearOperator((n_genes, n_genes), matvec=covariance_product, dtype=np.float32)

@@ -22,10 +22,11 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     graph and projects on principal axes.  With :math:`\bar A = D^{-1}(A + I)` the averaging operator of the
     spatial graph and :math:`s(\cdot)` scaling to a common depth, the embedding is
 
-    .. math:: Z = \bar A^{h} \sqrt{s(\bar A^{p} X)}\, V
+    .. math:: Z = \tfrac12 (\bar A + \bar A^2) \sqrt{s(\bar A^{p} X)}\, V
 
-    with V the leading principal axes.  :math:`p` is zero where a spot holds molecules enough for a stable
-    square root.  Otherwise raw counts are pooled first, over the fewest hops that make the profile deep enough.
+    with V the leading principal axes.  :math:`p` is zero where a spot holds molecules enough (500, by the median)
+    for a stable square root.  Otherwise raw counts are pooled first, over the fewest hops that make the profile
+    deep enough (1,500 effective molecules).
 
     Parameters
     ----------
@@ -40,7 +41,8 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     radius : float, default=None
         Reach for ``graph="radius"``, in units of the coordinates.
     n_hops : int or "auto", default="auto"
-        Hops to average over.  An integer averages square roots over so many hops and pools nothing.
+        Hops to average over.  "auto" is the formula above; an integer averages square roots over exactly so many
+        hops and pools nothing.
     n_top_genes : int or None, default=3000
         Number of genes of largest variance kept; None keeps all.
     normalize : bool, default=True
@@ -62,8 +64,10 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         Embedding of the spots seen in ``fit``, scaled to a total variance of 1.
     n_components_ : int
         Columns of the embedding.
-    n_pool_, n_hops_ : int
-        Hops over which raw counts were pooled (:math:`p`), and hops over which square roots are averaged (:math:`h`).
+    n_pool_ : int
+        Hops over which raw counts were pooled (:math:`p`).
+    hop_weights_ : ndarray of float32
+        Weight of each number of hops, from 0, over which square roots are averaged.
     components_ : ndarray of shape (n_components_, n_genes), float32
         Principal axes, zero for genes that were not kept.
     n_features_in_ : int
@@ -201,7 +205,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             self._kept = smooth.top_variance(values, self.n_top_genes)
             values = values[:, self._kept]
         rng = check_random_state(self.random_state)
-        axes, mean = smooth.principal_axes(values, average, self.n_hops_, self.n_components_, rng)
+        axes, mean = smooth.principal_axes(values, average, self.hop_weights_, self.n_components_, rng)
         self._axes, self._offset = axes, mean @ axes
         embedding = self._project(values, average)
         total = float(np.sqrt(embedding.var(axis=0, dtype=np.float64).sum()))
@@ -248,7 +252,9 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         ndarray of shape (n_spots, n_columns)
         """
         check_is_fitted(self)
-        return smooth.propagate(self._operator(coordinates, batch), values, self.n_pool_ + self.n_hops_)
+        average = self._operator(coordinates, batch)
+        pooled = smooth.propagate(average, values, smooth.single_hop(self.n_pool_))
+        return smooth.propagate(average, pooled, self.hop_weights_)
 
     def _average(self, spots):
         if spots.coordinates is None:
@@ -267,28 +273,27 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         return averaging_operator(graph)
 
     def _choose_hops(self, X, average):
-        self.n_pool_, self.n_hops_ = 0, 0
+        self.n_pool_ = 0
         if average.nnz == X.shape[0]:  # no edges
-            return
-        if self.n_hops != "auto":
-            self.n_hops_ = self.n_hops
-            return
-        if self.normalize:
-            self.n_pool_ = smooth.pooling_hops(X, average)
-        self.n_hops_ = 2 if self.n_pool_ else 1
+            self.hop_weights_ = smooth.single_hop(0)
+        elif self.n_hops == "auto":
+            self.n_pool_ = smooth.pooling_hops(X, average) if self.normalize else 0
+            self.hop_weights_ = np.array(smooth.HOP_WEIGHTS, dtype=np.float32)
+        else:
+            self.hop_weights_ = smooth.single_hop(self.n_hops)
 
     def _values(self, X, average):
-        """Variance-stabilised expression, before it is averaged over ``n_hops_``."""
+        """Variance-stabilised expression, before it is averaged over hops."""
         if not self.normalize:
             return X
-        X = smooth.propagate(average, X, self.n_pool_)
+        X = smooth.propagate(average, X, smooth.single_hop(self.n_pool_))
         if self._depth is None:
             self._depth = median_depth(X)
         return square_root(scale_depth(X, self._depth))
 
     def _project(self, values, average):
         projected = np.asarray(values @ self._axes, dtype=np.float32)
-        return smooth.propagate(average, projected, self.n_hops_) - self._offset
+        return smooth.propagate(average, projected, self.hop_weights_) - self._offset
 
     @property
     def _n_features_out(self):

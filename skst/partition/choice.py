@@ -1,19 +1,16 @@
 """Which clusterer, how many domains, and what the neighbours say."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_array, check_random_state
 
 from skst.graph.build import spatial_graph
 from skst.partition.communities import GraphCommunities
 from skst.partition.mixture import ConsensusMixture
+from skst.partition.tied import fit_tied_mixture
 
 CLUSTERERS = ("mixture", "kmeans", "leiden", "louvain")
 
@@ -110,7 +107,8 @@ def estimate_n_clusters(embedding, *, n_clusters=range(2, 21), max_samples=20_00
     rng = check_random_state(random_state)
     if len(embedding) > max_samples:
         embedding = embedding[rng.choice(len(embedding), max_samples, replace=False)]
-    embedding = embedding / (np.sqrt(embedding.var(axis=0).sum()) or 1.0)
+    embedding = embedding - embedding.mean(axis=0)
+    embedding /= np.sqrt(embedding.var(axis=0).sum()) or 1.0
     tried = [k for k in n_clusters if k <= len(embedding) // 2]
     seed = rng.randint(np.iinfo(np.int32).max)
     criterion = np.array([_bic(embedding, k, seed) for k in tried])
@@ -125,10 +123,7 @@ def estimate_n_clusters(embedding, *, n_clusters=range(2, 21), max_samples=20_00
 
 
 def _bic(embedding, k, seed):
-    mixture = GaussianMixture(k, covariance_type="tied", n_init=2, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return mixture.fit(embedding).bic(embedding)
+    return min(fit_tied_mixture(embedding, k, seed + start).bic(len(embedding)) for start in range(3))
 
 
 def majority_vote(labels, coordinates, *, n_neighbors=18, batch=None):

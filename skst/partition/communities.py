@@ -16,6 +16,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skst.partition.mixture import check_n_clusters
 
 _MAX_SEED = np.iinfo(np.int32).max
+# Beyond so many rows neighbours are found approximately.
+MAX_EXACT = 20_000
 
 
 class GraphCommunities(ClusterMixin, BaseEstimator):
@@ -121,16 +123,18 @@ class GraphCommunities(ClusterMixin, BaseEstimator):
     def _search(self, graph, seed):
         """Bisect the logarithm of the resolution until the count fits; keep the nearest count otherwise."""
         low, high, best = np.log(1e-3), np.log(50.0), None
-        for n_iter in range(1, self.max_iter + 1):
+        self.n_iter_ = 0
+        for _ in range(self.max_iter):
             middle = (low + high) / 2
             membership = _communities(graph, self.method, np.exp(middle), seed)
+            self.n_iter_ += 1
             n_found = len(np.unique(membership))
             if best is None or abs(n_found - self.n_clusters) < best[0]:
                 best = abs(n_found - self.n_clusters), membership, float(np.exp(middle))
             if n_found == self.n_clusters:
                 break
             low, high = (middle, high) if n_found < self.n_clusters else (low, middle)
-        self.n_iter_, self.resolution_ = n_iter, best[2]
+        self.resolution_ = best[2]
         return best[1]
 
     def _predict(self, X):
@@ -157,7 +161,7 @@ def _neighbor_overlap(X, n_neighbors, seed):
     k = min(n_neighbors, len(X) - 1)
     if k < 1:
         return sparse.coo_array((len(X), len(X)))
-    if len(X) > 20_000:
+    if len(X) > MAX_EXACT:
         try:
             from pynndescent import NNDescent
         except ImportError as error:

@@ -1,19 +1,18 @@
 """Consensus of Gaussian mixtures: the default step from embedding to domains."""
 
 import numbers
-import warnings
 
 import numpy as np
 from joblib import Parallel, delayed
 from scipy.optimize import linear_sum_assignment
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
-from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skst.partition.tied import fit_tied_mixture
 
 _MAX_SEED = np.iinfo(np.int32).max
 
@@ -138,24 +137,20 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
 
         depths = sorted({min(int(depth), rows.shape[1]) for depth in self.n_components})
         starts = [(depth, rng.randint(_MAX_SEED)) for depth in depths for _ in range(self.n_init)]
-        fitted = Parallel(n_jobs=self.n_jobs)(delayed(self._mixture)(rows, *start) for start in starts)
+        fitted = Parallel(n_jobs=self.n_jobs)(
+            delayed(fit_tied_mixture)(rows[:, :depth], self.n_clusters, seed) for depth, seed in starts
+        )
         # Likelihoods can be compared at one depth only.
         self.mixtures_ = []
         for i in range(0, len(fitted), self.n_init):
-            self.mixtures_ += sorted(fitted[i : i + self.n_init], key=lambda m: -m.lower_bound_)[: self.n_keep]
+            self.mixtures_ += sorted(fitted[i : i + self.n_init], key=lambda m: -m.log_likelihood)[: self.n_keep]
         self._match(rows)
         self.labels_ = self._predict(X)
         return self
 
-    def _mixture(self, rows, depth, seed):
-        mixture = GaussianMixture(self.n_clusters, covariance_type="tied", max_iter=200, random_state=seed)
-        with warnings.catch_warnings():  # a start that has not settled is outvoted by those that have
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return mixture.fit(rows[:, :depth])
-
     def _match(self, rows):
         """Renumber the components of each mixture so that they mean the same as those of the medoid."""
-        posteriors = [mixture.predict_proba(rows[:, : mixture.n_features_in_]) for mixture in self.mixtures_]
+        posteriors = [mixture.posterior(rows) for mixture in self.mixtures_]
         hard = [posterior.argmax(axis=1) for posterior in posteriors]
         n = len(hard)
         agreement = np.eye(n)
@@ -183,7 +178,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         Z = self._rotate(X) * self._scale
         total = np.zeros((len(X), self.n_clusters))
         for mixture, order in zip(self.mixtures_, self._orders, strict=True):
-            total += mixture.predict_proba(Z[:, : mixture.n_features_in_])[:, order]
+            total += mixture.posterior(Z)[:, order]
         return total / len(self.mixtures_)
 
     def _predict(self, X, chunk=100_000):

@@ -1,0 +1,89 @@
+"""EM for Gaussians with one covariance in common, at the cost of a product of the data with the means."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from sklearn.cluster import KMeans
+
+
+class TiedMixture(NamedTuple):
+    """A fitted mixture: its posterior is a softmax of linear functions, and that is all it keeps.
+
+    Attributes
+    ----------
+    coefficients : ndarray of shape (n_components, n_clusters)
+    intercepts : ndarray of shape (n_clusters,)
+    log_likelihood : float
+        Mean log-likelihood of a row.
+    """
+
+    coefficients: np.ndarray
+    intercepts: np.ndarray
+    log_likelihood: float
+
+    def posterior(self, X):
+        """Posterior of each cluster; of X the leading columns are read."""
+        return _softmax(X[:, : len(self.coefficients)] @ self.coefficients + self.intercepts)[0]
+
+    def bic(self, n_rows):
+        """Bayesian information criterion of a fit to `n_rows` rows; lower is better."""
+        d, k = self.coefficients.shape
+        n_parameters = k * d + d * (d + 1) / 2 + k - 1
+        return -2 * n_rows * self.log_likelihood + n_parameters * np.log(n_rows)
+
+
+def fit_tied_mixture(X, n_clusters, random_state, *, max_iter=200, tol=1e-3, ridge=1e-6):
+    """Fit a mixture by EM from one start of k-means.
+
+    The common covariance is the total scatter less that of the means, and with precision P the log-density of
+    row x and mean m is ``x'Pm - m'Pm / 2`` plus a term that does not depend on m.  So neither step needs more
+    than products of X with k vectors; `sklearn.mixture.GaussianMixture` rotates X once a cluster and iteration.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_components), float64
+        Data, of mean near zero.
+    n_clusters : int
+        Number of Gaussians.
+    random_state : int
+        Seeds k-means.
+    max_iter : int
+        Most iterations.
+    tol : float
+        Gain in mean log-likelihood below which to stop.
+    ridge : float
+        Added to the diagonal of the covariance.
+
+    Returns
+    -------
+    TiedMixture
+    """
+    n_rows, d = X.shape
+    labels = KMeans(n_clusters, n_init=1, random_state=random_state).fit(X).labels_
+    responsibilities = np.eye(n_clusters)[labels]
+    scatter = X.T @ X
+    previous = -np.inf
+    for _ in range(max_iter):
+        sizes = responsibilities.sum(axis=0) + 10 * np.finfo(np.float64).eps
+        means = responsibilities.T @ X / sizes[:, None]
+        covariance = (scatter - (means * sizes[:, None]).T @ means) / n_rows + ridge * np.eye(d)
+        factor = cho_factor(covariance, lower=True)
+        coefficients = cho_solve(factor, means.T)
+        intercepts = np.log(sizes / n_rows) - 0.5 * np.einsum("kd,dk->k", means, coefficients)
+        responsibilities, log_sums = _softmax(X @ coefficients + intercepts)
+        # the mean of x'Px is a trace, and twice the log of the Cholesky diagonal the log-determinant
+        constant = np.trace(cho_solve(factor, scatter)) / n_rows + d * np.log(2 * np.pi)
+        log_likelihood = log_sums.mean() - 0.5 * constant - np.log(np.diag(factor[0])).sum()
+        if log_likelihood - previous < tol:
+            break
+        previous = log_likelihood
+    return TiedMixture(coefficients, intercepts, float(log_likelihood))
+
+
+def _softmax(logits):
+    top = logits.max(axis=1, keepdims=True)
+    np.exp(logits - top, out=logits)
+    sums = logits.sum(axis=1, keepdims=True)
+    logits /= sums
+    return logits, np.log(sums) + top

@@ -1,0 +1,341 @@
+"""What goes wrong in practice is told in one sentence that names the argument, or just works."""
+
+import pickle
+import re
+import warnings
+from contextlib import contextmanager
+
+import anndata
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer
+from skst.genes import backends
+from skst.genes.endpoint import EndpointBackend
+
+
+def _text(**parameters):
+    return GeneTextEncoder(**({"model": "lexical", "cache": False} | parameters))
+
+
+def _fusion(**parameters):
+    return SpaLLMFusion(**({"text": _text(), "n_clusters": 4, "clusterer": "kmeans", "random_state": 0} | parameters))
+
+
+def _is_one_sentence(message):
+    assert re.fullmatch(r"[^\n]+[^\n.]\.", message), message
+    assert not re.search(r"[.!?]\s", message), message
+
+
+@contextmanager
+def _refused(match, kind=ValueError):
+    with pytest.raises(kind, match=match) as caught:
+        yield
+    _is_one_sentence(str(caught.value))
+
+
+@contextmanager
+def _warned(match):
+    """Every warning is one sentence, and one at least matches."""
+    with pytest.warns(UserWarning, match=match) as caught:
+        yield
+    for warning in caught:
+        _is_one_sentence(str(warning.message))
+
+
+def _works(adata, **parameters):
+    """Domains, on the data and again from predict, with nothing to be warned of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted = _fusion(**parameters).fit(adata)
+        labels = fitted.predict(adata)
+    np.testing.assert_array_equal(labels, fitted.labels_)
+    assert np.isfinite(fitted.embedding_).all() and fitted.embedding_.any()
+    assert set(labels) <= set(range(4))
+    return fitted
+
+
+def _estimators(**parameters):
+    return [_text(**parameters), SpatialGraphTransformer(**parameters), _fusion(**parameters)]
+
+
+def _change(adata, row, column, value):
+    X = adata.X.toarray()
+    X[row, column] = value
+    adata.X = X
+    return adata
+
+
+# Genes
+
+
+def test_no_gene_is_known(tissue):
+    tissue.var_names = [f"peak{i}" for i in range(tissue.n_vars)]
+    for estimator in (_text(), _fusion()):
+        with _refused("None of the 120 gene names of X, such as 'peak0', 'peak1', 'peak2'.*gene_names, set species"):
+            estimator.fit(tissue)
+    _works(tissue, strategy="expression")
+
+
+def test_few_genes_are_known(tissue):
+    tissue.var_names = [*tissue.var_names[:10], *(f"peak{i}" for i in range(110))]
+    with _warned(r"Only \d+ of 120 genes, with \d+% of the counts"):
+        _fusion().fit(tissue)
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_gene_names_that_are_repeated(tissue):
+    name = tissue.var_names[0]
+    tissue.var_names = [name, name, *tissue.var_names[2:]]
+    for estimator in _estimators():
+        with _warned(f"1 gene names are duplicated, such as '{name}'.*sum or rename"):
+            fitted = estimator.fit(tissue)
+        assert np.isfinite(fitted.transform(tissue)).all()
+    with _refused(r"X repeats gene names.*X.var_names_make_unique\(\)"):
+        fitted.predict(tissue[:, ::-1])
+
+
+def test_genes_that_are_lacking_in_predict(tissue):
+    for estimator in _estimators():
+        fitted = estimator.fit(tissue)
+        with _refused("X lacks 20 of the 120 genes seen in fit, such as .*; fit on the genes that all slices share"):
+            fitted.transform(tissue[:, 20:])
+
+
+def test_gene_names_of_another_length(tissue):
+    with _refused(r"gene_names has shape \(119,\) but X has 120 columns"):
+        _fusion(gene_names=tissue.var_names[1:]).fit(tissue.X, coordinates=tissue.obsm["spatial"])
+
+
+# Counts
+
+
+@pytest.mark.parametrize(
+    ("value", "match"), [(-1, "X holds -1 .*raw counts.*normalize=False"), (np.nan, "X holds NaN")]
+)
+def test_values_that_are_no_counts(tissue, value, match):
+    fitted = [estimator.fit(tissue) for estimator in _estimators()]
+    _change(tissue, 17, 3, value)
+    for estimator in fitted:
+        with _refused(match):
+            clone(estimator).fit(tissue)
+        with _refused(match):
+            estimator.transform(tissue)
+
+
+def test_counts_that_have_been_logged(tissue):
+    tissue.X.data = np.log1p(tissue.X.data)
+    for estimator in _estimators():
+        with _warned("so it looks log-transformed; pass raw counts .*`layer=`.*normalize=False"):
+            estimator.fit(tissue)
+    _works(tissue, spatial=SpatialGraphTransformer(normalize=False), text=_text(normalize=False))
+
+
+def test_cells_and_genes_without_counts(tissue):
+    _change(tissue, [0, 50, 51], slice(None), 0)
+    _change(tissue, slice(None), [3, 7], 0)
+    for strategy in ("expression", "functional", "concat", "weighted"):
+        _works(tissue, strategy=strategy)
+
+
+def test_no_counts_at_all(tissue):
+    tissue.X = tissue.X * 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = _fusion(strategy="weighted").fit(tissue)
+    assert not fitted.embedding_.any() and len(set(fitted.labels_)) == 1
+
+
+# Places
+
+
+def test_coordinates_that_are_missing(tissue):
+    del tissue.obsm["spatial"]
+    for estimator in (SpatialGraphTransformer(), _fusion()):
+        with _warned(r"X has no coordinates.*obsm\['spatial'\] of an AnnData or pass coordinates="):
+            estimator.fit(tissue)
+    with _refused("X has no coordinates"):
+        SpatialGraphTransformer(on_missing="error").fit(tissue)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_coordinates_that_are_not_finite(tissue, value):
+    tissue.obsm["spatial"][[5, 9], 1] = value
+    for estimator in (SpatialGraphTransformer(), _fusion()):
+        with _refused("coordinates of 2 spots are NaN or infinite, the first in row 5; drop these spots"):
+            estimator.fit(tissue)
+
+
+def test_coordinates_of_another_length(tissue):
+    for estimator in (SpatialGraphTransformer(), _fusion()):
+        with _refused("coordinates have 399 rows but X has 400; give one row a spot"):
+            estimator.fit(tissue, coordinates=tissue.obsm["spatial"][1:])
+        with _refused(r"coordinates have shape \(400, 5\)"):
+            estimator.fit(tissue, coordinates=np.ones((400, 5)))
+        with _refused(r"batch has shape \(3,\) but X has 400 rows"):
+            estimator.fit(tissue, batch=["a", "b", "c"])
+
+
+@pytest.mark.parametrize("graph", ["knn", "radius", "delaunay"])
+def test_spots_at_one_place_and_far_from_all(tissue, graph):
+    tissue.obsm["spatial"][:30] = tissue.obsm["spatial"][30]
+    tissue.obsm["spatial"][40] = 1e6
+    _works(tissue, spatial=SpatialGraphTransformer(graph=graph, radius=150.0))
+    tissue.obsm["spatial"][:] = 0
+    _works(tissue, spatial=SpatialGraphTransformer(graph=graph, radius=150.0))
+
+
+def test_a_slice_of_one_spot(tissue):
+    slices = np.where(np.arange(400) == 7, "alone", "together")
+    tissue.obs["slice"] = slices
+    _works(tissue, batch_key="slice")
+
+
+# Numbers
+
+
+def test_more_domains_than_spots(tissue):
+    with _refused("n_clusters=401 is larger than the 400 spots .*ask for fewer"):
+        _fusion(n_clusters=401).fit(tissue)
+    assert _fusion(n_clusters=3).fit(tissue[:3]).labels_.shape == (3,)
+    assert set(_fusion(n_clusters=1).fit(tissue).labels_) == {0}
+    _fusion(n_clusters=None).fit(tissue[:3])
+
+
+def test_more_neighbors_than_spots(tissue):
+    _works(tissue[:9].copy(), spatial=SpatialGraphTransformer(n_neighbors=50))
+
+
+def test_a_clusterer_that_is_unknown(tissue):
+    with _refused("clusterer='mclust' is not one of"):
+        _fusion(clusterer="mclust").fit(tissue)
+
+
+def test_a_radius_that_is_missing(tissue):
+    with _refused("radius=None, but graph='radius' needs a positive distance"):
+        SpatialGraphTransformer(graph="radius").fit(tissue)
+
+
+# Models
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """The model hub, with `fault` in place of every answer."""
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+
+    class Hub:
+        fault = ConnectionError("no route")
+
+        def model_info(self, name, timeout):
+            raise self.fault
+
+    stub = Hub()
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: stub)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    backends._find_on_hub.cache_clear()
+    backends._hub_fault.cache_clear()
+    yield stub
+    backends._find_on_hub.cache_clear()
+    backends._hub_fault.cache_clear()
+
+
+def test_a_hub_that_cannot_be_reached(tissue, hub):
+    with _refused("model='lab/model' .* cannot be reached"):
+        _fusion(text=_text(model="lab/model")).fit(tissue)
+    with _warned("cannot be reached.*skst.offline"):
+        fitted = _fusion(text=_text(model="auto")).fit(tissue)
+    assert fitted.text_.backend_name_ == "lexical"
+
+
+def test_a_model_that_is_unknown(tissue, hub):
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    hub.fault = RepositoryNotFoundError.__new__(RepositoryNotFoundError)
+    with _refused("model='lab/model' is unknown"):
+        _fusion(text=_text(model="lab/model")).fit(tissue)
+    with _refused("model=3 is neither", TypeError):
+        _text(model=3).fit(tissue)
+
+
+@pytest.mark.parametrize(
+    ("step", "match"),
+    [
+        ({"wait": 0.5}, "did not answer within 0.1 s in each of 1 attempts"),
+        ({"content": b"<html>\n</html>"}, "not JSON"),
+        ({"content": {"data": []}}, "0 vectors"),
+        ({"status": 500}, "HTTP 500 in each of 1 attempts"),
+    ],
+)
+def test_an_endpoint_that_does_not_answer_well(tissue, server, step, match):
+    backend = EndpointBackend("m", server.url, timeout=0.1, max_retries=0)
+    fusion = _fusion(text=_text(model=backend))
+    server.script = [step]
+    with _refused(match, RuntimeError):
+        fusion.fit(tissue)
+    # What is wrong once is not wrong for ever.
+    backend.timeout = 10.0
+    server.script = []
+    assert clone(fusion).fit(tissue).text_.gene_vectors_.shape == (120, 2)
+
+
+# Files
+
+
+@pytest.mark.parametrize("left", [0, 40, 0.5])
+def test_a_cache_file_that_is_cut_off(tissue, tmp_path, left):
+    fusion = _fusion(text=_text(cache=tmp_path / "cache"))
+    expected = clone(fusion).fit(tissue)
+    files = [path for path in (tmp_path / "cache").rglob("*") if path.suffix == ".npz"]
+    assert files
+    for path in files:
+        content = path.read_bytes()
+        path.write_bytes(content[: left if isinstance(left, int) else int(left * len(content))])
+    for _ in range(2):
+        again = clone(fusion).fit(tissue)
+        np.testing.assert_array_equal(again.text_.gene_vectors_, expected.text_.gene_vectors_)
+        np.testing.assert_array_equal(again.labels_, expected.labels_)
+    assert again.text_.cache_misses_ == 0  # it was made again
+
+
+class _Opens:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_pickle_of_vectors_that_would_run_code(tissue, tmp_path):
+    path, marker = tmp_path / "genept.pickle", tmp_path / "it ran"
+    vectors = {name: [1.0, float(i)] for i, name in enumerate(tissue.var_names)}
+    path.write_bytes(pickle.dumps(vectors | {"SST": _Opens(marker)}))
+    with _refused("genept.pickle"):
+        _fusion(text=_text(vectors=path)).fit(tissue)
+    assert not marker.exists()
+    path.write_bytes(pickle.dumps(vectors))
+    assert _fusion(text=_text(vectors=path)).fit(tissue).text_.gene_vectors_.shape == (120, 2)
+    with _refused("absent.pickle", FileNotFoundError):
+        _fusion(text=_text(vectors=tmp_path / "absent.pickle")).fit(tissue)
+
+
+@pytest.mark.parametrize("backed", [None, "r"])
+def test_an_h5ad_without_the_key(tissue, tmp_path, backed):
+    tissue.write_h5ad(tmp_path / "tissue.h5ad")
+    adata = anndata.read_h5ad(tmp_path / "tissue.h5ad", backed=backed)
+    for key, holder in (("spatial_key", r"not in X.obsm, which holds \['spatial'\]"), ("layer", "not among the layers"),
+                        ("batch_key", "not a column of X.obs")):  # fmt: skip
+        for estimator in (SpatialGraphTransformer(**{key: "wrong"}), _fusion(**{key: "wrong"})):
+            with _refused(f"{key}='wrong' is {holder}"):
+                estimator.fit(adata)
+    assert _fusion().fit(adata).labels_.shape == (400,)
+
+
+def test_what_was_not_fitted(tissue):
+    from sklearn.exceptions import NotFittedError
+
+    for estimator in _estimators():
+        with pytest.raises(NotFittedError, match=type(estimator).__name__):
+            estimator.transform(tissue)
