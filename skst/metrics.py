@@ -281,9 +281,7 @@ def pas_score(labels, coordinates, *, n_neighbors=10, batch=None):
     for rows in _groups(batch):
         k = min(n_neighbors, len(rows) - 1)
         if k > 0:
-            neighbors = (
-                NearestNeighbors(n_neighbors=k).fit(coordinates[rows]).kneighbors(return_distance=False)
-            )
+            neighbors = NearestNeighbors(n_neighbors=k).fit(coordinates[rows]).kneighbors(return_distance=False)
             others = (labels[rows][neighbors] != labels[rows][:, None]).sum(axis=1)
             abnormal += int((others > k / 2).sum())
     return abnormal / len(labels)
@@ -394,19 +392,13 @@ def _labelled(y_true, y_pred, ignore=UNLABELLED):
     """Both columns as arrays, without the spots whose true label is missing."""
     true, pred = _column(y_true), _column(y_pred)
     if len(true) != len(pred):
-        raise ValueError(
-            f"y_true has {len(true)} labels but y_pred has {len(pred)}; give one a spot in both."
-        )
+        raise ValueError(f"y_true has {len(true)} labels but y_pred has {len(pred)}; give one a spot in both.")
     known = _known(true, ignore)
     if not known.any():
-        raise ValueError(
-            f"y_true labels none of its {len(true)} spots; pass known labels, or check `ignore`."
-        )
+        raise ValueError(f"y_true labels none of its {len(true)} spots; pass known labels, or check `ignore`.")
     pred = pred[known]
     if pred.isna().any():
-        raise ValueError(
-            f"y_pred is missing for {int(pred.isna().sum())} labelled spots; give each a cluster."
-        )
+        raise ValueError(f"y_pred is missing for {int(pred.isna().sum())} labelled spots; give each a cluster.")
     return true[known].to_numpy(), pred.to_numpy()
 
 
@@ -473,19 +465,13 @@ def _placed(labels, coordinates, batch):
         )
     batch = np.zeros(len(labels), dtype=int) if batch is None else _clusters(batch, "batch")
     if len(batch) != len(labels):
-        raise ValueError(
-            f"batch has {len(batch)} entries but there are {len(labels)} labels; give one a spot."
-        )
+        raise ValueError(f"batch has {len(batch)} entries but there are {len(labels)} labels; give one a spot.")
     known = _known(labels, UNLABELLED)
     if not known.any():
-        raise ValueError(
-            f"labels name a domain for none of {len(labels)} spots; pass the domain of each spot."
-        )
+        raise ValueError(f"labels name a domain for none of {len(labels)} spots; pass the domain of each spot.")
     coordinates = coordinates[known]
     if not np.isfinite(coordinates).all():
-        raise ValueError(
-            "coordinates of labelled spots are NaN or infinite; drop these spots or locate them."
-        )
+        raise ValueError("coordinates of labelled spots are NaN or infinite; drop these spots or locate them.")
     return pd.factorize(labels[known])[0], coordinates, batch[known]
 
 

@@ -193,9 +193,7 @@ def _training_labels(estimator, n_spots):
         estimator = estimator[-1]
     name = type(estimator).__name__
     if not hasattr(estimator, "labels_"):
-        raise AttributeError(
-            f"{name} has no labels_ to score; fit it, or use predict_scorer if it only has predict."
-        )
+        raise AttributeError(f"{name} has no labels_ to score; fit it, or use predict_scorer if it only has predict.")
     if len(estimator.labels_) != n_spots:
         raise ValueError(
             f"{name} has labels_ of {len(estimator.labels_)} fitted spots but {n_spots} are scored; use "

@@ -158,9 +158,7 @@ def plot_domain_comparison(adata, *, truth, predictions, spatial_key="spatial", 
         if spot_size is None:
             spot_size = _touching(ax, coordinates)
         reference = None if labels is truth else truth
-        plot_domains(
-            coordinates, labels, reference=reference, ax=ax, title=title, spot_size=spot_size, legend=False
-        )
+        plot_domains(coordinates, labels, reference=reference, ax=ax, title=title, spot_size=spot_size, legend=False)
     _legend(figure, figure.axes[0], spot_size, loc="outside right center")
     for ax in figure.axes[len(panels) :]:
         ax.remove()
@@ -197,9 +195,7 @@ def plot_k_curve(curve, ax=None):
     """
     absent = [name for name in ("n_clusters", "criterion", "chosen") if name not in curve]
     if absent:
-        raise ValueError(
-            f"curve lacks the columns {absent}; pass a table with n_clusters, criterion and chosen."
-        )
+        raise ValueError(f"curve lacks the columns {absent}; pass a table with n_clusters, criterion and chosen.")
     if ax is None:
         ax = _figure(1).axes[0]
     curve = curve.sort_values("n_clusters")
@@ -286,9 +282,7 @@ def _colours(labels, reference, palette):
     spare = itertools.cycle(unused)
     colours = {label: theirs[matched[label]] if label in matched else next(spare) for label in present}
     order = list(theirs.values())
-    return dict(
-        sorted(colours.items(), key=lambda item: order.index(item[1]) if item[0] in matched else len(order))
-    )
+    return dict(sorted(colours.items(), key=lambda item: order.index(item[1]) if item[0] in matched else len(order)))
 
 
 def _sorted(labels):

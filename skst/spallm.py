@@ -308,9 +308,7 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
         if memory.location is None:
             key = None
         else:
-            seen = read_spots(
-                clone(transformer), X, coordinates=spots.coordinates, batch=spots.batch, reset=True
-            )
+            seen = read_spots(clone(transformer), X, coordinates=spots.coordinates, batch=spots.batch, reset=True)
             key = _fingerprint(seen)
         cached = memory.cache(_fit_transform, ignore=["X", "keywords"])
         self.from_cache_[view] = bool(cached.check_call_in_cache(transformer, X, keywords, key))
@@ -326,9 +324,7 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
         structure = self.spatial_.transform(X, **_place(self.spatial_, spots))
         if self.text_ is None:
             return self._fuse(structure, None)
-        return self._fuse(
-            structure, self._averaged(self.text_.transform(X, **_place(self.text_, spots)), spots)
-        )
+        return self._fuse(structure, self._averaged(self.text_.transform(X, **_place(self.text_, spots)), spots))
 
     def _fit_fusion(self, structure, meaning):
         """Learn centres, scales and the alignment of the views; return the fused embedding."""
@@ -338,9 +334,7 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
         if meaning is not None and not np.ptp(meaning, axis=0).any():
             meaning = None  # no gene names: the encoder has warned
             if self.strategy == "functional":
-                raise ValueError(
-                    "strategy='functional' needs gene names; pass an AnnData, a DataFrame or gene_names=."
-                )
+                raise ValueError("strategy='functional' needs gene names; pass an AnnData, a DataFrame or gene_names=.")
         if meaning is not None:
             n_columns = min(structure.shape[1], *meaning.shape)
             pca = PCA(n_columns, svd_solver="auto", random_state=0).fit(meaning)

@@ -24,6 +24,8 @@ import methods  # noqa: E402
 import processes  # noqa: E402
 import quality  # noqa: E402
 import records  # noqa: E402
+import scale  # noqa: E402
+import search  # noqa: E402
 import tables  # noqa: E402
 
 COLUMNS = {"data", "method", "seed", "k", "ari", "nmi", "acc", "macro_f1", "agreement", "seconds", "peak_mib"}
@@ -112,10 +114,6 @@ def test_what_fails_or_is_absent_does_not_stop_the_rest(small, monkeypatch, caps
     assert "ArithmeticError: this method never works" in said
     assert pd.read_csv(small / "accuracy.csv")["method"].tolist() == ["expression"]
     assert accuracy.main(arguments) == 1, "a failed run is tried again"
-
-
-def spot_labels(run):
-    return sorted(harness._read(run)[0].obs)
 
 
 def die(_):
@@ -247,3 +245,50 @@ def test_masked_runs_see_fewer_counts_and_another_mask_for_each_seed(monkeypatch
         assert harness.execute(harness.Run(names, simulated(), Watcher, 0.75))["ari"] == 0
     assert all(mask.sum() == whole - round(0.75 * whole) for mask in seen.values())
     assert not np.array_equal(seen[0], seen[1])
+
+
+def stages():
+    return pd.DataFrame(
+        [
+            {"n_spots": size, "stage": stage, "seconds": size / 1e3, "peak_mib": 300, "data_mib": 200, "ari": 0.9}
+            for size in (100, 1000)
+            for stage in ("text", "SpaLLMFusion.fit")
+        ]
+    )
+
+
+def test_scale_reports_and_draws_each_size(tmp_path):
+    lines = cells_of("\n" + scale.report(stages()), "Seconds")
+    assert lines[0] == ["cells", "text", "SpaLLMFusion.fit", "ARI"]
+    assert [line[0] for line in lines[2:]] == ["100", "1000"]
+    assert lines[3][1:] == ["1.0", "1.0", "0.9"]
+    assert cells_of("\n" + scale.report(stages()), "Peak memory")[2] == ["100", "200", "300", "300"]
+    scale.draw(stages(), tmp_path / "scale.png")
+    assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_stage_of_scale_reads_what_earlier_ones_left(tmp_path):
+    adata = simulated(300).load()
+    del adata.uns["truth"]
+    adata.write_h5ad(tmp_path / "tissue.h5ad")
+    row = scale.smooth(tmp_path)
+    assert row["n_spots"] == 300 and np.isnan(row["ari"])
+    assert row["peak_mib"] >= row["data_mib"] > 30
+    embedding = np.load(tmp_path / "smooth.npy")
+    assert embedding.shape == (300, 20)
+    np.save(tmp_path / "text.npy", np.random.default_rng(0).standard_normal((300, 30)))
+    assert scale.fuse(tmp_path)["ari"] > 0, "the domains that it finds are scored"
+
+
+def test_search_counts_what_the_memory_gave(tmp_path):
+    adata = make_spatial_domains(120, n_genes=60, n_domains=3, n_slices=2, random_state=0)
+    text = GeneTextEncoder(model="lexical", mode="prompt", cache=tmp_path / "vectors")
+    model = SpaLLMFusion(text=text, n_clusters=3, batch_key="batch", memory=str(tmp_path / "memory"), random_state=0)
+    row, best = search.search(adata, model, {"beta": [0.1, 0.5], "text__k_g": [2, 4]}, search.NoSplit(), 1)
+    assert row["fits"] == 4 and set(best) == {"beta", "text__k_g"}
+    # one spatial embedding and one text embedding for each k_g had to be made
+    assert row["spatial from cache"] == 3 and row["text from cache"] == 2
+    assert 2 <= row["texts encoded"] <= 2 * 121
+    row, _ = search.search(adata, model.set_params(text__k_g=4), {"beta": [0.2, 0.9, 1.0]}, search.NoSplit(), 1)
+    assert row["spatial from cache"] == row["text from cache"] == row["fits"] == 3
+    assert row["texts encoded"] == 0

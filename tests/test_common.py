@@ -84,7 +84,8 @@ def test_sklearn(estimator, check):
 )
 def test_sklearn_for_its_own(estimator, check, bare_home):
     with warnings.catch_warnings():
-        for expected in ("X has no", "X holds fractions", "Only"):  # as the checks pass just that
+        # The checks pass fractions without places, and frames after arrays.
+        for expected in ("X has no", "X holds fractions", "Only", "X has feature names", "X does not have"):
             warnings.filterwarnings("ignore", expected, UserWarning)
         getattr(estimator_checks, check)(type(estimator).__name__, clone(estimator))
 

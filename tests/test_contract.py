@@ -144,6 +144,7 @@ def test_missing_genes_are_counted_and_named(absent):
         read_spots(reader, _adata(COUNTS, names))
 
 
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
 def test_repeated_genes_cannot_be_reordered():
     twice = np.array(["Plp1", "Plp1", "Gad1", "Gad2", "Sst"], dtype=object)
     reader = Reader()

@@ -149,29 +149,38 @@ def test_the_averaging_operator_takes_means(points, kind):
     np.testing.assert_allclose(average.toarray(), with_self / with_self.sum(axis=1, keepdims=True), rtol=1e-6)
     values = np.random.default_rng(0).normal(size=(len(points), 2))
     means = [values[row > 0].mean(axis=0) for row in with_self]
-    np.testing.assert_allclose(smooth.propagate(average, values, 1), means, atol=1e-6)
+    np.testing.assert_allclose(smooth.propagate(average, values, [0, 1]), means, atol=1e-6)
 
 
-def test_propagate_multiplies_so_many_times():
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=5))
+def test_propagate_sums_averages_over_hops(weights):
     average = averaging_operator(_graph(_points(), "knn"))
-    values = np.random.default_rng(0).normal(size=(40, 3))
+    values = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    expected = _hops(average, weights) @ values
+    np.testing.assert_allclose(smooth.propagate(average, values, weights), expected, atol=1e-5)
+    np.testing.assert_allclose(smooth.propagate(average, values[:, 0], weights), expected[:, 0], atol=1e-5)
+    spread = smooth.propagate(average, sparse.csr_array(values), weights)
+    np.testing.assert_allclose(spread.toarray(), expected, atol=1e-5)
+
+
+def _hops(average, weights):
+    """Dense form of what `propagate` multiplies by."""
     dense = average.toarray().astype(float)
-    for n_hops in range(4):
-        expected = np.linalg.matrix_power(dense, n_hops) @ values
-        np.testing.assert_allclose(smooth.propagate(average, values, n_hops), expected, atol=1e-5)
+    return sum(weight * np.linalg.matrix_power(dense, hops) for hops, weight in enumerate(weights))
 
 
 @pytest.mark.parametrize("branch", ["formed", "iterated"])
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
-@pytest.mark.parametrize("n_hops", [0, 2])
-def test_principal_axes_are_those_of_the_dense_matrix(branch, make, n_hops, monkeypatch):
+@pytest.mark.parametrize("weights", [(1,), (0, 0.5, 0.5)])
+def test_principal_axes_are_those_of_the_dense_matrix(branch, make, weights, monkeypatch):
     monkeypatch.setattr(smooth, "DENSE_GENES", 500 if branch == "formed" else 0)
     rng = np.random.default_rng(0)
     programmes = rng.normal(size=(5, 30)) * np.array([8, 6, 4, 3, 2])[:, None]
     X = np.abs(rng.normal(size=(80, 5)) @ programmes + rng.normal(size=(80, 30))).astype(np.float32)
     average = averaging_operator(spatial_graph(_points(80)))
-    dense = np.linalg.matrix_power(average.toarray().astype(float), n_hops) @ X
-    axes, mean = smooth.principal_axes(make(X), average, n_hops, 4, np.random.RandomState(0))
+    dense = _hops(average, weights) @ X
+    axes, mean = smooth.principal_axes(make(X), average, weights, 4, np.random.RandomState(0))
     assert axes.dtype == mean.dtype == np.float32 and axes.shape == (30, 4)
     np.testing.assert_allclose(mean, dense.mean(axis=0), rtol=1e-4)
     np.testing.assert_allclose(axes.T @ axes, np.eye(4), atol=1e-5)
@@ -206,15 +215,15 @@ def test_shallow_counts_are_pooled_over_as_few_hops_as_suffice():
     points = np.stack(np.meshgrid(np.arange(20.0), np.arange(20.0)), axis=2).reshape(-1, 2)
     average = averaging_operator(spatial_graph(points))
     chosen = []
-    for depth in (2.0, 0.2, 0.02, 0.004, 1e-6):
+    for depth in (2.0, 0.9, 0.2, 0.02, 0.004, 1e-6):
         X = np.full((400, 10), depth * smooth.SUFFICIENT_DEPTH / 10, dtype=np.float32)
         n_hops = smooth.pooling_hops(X, average)
         depths = [smooth.pooled_depth(X, average, n) for n in range(n_hops + 1)]
-        assert n_hops == smooth.MAX_POOLING or depths[-1] >= smooth.SUFFICIENT_DEPTH
-        assert all(depth < smooth.SUFFICIENT_DEPTH for depth in depths[:-1])
+        assert (n_hops == 0) == (depths[0] >= smooth.SUFFICIENT_DEPTH)
+        assert n_hops in (0, smooth.MAX_POOLING) or depths[-1] >= smooth.POOLED_DEPTH
+        assert all(depth < smooth.POOLED_DEPTH for depth in depths[:-1])
         chosen.append(n_hops)
-    assert chosen[0] == 0 and chosen == sorted(chosen) and chosen[-1] == smooth.MAX_POOLING
-    assert len(set(chosen)) > 3
+    assert chosen == sorted(chosen) and chosen[-1] == smooth.MAX_POOLING and len(set(chosen)) > 3
 
 
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
@@ -267,10 +276,10 @@ def test_pooling_comes_before_the_square_root(tissue):
     fitted = _plain(n_hops="auto").fit(shallow)
     assert fitted.n_pool_ > 0
     X = shallow.X.toarray().astype(float)
-    average = averaging_operator(spatial_graph(tissue.obsm["spatial"])).toarray().astype(float)
-    pooled = np.linalg.matrix_power(average, fitted.n_pool_) @ X
+    averaging = averaging_operator(spatial_graph(tissue.obsm["spatial"]))
+    pooled = np.linalg.matrix_power(averaging.toarray().astype(float), fitted.n_pool_) @ X
     depths = pooled.sum(axis=1)
-    smoothed = np.linalg.matrix_power(average, fitted.n_hops_) @ np.sqrt(pooled / depths[:, None])
+    smoothed = _hops(averaging, fitted.hop_weights_) @ np.sqrt(pooled / depths[:, None])
     left, sizes, _ = np.linalg.svd(smoothed - smoothed.mean(axis=0), full_matrices=False)
     expected = left[:, :4] * sizes[:4]
     _span(fitted.embedding_, expected / np.sqrt(expected.var(axis=0).sum()), atol=1e-2)
@@ -325,8 +334,8 @@ def test_less_depth_is_pooled_over_more_hops(tissue):
     tissue.X = tissue.X * 100
     assert _plain(n_hops="auto").fit(tissue).n_pool_ == 0
     for n_hops in (0, 3):
-        fitted = _plain(n_hops=n_hops).fit(tissue)
-        assert (fitted.n_pool_, fitted.n_hops_) == (0, n_hops)
+        fitted = _plain(n_hops=n_hops).fit(mask_counts(tissue, 0.97, random_state=0))
+        assert fitted.n_pool_ == 0 and fitted.hop_weights_.tolist() == [0] * n_hops + [1]
 
 
 def test_only_genes_of_large_variance_are_kept(tissue):
@@ -351,7 +360,7 @@ def test_fewer_genes_or_spots_than_components(tissue):
 def test_without_coordinates_it_is_a_pca(tissue):
     with pytest.warns(UserWarning, match=r"X has no coordinates.*obsm\['spatial'\].*coordinates="):
         fitted = _plain(n_hops="auto").fit(tissue.X)
-    assert (fitted.n_pool_, fitted.n_hops_) == (0, 0)
+    assert fitted.n_pool_ == 0 and fitted.hop_weights_.tolist() == [1]
     roots = np.sqrt(tissue.X.toarray() / np.asarray(tissue.X.sum(axis=1)))
     expected = PCA(4, svd_solver="full").fit_transform(roots)
     _span(fitted.embedding_, expected / np.sqrt(expected.var(axis=0).sum()))
@@ -374,11 +383,13 @@ def test_x_is_taken_as_it_is(tissue):
 
 
 def test_anything_is_averaged_over_the_same_hops(tissue):
-    fitted = _plain(n_hops=2).fit(tissue)
+    fitted = _plain(n_hops="auto").fit(mask_counts(tissue, 0.9, random_state=0))
     values = np.random.default_rng(0).normal(size=(400, 3))
-    average = averaging_operator(spatial_graph(tissue.obsm["spatial"])).toarray()
+    average = averaging_operator(spatial_graph(tissue.obsm["spatial"]))
+    assert fitted.n_pool_ > 0
+    expected = _hops(average, fitted.hop_weights_) @ _hops(average, [0] * fitted.n_pool_ + [1]) @ values
     averaged = fitted.average(values, coordinates=tissue.obsm["spatial"])
-    np.testing.assert_allclose(averaged, average @ average @ values, atol=1e-5)
+    np.testing.assert_allclose(averaged, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_hops", [2, "auto"])

@@ -29,6 +29,7 @@ from skst.partition import (
     majority_vote,
     make_clusterer,
 )
+from skst.partition.tied import fit_tied_mixture
 
 
 def _blobs(n_clusters, n=300, dims=6, seed=0):
@@ -88,7 +89,7 @@ def test_a_seed_makes_it_repeatable():
     assert 0 < parallel.agreement_ < 1
 
 
-@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters", "ignore:invalid value:RuntimeWarning")
 def test_duplicates_and_constants():
     X, y = _blobs(3, n=90)
     repeated = np.vstack([X, X, X[:40]])
@@ -103,6 +104,15 @@ def test_duplicates_and_constants():
     assert np.isfinite(ConsensusMixture(4, random_state=0).fit(few).predict_proba(few)).all()
 
 
+def test_equal_rows_are_no_flood_of_warnings():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ConsensusMixture(3, random_state=0).fit(np.ones((20, 3)))
+        estimate_n_clusters(np.ones((20, 3)), random_state=0)
+    assert len(caught) <= 2
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (2, 1), (3, 40), (30, 1)])
 def test_small_shapes(shape):
     X = np.random.default_rng(0).normal(size=shape)
@@ -336,7 +346,7 @@ def test_the_number_of_blobs_is_found(n_clusters):
     assert curve["n_clusters"].tolist() == list(range(2, 21))
     assert curve.loc[curve["chosen"], "n_clusters"].tolist() == [n_clusters]
     assert np.isfinite(curve["criterion"]).all()
-    for same in (100 * X, X[:, ::-1]):
+    for same in (100 * X, X[:, ::-1], X + 1e5):
         assert estimate_n_clusters(same, random_state=0)[0] == n_clusters
 
 
@@ -357,3 +367,21 @@ def test_the_estimate_is_repeatable():
     X = np.random.default_rng(0).normal(size=(100, 3))
     curves = [estimate_n_clusters(X, n_clusters=range(2, 7), random_state=0)[1] for _ in range(2)]
     assert curves[0].equals(curves[1])
+
+
+# fit_tied_mixture
+
+
+def test_the_tied_mixture_is_that_of_scikit_learn():
+    X, y = make_blobs(400, centers=4, n_features=3, cluster_std=2.0, random_state=2)
+    X -= X.mean(axis=0)
+    X /= np.sqrt(X.var(axis=0).sum())
+    ours = fit_tied_mixture(X, 4, 0, tol=1e-8, max_iter=2000)
+    theirs = GaussianMixture(4, covariance_type="tied", random_state=0, tol=1e-8, max_iter=2000).fit(X)
+    posterior = ours.posterior(np.hstack([X, X]))  # what lies beyond its columns is not read
+    order = np.argmax(posterior.T @ theirs.predict_proba(X), axis=1)
+    np.testing.assert_allclose(posterior, theirs.predict_proba(X)[:, order], atol=1e-3)
+    assert ours.log_likelihood == pytest.approx(theirs.score(X), abs=1e-4)
+    assert ours.bic(400) == pytest.approx(theirs.bic(X), rel=1e-4)
+    np.testing.assert_allclose(posterior.sum(axis=1), 1)
+    assert (np.diff([fit_tied_mixture(X, 4, 0, tol=0, max_iter=n).log_likelihood for n in (1, 2, 5, 20)]) >= 0).all()

@@ -24,9 +24,7 @@ def registry():
     comes.
     """
     with resources.files("skst.datasets").joinpath("registry.tsv").open(encoding="utf-8") as lines:
-        return {
-            row["name"]: (row["sha256"] or None, row["url"]) for row in csv.DictReader(lines, delimiter="\t")
-        }
+        return {row["name"]: (row["sha256"] or None, row["url"]) for row in csv.DictReader(lines, delimiter="\t")}
 
 
 def find_file(name, data_home=None):
@@ -63,9 +61,7 @@ def fetch_file(name, data_home=None, download_if_missing=True):
         reason = f"could not be reached ({type(error).__name__})"
     except ValueError:  # how pooch says that the hash differs
         reason = f"does not have the sha256 {sha256} of the published file"
-    raise OSError(
-        f"{name} was not downloaded: {url} {reason}; put the file into {home}, or set SKST_DATA_HOME."
-    )
+    raise OSError(f"{name} was not downloaded: {url} {reason}; put the file into {home}, or set SKST_DATA_HOME.")
 
 
 def _writable(home):

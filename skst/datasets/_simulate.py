@@ -124,9 +124,7 @@ def make_spatial_domains(
         raise ValueError(f"pattern={pattern!r} is not known; choose one of {', '.join(_FIELDS)}.")
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
     # Streams of their own, so that an option of one part does not change what another part draws.
-    layout, mixing, library, *counts = (
-        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6)
-    )
+    layout, mixing, library, *counts = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6))
 
     genes, programmes = _programmes(n_genes, n_domains + n_types)
     profiles = _profiles(genes, programmes, n_domains, n_types, effect, layout)

@@ -207,8 +207,7 @@ def _as_vectors(output, texts, name):
     if vectors is None or vectors.ndim != 2 or len(vectors) != len(texts) or vectors.shape[1] == 0:
         found = "no numeric array" if vectors is None else f"an array of shape {vectors.shape}"
         raise ValueError(
-            f"model: {name}.encode returned {found} for {len(texts)} texts; it must return one of shape "
-            "(n_texts, d)."
+            f"model: {name}.encode returned {found} for {len(texts)} texts; it must return one of shape (n_texts, d)."
         )
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
@@ -360,8 +359,7 @@ def _find_on_hub(name):
                 info = HfApi().model_info(repository, timeout=_HUB_TIMEOUT)
             except GatedRepoError:
                 raise ValueError(
-                    f"model={name!r} is gated on the Hugging Face hub; accept its terms there and set "
-                    "HF_TOKEN."
+                    f"model={name!r} is gated on the Hugging Face hub; accept its terms there and set HF_TOKEN."
                 ) from None
             except RepositoryNotFoundError:
                 continue

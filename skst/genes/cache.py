@@ -142,9 +142,7 @@ class VectorCache:
         texts = list(texts)
         vectors = np.ascontiguousarray(vectors, dtype="<f4")
         if vectors.ndim != 2 or len(vectors) != len(texts):
-            raise ValueError(
-                f"vectors have shape {vectors.shape} for {len(texts)} texts; give one row a text."
-            )
+            raise ValueError(f"vectors have shape {vectors.shape} for {len(texts)} texts; give one row a text.")
         if texts and self._writable:
             digests = [_digest(text) for text in texts]
             try:

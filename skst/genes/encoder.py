@@ -62,10 +62,10 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     omega : float, default=0.5
         Share of "aggregate" in mode "dual", from 0 to 1.
     weighting : {"contrast", "abundance"}, default="contrast"
-        How expression weighs gene vectors.  "contrast": z-scores (mean and SD of each gene in `fit`) of the
-        square root of library-normalised counts, times gene vectors that are centred and of unit length; this
-        shows how a cell differs from the others.  "abundance": the papers' sum ``X @ F``, with each row of
-        counts scaled to sum to 1 and the vectors as they are; most of it is common to all cells.
+        How expression weighs gene vectors.  "contrast": the square root of library-normalised counts less its mean
+        (of each gene in `fit`), times gene vectors that are centred and of unit length; this shows how a cell
+        differs from the others.  "abundance": the papers' sum ``X @ F``, with each row of counts scaled to sum to
+        1 and the vectors as they are; most of it is common to all cells.
     control : {None, "permuted", "gaussian"}, default=None
         A control against which to claim that text helps.  "permuted": every gene gets the text of another,
         drawn with `random_state`.  "gaussian": random vectors in place of gene vectors (of the same root mean
@@ -85,7 +85,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     layer : str, default=None
         Layer of an AnnData to read; by default its ``X``.
     normalize : bool, default=True
-        Normalise counts as `weighting` says.  False or None takes `X` as it is: "contrast" still z-scores it.
+        Normalise counts as `weighting` says.  False or None takes `X` as it is: "contrast" still centres it.
     on_missing : {"warn", "error"}, default="warn"
         What to do if `X` has no gene names.
     cache : bool, str or path-like, default=True
@@ -118,8 +118,8 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         What made the vectors.
     cache_hits_, cache_misses_ : int
         Texts that `fit` or `fit_transform` found in the cache, and those it had to encode.
-    gene_mean_, gene_scale_ : ndarray of shape (n_genes,), float32
-        Mean and SD of normalised expression, for "contrast".
+    gene_mean_ : ndarray of shape (n_genes,), float32
+        Mean of normalised expression, for "contrast".
     median_depth_ : float
         Median number of counts of a cell, to which the counts of each cell are scaled.
     n_features_in_ : int
@@ -142,9 +142,10 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     Notes
     -----
-    Vectors of cells in "contrast" are ``(Y - mean) / SD @ F``.  `Y` stays sparse: the mean is
-    subtracted after the product.  A gene that does not vary has no weight.  scLLM-DSC sums the 2,048 most
-    expressed genes of a cell; here all are summed.
+    Vectors of cells in "contrast" are ``(Y - mean) @ F``.  `Y` stays sparse: the mean is subtracted after the
+    product.  Expression is not divided by its SD: counts have the same noise in every gene once their square root
+    is taken, and the division would lift genes that are noise alone.  scLLM-DSC sums the 2,048 most expressed genes
+    of a cell; here those of `n_top_genes` are summed.
 
     In the published code of scLLM-DSC the two paths of "dual" differ 600-fold in scale, so that omega hardly
     acts.  Here each path is centred and scaled to a root mean square row length of 1 on the data of `fit`
@@ -302,14 +303,14 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             encode = _TextVectors(self)
         self.backend_name_ = "vectors" if encode is None else encode.backend.name
         rng = check_random_state(self.random_state)
-        self._learn_expression(expression)
-        self._learn_genes(expression, spots.genes.astype(str), encode, rng)
+        variance = self._learn_expression(expression)
+        self._learn_genes(expression, spots.genes.astype(str), variance, encode, rng)
         self._text_seed = rng.randint(2**31 - 1)
         written = self._learn_texts(expression, encode) if self.mode != "aggregate" else None
         self._count_lookups(encode)
         return expression, encode, written
 
-    def _learn_genes(self, X, names, encode, rng):
+    def _learn_genes(self, X, names, variance, encode, rng):
         """Symbol, text and vector of each gene, as `control` hands them out."""
         self.species_ = detect_species(names) if self.species == "auto" else self.species
         given = self.descriptions
@@ -330,7 +331,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
         with_vector = with_text.copy()
         if self.n_top_genes is not None:
-            ranked = np.flatnonzero(with_text)[np.argsort(-self.gene_scale_[with_text], kind="stable")]
+            ranked = np.flatnonzero(with_text)[np.argsort(-variance[with_text], kind="stable")]
             with_vector[ranked[self.n_top_genes :]] = False
         order = np.arange(len(names))
         if self.control == "permuted":
@@ -376,10 +377,8 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             mean, variance = mean_variance_axis(Y, axis=0)
         else:
             mean, variance = Y.mean(axis=0, dtype=np.float64), Y.var(axis=0, dtype=np.float64)
-        scale = np.sqrt(variance)
-        # What is constant but for rounding must not be blown up.
-        scale[scale <= 1e-6 * np.abs(mean)] = 0
-        self.gene_mean_, self.gene_scale_ = mean.astype(np.float32), scale.astype(np.float32)
+        self.gene_mean_ = mean.astype(np.float32)
+        return variance
 
     def _learn_texts(self, X, encode):
         """Width of the text vectors; in "dual" centre and size of both paths, and the text vectors of `X`."""
@@ -418,8 +417,8 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         unit = np.zeros_like(F)
         # A single gene has nothing to be centred against.
         unit[known] = F[known] - (F[known].mean(axis=0) if known.sum() > 1 else 0)
-        lengths = np.linalg.norm(unit, axis=1) * self.gene_scale_
-        weights = np.divide(unit, lengths[:, None], out=np.zeros_like(unit), where=lengths[:, None] > 0)
+        lengths = np.linalg.norm(unit, axis=1, keepdims=True)
+        weights = np.divide(unit, lengths, out=np.zeros_like(unit), where=lengths > 0)
         return np.asarray(Y @ weights) - self.gene_mean_ @ weights
 
     def _normalized(self, X):

@@ -82,14 +82,11 @@ class EndpointBackend:
         batch_size=64,
     ):
         if not isinstance(model, str) or not model:
-            raise ValueError(
-                f"model={model!r} is not a non-empty string; name a model that the endpoint serves."
-            )
+            raise ValueError(f"model={model!r} is not a non-empty string; name a model that the endpoint serves.")
         if api_key_env is not None and not (isinstance(api_key_env, str) and api_key_env.isidentifier()):
             # Not shown: whoever passes the key itself here by mistake would find it in the log.
             raise ValueError(
-                "api_key_env is not the name of an environment variable; name the one that holds the key, or "
-                "pass None."
+                "api_key_env is not the name of an environment variable; name the one that holds the key, or pass None."
             )
         if dimensions is not None:
             _check_integer("dimensions", dimensions, 1)
@@ -108,9 +105,7 @@ class EndpointBackend:
         self.batch_size = batch_size
 
     def __repr__(self):
-        return (
-            f"EndpointBackend(model={self.model!r}, base_url={self.base_url!r}, dimensions={self.dimensions})"
-        )
+        return f"EndpointBackend(model={self.model!r}, base_url={self.base_url!r}, dimensions={self.dimensions})"
 
     @property
     def name(self):
@@ -143,9 +138,7 @@ class EndpointBackend:
         try:
             import requests
         except ImportError:
-            raise ImportError(
-                'EndpointBackend needs requests; install it with pip install "skst[endpoint]".'
-            ) from None
+            raise ImportError('EndpointBackend needs requests; install it with pip install "skst[endpoint]".') from None
 
         texts = list(texts)
         url = self._url()
@@ -158,9 +151,7 @@ class EndpointBackend:
             ]
         lengths = {block.shape[1] for block in blocks}
         if len(lengths) > 1:
-            raise RuntimeError(
-                f"{url} answered with vectors of {sorted(lengths)} numbers to one model; check `model`."
-            )
+            raise RuntimeError(f"{url} answered with vectors of {sorted(lengths)} numbers to one model; check `model`.")
         return np.concatenate(blocks) if blocks else np.empty((0, 0), dtype=np.float32)
 
     def _url(self):
@@ -232,13 +223,11 @@ class EndpointBackend:
             return None
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise ValueError(
-                f"The environment variable {self.api_key_env} holds blanks or characters that no key has; "
-                "set it again."
+                f"The environment variable {self.api_key_env} holds blanks or characters that no key has; set it again."
             )
         if urlsplit(url).scheme == "http" and not _is_loopback(urlsplit(url).hostname):
             raise ValueError(
-                f"base_url={url!r} would send the key over the network unencrypted; use https, or "
-                "api_key_env=None."
+                f"base_url={url!r} would send the key over the network unencrypted; use https, or api_key_env=None."
             )
         return key
 
@@ -247,26 +236,20 @@ class EndpointBackend:
         if status in (401, 403):
             # What the server says may repeat the key, so it is not shown.
             key = "holds no key" if self._api_key(url) is None else "holds a key that it refuses"
-            variable = (
-                "api_key_env=None sends no key" if self.api_key_env is None else f"{self.api_key_env} {key}"
-            )
+            variable = "api_key_env=None sends no key" if self.api_key_env is None else f"{self.api_key_env} {key}"
             raise RuntimeError(
                 f"{url} denies access with HTTP {status}: {variable}; set it to a key for this endpoint."
             )
         if status == 404:
             raise RuntimeError(
-                f"{url} knows no model={self.model!r}, or no /embeddings, with HTTP 404; check `model` and "
-                "`base_url`."
+                f"{url} knows no model={self.model!r}, or no /embeddings, with HTTP 404; check `model` and `base_url`."
             )
         if 300 <= status < 400:
             raise RuntimeError(
-                f"{url} redirects elsewhere with HTTP {status}, which is not followed; set `base_url` to the "
-                "final one."
+                f"{url} redirects elsewhere with HTTP {status}, which is not followed; set `base_url` to the final one."
             )
         if status != 408 and status != 429 and status < 500:
-            raise RuntimeError(
-                f"{url} rejects the request with HTTP {status}: {self._reason(url, response)}."
-            )
+            raise RuntimeError(f"{url} rejects the request with HTTP {status}: {self._reason(url, response)}.")
 
     def _reason(self, url, response):
         """What the server says is wrong, on one line and without the key."""
@@ -288,9 +271,7 @@ class EndpointBackend:
         except ValueError:
             raise _wrong(url, "with something that is not JSON") from None
         items = answer.get("data") if isinstance(answer, dict) else None
-        if not isinstance(items, list) or not all(
-            isinstance(item, dict) and "embedding" in item for item in items
-        ):
+        if not isinstance(items, list) or not all(isinstance(item, dict) and "embedding" in item for item in items):
             raise _wrong(url, "with JSON that holds no data[i].embedding")
         if len(items) != n_texts:
             raise _wrong(url, f"with {len(items)} vectors to {n_texts} texts")

@@ -109,9 +109,7 @@ def match_genes(names, descriptions, species="auto"):
     found = [index.find(name.strip()) for name in names]
     rows = np.array([row for row, _ in found], dtype=np.int64)
     symbols = np.append(descriptions["symbol"].to_numpy(dtype=object), "")  # so that row -1 reads ""
-    return pd.DataFrame(
-        {"gene": names, "symbol": symbols[rows], "matched": [how for _, how in found], "row": rows}
-    )
+    return pd.DataFrame({"gene": names, "symbol": symbols[rows], "matched": [how for _, how in found], "row": rows})
 
 
 def match_vectors(genes, names, descriptions, species):

@@ -74,15 +74,13 @@ def read_gene_vectors(source):
         path = Path(source).expanduser()
     except TypeError:
         raise TypeError(
-            f"Gene vectors are a {type(source).__name__}; pass a path, a dict of gene to vector, or a "
-            "DataFrame."
+            f"Gene vectors are a {type(source).__name__}; pass a path, a dict of gene to vector, or a DataFrame."
         ) from None
     extension = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     read = _READERS.get(extension)
     if read is None or (path.suffix.lower() == ".gz" and read is not _read_text):
         raise ValueError(
-            f"Gene vectors {str(path)!r} have an unknown extension; use .parquet, .npz, .csv, .tsv, .h5ad or "
-            ".pickle."
+            f"Gene vectors {str(path)!r} have an unknown extension; use .parquet, .npz, .csv, .tsv, .h5ad or .pickle."
         )
     if not path.is_file():
         raise FileNotFoundError(f"Gene vectors {str(path)!r} are not a file; check the path.")
@@ -177,9 +175,7 @@ def _read_text(path):
         file.seek(0)
         # The header is skipped, for R writes none for the first column; and the converter keeps a gene called
         # "NA" or "NAN" from being read as missing.
-        frame = pd.read_csv(
-            file, sep=separator, header=None, skiprows=int(_is_header(fields)), converters={0: str}
-        )
+        frame = pd.read_csv(file, sep=separator, header=None, skiprows=int(_is_header(fields)), converters={0: str})
     return frame[0].tolist(), frame.iloc[:, 1:].to_numpy()
 
 
@@ -196,9 +192,7 @@ def _read_parquet(path):
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        raise ImportError(
-            'A parquet file needs pyarrow; install it with pip install "skst[parquet]".'
-        ) from None
+        raise ImportError('A parquet file needs pyarrow; install it with pip install "skst[parquet]".') from None
     return _split_frame(pd.read_parquet(path, engine="pyarrow"))
 
 

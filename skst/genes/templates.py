@@ -75,9 +75,7 @@ def gene_text(row, kind="summary"):
         fields = dict(row)
         fields["species"] = _ORGANISMS.get(fields.get("species"), fields.get("species", ""))
         return "\n".join(
-            f"{label}: {fields[field].replace('|', ', ')}"
-            for label, field in GENE_CARD_V1
-            if fields.get(field)
+            f"{label}: {fields[field].replace('|', ', ')}" for label, field in GENE_CARD_V1 if fields.get(field)
         )
     if kind == "summary" and summary:
         if not name:

@@ -22,9 +22,7 @@ def check_n_clusters(n_clusters, n_spots):
     if not isinstance(n_clusters, numbers.Integral) or isinstance(n_clusters, bool) or n_clusters < 1:
         raise ValueError(f"n_clusters={n_clusters!r} is not a positive integer.")
     if n_clusters > n_spots:
-        raise ValueError(
-            f"n_clusters={n_clusters} is larger than the {n_spots} spots (samples) in X; ask for fewer."
-        )
+        raise ValueError(f"n_clusters={n_clusters} is larger than the {n_spots} spots (samples) in X; ask for fewer.")
 
 
 class ConsensusMixture(ClusterMixin, BaseEstimator):
