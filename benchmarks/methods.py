@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
@@ -67,18 +68,37 @@ def smooth_kmeans(k, seed, normalize=True):
 
 
 def pca_kmeans(k, seed, normalize=True):
-    """The usual single-cell pipeline without space: 30 components of log-normalised, scaled genes, k-means."""
-    log = FunctionTransformer(partial(log_expression, normalize=normalize))
-    return make_pipeline(log, StandardScaler(), PCA(30, random_state=seed), KMeans(k, n_init=10, random_state=seed))
+    """The usual single-cell pipeline, without space: log-normalised, scaled, variable genes, PCA, k-means."""
+    return make_pipeline(
+        FunctionTransformer(partial(scaled_genes, normalize=normalize)),
+        PCA(30, random_state=seed),
+        KMeans(k, n_init=10, random_state=seed),
+    )
 
 
-def log_expression(adata, *, n_top_genes=2000, normalize=True):
-    """Logarithm of counts scaled to the median library size, for the genes of largest variance."""
-    X = adata.X.toarray()
+def scaled_genes(adata, *, n_top_genes=2000, normalize=True):
+    """z-scores, at most 10, of the log-normalised expression of the most variable genes.
+
+    Genes are chosen by dispersion among genes of like mean, the usual way: by variance alone, a tissue of few
+    strong genes (pancreas) is lost.
+    """
+    X = adata.X[:, adata.X.getnnz(axis=0) >= 3].toarray()
     if normalize:
-        sums = X.sum(axis=1, keepdims=True)
-        X = np.log1p(X / np.maximum(sums, 1) * np.median(sums))
-    return X[:, np.sort(np.argsort(-X.var(axis=0), kind="stable")[:n_top_genes])]
+        X = np.log1p(X / np.maximum(X.sum(axis=1, keepdims=True), 1) * 1e4)
+    if X.shape[1] > n_top_genes:
+        X = X[:, np.sort(np.argsort(-relative_dispersion(np.expm1(X)), kind="stable")[:n_top_genes])]
+    return np.minimum(StandardScaler().fit_transform(X), 10)
+
+
+def relative_dispersion(X, n_bins=20):
+    """Log of variance over mean of each gene, standardised among the genes in the same of `n_bins` bins of log mean.
+
+    A gene alone in its bin, whose spread is unknown, gets 1.
+    """
+    mean = X.mean(axis=0, dtype=np.float64)
+    dispersion = pd.Series(np.log(X.var(axis=0, dtype=np.float64, ddof=1) / mean))
+    bins = dispersion.groupby(pd.cut(np.log1p(mean), n_bins, labels=False))
+    return ((dispersion - bins.transform("mean")) / bins.transform("std")).fillna(1).to_numpy()
 
 
 # Name -> factory(k, seed, normalize) of an unfitted estimator with fit_predict(adata).

@@ -50,7 +50,7 @@ def report(rows):
         part = part.sort_values("method", kind="stable", key=lambda names: names.map(list(COMPARED).index))
         part = part.sort_values("quality", kind="stable")
         tables = [by_method(part, "ari", index="quality"), paired(part, REFERENCES, index="quality")]
-        seeds = f"{part['seed'].nunique()} seeds."
+        seeds = f"Seeds: {part['seed'].nunique()}."
         sections.append(section(data, seeds, *(table for table in tables if not table.empty)))
     return "".join(sections)
 

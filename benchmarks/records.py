@@ -28,18 +28,26 @@ def provenance():
     sources = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".tsv"))
     for path in [*sources, HERE / "methods.py"]:
         digest.update(path.name.encode() + path.read_bytes())
-    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty"]
-    try:
-        described = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)
-        commit = described.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = "unknown"
     return {
         "date": f"{datetime.now():%Y-%m-%d}",
         "version": skst.__version__,
-        "commit": commit,
+        "commit": _commit(),
         "code": digest.hexdigest()[:12],
     }
+
+
+def _commit():
+    """Short hash of the commit, with a mark if sources differ from it (results may)."""
+    try:
+        commit = _git("rev-parse", "--short", "HEAD")
+        return f"{commit}-dirty" if _git("status", "--porcelain", "--", "../skst", "*.py") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments):
+    command = ["git", "--no-optional-locks", *arguments]
+    return subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def append(path, row):

@@ -179,6 +179,9 @@ def draw(rows, path):
             )
         ax.set_xlabel("cells")
         ax.set_ylabel(name)
+        # Whole decades: within less than one, matplotlib crowds the axis with labels.
+        low, high = np.log10([rows[column].min(), rows[column].max()])
+        ax.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))
         ax.grid(which="major", alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=150)

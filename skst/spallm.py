@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, clone
 from sklearn.decomposition import PCA
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, check_memory, has_fit_parameter
 
@@ -206,6 +206,7 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
         rng = check_random_state(self.random_state)
         memory = check_memory(self.memory)
         self.from_cache_ = {}
+        vars(self).pop("n_clusters_curve_", None)
 
         spatial = SpatialGraphTransformer() if self.spatial is None else self.spatial
         self._say(f"spatial embedding of {n_spots} spots x {spots.X.shape[1]} genes: {spatial}")
@@ -321,10 +322,11 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
         return meaning
 
     def _transform(self, X, spots):
-        structure = self.spatial_.transform(X, **_place(self.spatial_, spots))
+        structure = np.asarray(self.spatial_.transform(X, **_place(self.spatial_, spots)))
         if self.text_ is None:
             return self._fuse(structure, None)
-        return self._fuse(structure, self._averaged(self.text_.transform(X, **_place(self.text_, spots)), spots))
+        meaning = np.asarray(self.text_.transform(X, **_place(self.text_, spots)))
+        return self._fuse(structure, self._averaged(meaning, spots))
 
     def _fit_fusion(self, structure, meaning):
         """Learn centres, scales and the alignment of the views; return the fused embedding."""
@@ -337,7 +339,7 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
                 raise ValueError("strategy='functional' needs gene names; pass an AnnData, a DataFrame or gene_names=.")
         if meaning is not None:
             n_columns = min(structure.shape[1], *meaning.shape)
-            pca = PCA(n_columns, svd_solver="auto", random_state=0).fit(meaning)
+            pca = PCA(n_columns, random_state=0).set_output(transform="default").fit(meaning)
             reduced = pca.transform(meaning)
             axes = pca.components_.T / (np.sqrt(reduced.var(axis=0).sum()) or 1.0)
             if self.strategy == "weighted":
@@ -386,12 +388,16 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.input_tags.positive_only = True
+        views = [SpatialGraphTransformer() if self.spatial is None else self.spatial]
+        if self.strategy != "expression":
+            views.append(GeneTextEncoder() if self.text is None else self.text)
+        tags.input_tags.positive_only = any(get_tags(view).input_tags.positive_only for view in views)
+        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
 
 def _fit_transform(transformer, X, keywords, key):
-    return transformer.fit_transform(X, **keywords), transformer
+    return np.asarray(transformer.fit_transform(X, **keywords)), transformer
 
 
 def _place(transformer, spots):

@@ -170,16 +170,36 @@ def test_controls_differ_from_the_default_in_the_control_alone(name):
     assert changed == {"control", "random_state"}
 
 
-def test_log_expression_keeps_variable_genes_and_evens_out_depth():
-    adata = make_spatial_domains(60, n_genes=40, n_domains=2, random_state=0)
-    X = methods.log_expression(adata, n_top_genes=10)
-    deeper = adata.copy()
-    deeper.X = deeper.X * 3
-    shifted = methods.log_expression(deeper, n_top_genes=40)
-    assert X.shape == (60, 10)
-    np.testing.assert_allclose(np.expm1(shifted).sum(axis=1), np.expm1(shifted).sum(axis=1)[0], rtol=1e-5)
-    kept = methods.log_expression(adata, n_top_genes=40).var(axis=0)
-    np.testing.assert_allclose(np.sort(X.var(axis=0)), np.sort(kept)[-10:], rtol=1e-6)
+def test_scaled_genes_even_out_depth_and_drop_the_rare():
+    adata = make_spatial_domains(90, n_genes=40, n_domains=2, random_state=0)
+    deeper, rare = adata.copy(), adata.copy()
+    deeper.X = deeper.X.multiply(np.arange(1, 91)[:, None]).tocsr()
+    X = methods.scaled_genes(adata)
+    np.testing.assert_allclose(methods.scaled_genes(deeper), X, atol=1e-4)
+    assert X.shape == (90, 40) and X.max() <= 10
+    few = rare.X.tolil()
+    few[:, 5] = 0
+    few[:2, 5] = 1
+    rare.X = few.tocsr()
+    assert methods.scaled_genes(rare).shape == (90, 39)
+
+
+def test_genes_are_chosen_among_those_of_like_mean():
+    rng = np.random.default_rng(0)
+    mean = np.repeat([0.5, 50.0], 100)
+    X = rng.poisson(mean, (400, 200)).astype(float)
+    # Weak genes that vary, which the variance of the strong ones, that do not, would hide.
+    X[:, :5] = rng.poisson(0.5 * rng.gamma(0.5, 2.0, (400, 5)))
+    assert set(np.argsort(-methods.relative_dispersion(X))[:5]) == set(range(5))
+    assert not set(np.argsort(-X.var(axis=0))[:5]) & set(range(5))
+
+
+def test_the_floor_is_as_hard_as_the_usual_pipeline():
+    if harness._at_hand([harness.Run({"data": "Baron"}, methods.DATA["Baron mouse"], None)]) == []:
+        pytest.skip("the data home has no Baron mouse")
+    names = {"data": "Baron mouse", "method": "PCA + k-means", "seed": 0}
+    run = harness.Run(names, methods.DATA["Baron mouse"], methods.METHODS["PCA + k-means"])
+    assert harness.execute(run)["ari"] > 0.75
 
 
 def two_seeds():

@@ -11,7 +11,7 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 from sklearn.utils.validation import check_is_fitted
 
 from skst._contract import check_counts, missing, read_spots
-from skst._counts import median_depth, scale_depth, square_root
+from skst._counts import scale_depth, square_root
 from skst.genes.backends import encode_texts, resolve_backend
 from skst.genes.cache import VectorCache
 from skst.genes.descriptions import check_coverage, describe_genes, find_descriptions, read_descriptions
@@ -62,7 +62,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     omega : float, default=0.5
         Share of "aggregate" in mode "dual", from 0 to 1.
     weighting : {"contrast", "abundance"}, default="contrast"
-        How expression weighs gene vectors.  "contrast": the square root of library-normalised counts less its mean
+        How expression weighs gene vectors.  "contrast": the square root of each gene's share of counts less its mean
         (of each gene in `fit`), times gene vectors that are centred and of unit length; this shows how a cell
         differs from the others.  "abundance": the papers' sum ``X @ F``, with each row of counts scaled to sum to
         1 and the vectors as they are; most of it is common to all cells.
@@ -120,8 +120,6 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Texts that `fit` or `fit_transform` found in the cache, and those it had to encode.
     gene_mean_ : ndarray of shape (n_genes,), float32
         Mean of normalised expression, for "contrast".
-    median_depth_ : float
-        Median number of counts of a cell, to which the counts of each cell are scaled.
     n_features_in_ : int
     feature_names_in_ : ndarray of str of shape (n_genes,)
         Only if `X` has gene names.
@@ -371,7 +369,6 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             )
 
     def _learn_expression(self, X):
-        self.median_depth_ = median_depth(X)
         Y = self._normalized(X)
         if sparse.issparse(Y):
             mean, variance = mean_variance_axis(Y, axis=0)
@@ -424,9 +421,8 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _normalized(self, X):
         if not self.normalize:
             return X
-        if self.weighting == "abundance":
-            return scale_depth(X, 1.0)
-        return square_root(scale_depth(X, self.median_depth_))
+        shares = scale_depth(X, 1.0)
+        return shares if self.weighting == "abundance" else square_root(shares)
 
     def _written(self, X, encode):
         mode = "prompt" if self.mode == "prompt" else "sentence"

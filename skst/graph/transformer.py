@@ -194,7 +194,6 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         self._validate_params()
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
         average = self._average(spots)
-        self.n_components_ = min(self.n_components, *spots.X.shape)
         if self.normalize:
             check_counts(spots)
         self._choose_hops(spots.X, average)
@@ -204,6 +203,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         if self.n_top_genes is not None and self.n_top_genes < values.shape[1]:
             self._kept = smooth.top_variance(values, self.n_top_genes)
             values = values[:, self._kept]
+        self.n_components_ = min(self.n_components, *values.shape)
         rng = check_random_state(self.random_state)
         axes, mean = smooth.principal_axes(values, average, self.hop_weights_, self.n_components_, rng)
         self._axes, self._offset = axes, mean @ axes
@@ -303,4 +303,5 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.input_tags.positive_only = bool(self.normalize)
+        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

@@ -38,7 +38,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
     ----------
     n_clusters : int, default=8
         Number of domains.
-    n_components : tuple of int, default=(8, 10, 12, 15, 20)
+    n_leading : tuple of int, default=(8, 10, 12, 15, 20)
         Numbers of leading principal components that mixtures see; those beyond the columns of X count as all.
     n_init : int, default=9
         Starts of EM at each depth.
@@ -81,7 +81,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
 
     _parameter_constraints = {
         "n_clusters": [Interval(numbers.Integral, 1, None, closed="left")],
-        "n_components": ["array-like"],
+        "n_leading": ["array-like"],
         "n_init": [Interval(numbers.Integral, 1, None, closed="left")],
         "n_keep": [Interval(numbers.Integral, 1, None, closed="left")],
         "max_samples": [Interval(numbers.Integral, 2, None, closed="left")],
@@ -93,7 +93,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         self,
         n_clusters=8,
         *,
-        n_components=(8, 10, 12, 15, 20),
+        n_leading=(8, 10, 12, 15, 20),
         n_init=9,
         n_keep=3,
         max_samples=50_000,
@@ -101,7 +101,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         random_state=None,
     ):
         self.n_clusters = n_clusters
-        self.n_components = n_components
+        self.n_leading = n_leading
         self.n_init = n_init
         self.n_keep = n_keep
         self.max_samples = max_samples
@@ -127,13 +127,14 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         check_n_clusters(self.n_clusters, len(X))
         rng = check_random_state(self.random_state)
         rows = X if len(X) <= self.max_samples else X[rng.choice(len(X), self.max_samples, replace=False)]
-        self._pca = PCA(svd_solver="covariance_eigh" if len(rows) > X.shape[1] else "full").fit(rows)
-        rows = self._rotate(rows)
+        pca = PCA(svd_solver="covariance_eigh" if len(rows) > X.shape[1] else "full")
+        self._pca = pca.set_output(transform="default").fit(rows)
+        rows = self._pca.transform(rows)
         # One overall scale, so that the ridge on the covariance means the same for every embedding.
         self._scale = 1.0 / (np.sqrt(rows.var(axis=0).sum()) or 1.0)
         rows *= self._scale
 
-        depths = sorted({min(int(depth), rows.shape[1]) for depth in self.n_components})
+        depths = sorted({min(int(depth), rows.shape[1]) for depth in self.n_leading})
         starts = [(depth, rng.randint(_MAX_SEED)) for depth in depths for _ in range(self.n_init)]
         fitted = Parallel(n_jobs=self.n_jobs)(
             delayed(fit_tied_mixture)(rows[:, :depth], self.n_clusters, seed) for depth, seed in starts
@@ -169,11 +170,8 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
             self.mixtures_, orders = [self.mixtures_[medoid]], [np.arange(self.n_clusters)]
         self._orders = orders
 
-    def _rotate(self, X):
-        return self._pca.transform(X)
-
     def _posterior(self, X):
-        Z = self._rotate(X) * self._scale
+        Z = self._pca.transform(X) * self._scale
         total = np.zeros((len(X), self.n_clusters))
         for mixture, order in zip(self.mixtures_, self._orders, strict=True):
             total += mixture.posterior(Z)[:, order]

@@ -1,10 +1,12 @@
 """EM for Gaussians with one covariance in common, at the cost of a product of the data with the means."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 
 
 class TiedMixture(NamedTuple):
@@ -60,7 +62,9 @@ def fit_tied_mixture(X, n_clusters, random_state, *, max_iter=200, tol=1e-3, rid
     TiedMixture
     """
     n_rows, d = X.shape
-    labels = KMeans(n_clusters, n_init=1, random_state=random_state).fit(X).labels_
+    with warnings.catch_warnings():  # fewer distinct rows than clusters: EM goes on from what there is
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        labels = KMeans(n_clusters, n_init=1, random_state=random_state).fit(X).labels_
     responsibilities = np.eye(n_clusters)[labels]
     scatter = X.T @ X
     previous = -np.inf
