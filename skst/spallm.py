@@ -41,7 +41,7 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
     strategy : {"weighted", "concat", "expression", "functional"}, default="weighted"
         Weighted sum of the two views, both side by side (:math:`[\alpha H_{ST}, \beta H_{LLM}]`), the spatial view
         alone, or the text view alone.
-    alpha, beta : float, default=1.0, 0.1
+    alpha, beta : float, default=1.0, 0.05
         Weights of the spatial and of the text view, both of unit total variance.
     align : {"procrustes", "regression", "none"}, default="procrustes"
         How the text view is brought onto the axes of the spatial view before the sum: by a rotation, by ridge
@@ -150,7 +150,7 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
         *,
         strategy="weighted",
         alpha=1.0,
-        beta=0.1,
+        beta=0.05,
         align="procrustes",
         n_clusters=None,
         clusterer="mixture",
