@@ -235,9 +235,7 @@ def test_precomputed_vectors(counts):
     np.testing.assert_allclose(encoder.gene_vectors_[1:], table.to_numpy(), rtol=1e-6)
     assert (encoder.gene_vectors_[0] == 0).all() and encoder.transform(X).shape == (60, 5)
     assert encoder.coverage_ == pytest.approx(X[:, 1:].sum() / X.sum())
-    with pytest.raises(
-        ValueError, match="vectors have length 5 but model='lexical' makes vectors of length 384"
-    ):
+    with pytest.raises(ValueError, match="vectors have length 5 but model='lexical' makes vectors of length 384"):
         _encoder(genes, vectors=table, mode="dual").fit(X)
 
 
@@ -246,9 +244,7 @@ def test_own_descriptions(counts, tmp_path):
     table = pd.DataFrame({"symbol": genes[:15], "summary": [f"about {gene}" for gene in genes[:15]]})
     table.to_csv(tmp_path / "own.tsv.gz", sep="\t", index=False)
     encoder = _encoder(genes, descriptions=tmp_path / "own.tsv.gz").fit(X)
-    assert (
-        encoder.gene_report_["text"].tolist() == [f"{gene}: about {gene}" for gene in genes[:15]] + [""] * 5
-    )
+    assert encoder.gene_report_["text"].tolist() == [f"{gene}: about {gene}" for gene in genes[:15]] + [""] * 5
     same = _encoder(genes, descriptions=table).fit(X)
     np.testing.assert_array_equal(same.gene_vectors_, encoder.gene_vectors_)
 
@@ -268,9 +264,7 @@ def test_entries_stored_in_parts(counts):
     parts = sparse.csr_matrix(
         (np.repeat(whole.data / 2, 2), np.repeat(whole.indices, 2), 2 * whole.indptr), shape=whole.shape
     )
-    np.testing.assert_allclose(
-        _encoder(genes).fit_transform(parts), _encoder(genes).fit_transform(whole), atol=1e-4
-    )
+    np.testing.assert_allclose(_encoder(genes).fit_transform(parts), _encoder(genes).fit_transform(whole), atol=1e-4)
     assert parts.nnz == 2 * whole.nnz
 
 
@@ -365,7 +359,5 @@ def test_packaged_minilm(counts):
     unit = encoder.gene_vectors_ @ encoder.gene_vectors_.T
     np.testing.assert_allclose(np.diag(unit), 1, atol=1e-4)
     texts = {"gad": "Gad1", "other": "Gad2", "far": "Plp1"}
-    gad = (
-        GeneTextEncoder(model="all-MiniLM-L6-v2", gene_names=list(texts.values())).fit(X[:, :3]).gene_vectors_
-    )
+    gad = GeneTextEncoder(model="all-MiniLM-L6-v2", gene_names=list(texts.values())).fit(X[:, :3]).gene_vectors_
     assert gad[0] @ gad[1] > gad[0] @ gad[2] + 0.1

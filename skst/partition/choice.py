@@ -8,6 +8,7 @@ from sklearn.cluster import KMeans
 from sklearn.utils import check_array, check_random_state
 
 from skst.graph.build import spatial_graph
+from skst.metrics import agreement_matrix
 from skst.partition.communities import GraphCommunities
 from skst.partition.mixture import ConsensusMixture
 from skst.partition.tied import fit_tied_mixture
@@ -124,6 +125,33 @@ def estimate_n_clusters(embedding, *, n_clusters=range(2, 21), max_samples=20_00
 
 def _bic(embedding, k, seed):
     return min(fit_tied_mixture(embedding, k, seed + start).bic(len(embedding)) for start in range(3))
+
+
+def agreement_medoid(labelings):
+    """The partition that agrees best with all others, by adjusted Rand index.
+
+    Parameters
+    ----------
+    labelings : sequence of array-like of shape (n_spots,)
+        Partitions of the same spots, from several seeds, settings or methods.
+
+    Returns
+    -------
+    index : int
+        Which of them it is.
+    agreement : ndarray of shape (n_labelings,), float64
+        Mean adjusted Rand index of each with the others; 1 if it is the only one.
+
+    Examples
+    --------
+    >>> from skst.partition import agreement_medoid
+    >>> agreement_medoid([[0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 0, 0], [0, 0, 0, 1]])[0]
+    0
+    """
+    pairs = agreement_matrix(labelings)
+    others = len(pairs) - 1
+    agreement = (pairs.sum(axis=1) - 1) / others if others else np.ones(1)
+    return int(agreement.argmax()), agreement
 
 
 def majority_vote(labels, coordinates, *, n_neighbors=18, batch=None):

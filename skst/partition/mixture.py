@@ -7,11 +7,11 @@ from joblib import Parallel, delayed
 from scipy.optimize import linear_sum_assignment
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.decomposition import PCA
-from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skst.metrics import agreement_matrix
 from skst.partition.tied import fit_tied_mixture
 
 _MAX_SEED = np.iinfo(np.int32).max
@@ -152,10 +152,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         posteriors = [mixture.posterior(rows) for mixture in self.mixtures_]
         hard = [posterior.argmax(axis=1) for posterior in posteriors]
         n = len(hard)
-        agreement = np.eye(n)
-        for i in range(n):
-            for j in range(i):
-                agreement[i, j] = agreement[j, i] = adjusted_rand_score(hard[i], hard[j])
+        agreement = agreement_matrix(hard)
         self.agreement_ = float(agreement[np.triu_indices(n, 1)].mean()) if n > 1 else 1.0
         medoid = int(agreement.sum(axis=1).argmax())
         consensus = posteriors[medoid]
