@@ -203,25 +203,27 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
         n_spots = spots.X.shape[0]
         if self.n_clusters is not None:
             check_n_clusters(self.n_clusters, n_spots)
+        # All seeds are drawn before anything else, so that strategies can be compared seed by seed.
         rng = check_random_state(self.random_state)
+        seeds = dict(zip(("spatial", "text", "partition"), rng.randint(np.iinfo(np.int32).max, size=3), strict=True))
         memory = check_memory(self.memory)
         self.from_cache_ = {}
         vars(self).pop("n_clusters_curve_", None)
 
         spatial = SpatialGraphTransformer() if self.spatial is None else self.spatial
         self._say(f"spatial embedding of {n_spots} spots x {spots.X.shape[1]} genes: {spatial}")
-        structure, self.spatial_ = self._embed(spatial, "spatial", X, spots, memory, rng)
+        structure, self.spatial_ = self._embed(spatial, "spatial", X, spots, memory, seeds)
         self.text_ = None
         if self.strategy != "expression":
             text = GeneTextEncoder(verbose=self.verbose) if self.text is None else self.text
             self._say(f"text embedding: {text}")
-            meaning, self.text_ = self._embed(text, "text", X, spots, memory, rng)
+            meaning, self.text_ = self._embed(text, "text", X, spots, memory, seeds)
             meaning = self._averaged(meaning, spots)
         else:
             meaning = None
         self.embedding_ = self._fit_fusion(structure, meaning)
 
-        seed = rng.randint(np.iinfo(np.int32).max)
+        seed = int(seeds["partition"])
         self.n_clusters_ = self.n_clusters
         if self.n_clusters is None:
             self._say("estimating the number of domains")
@@ -296,13 +298,13 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
         """
         return self.fit(X, y, coordinates=coordinates, batch=batch).embedding_
 
-    def _embed(self, transformer, view, X, spots, memory, rng):
+    def _embed(self, transformer, view, X, spots, memory, seeds):
         """Embedding of X by a copy of `transformer`, and the fitted copy; from `memory` where it is there."""
         transformer = clone(transformer)
         parameters = transformer.get_params(deep=False)
         handed = {name: getattr(self, name) for name in ("gene_names", "layer")}
         if self.random_state is not None:
-            handed["random_state"] = rng.randint(np.iinfo(np.int32).max)
+            handed["random_state"] = int(seeds[view])
         unset = {name for name, value in parameters.items() if value is None}
         transformer.set_params(**{name: value for name, value in handed.items() if name in unset})
         keywords = _place(transformer, spots)
@@ -336,26 +338,30 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
         if meaning is not None and not np.ptp(meaning, axis=0).any():
             meaning = None  # no gene names: the encoder has warned
             if self.strategy == "functional":
-                raise ValueError("strategy='functional' needs gene names; pass an AnnData, a DataFrame or gene_names=.")
+                raise ValueError(
+                    "strategy='functional' has nothing to go by, as the text embedding is the same for all spots; pass "
+                    "gene names (an AnnData, a DataFrame or gene_names=)."
+                )
         if meaning is not None:
             n_columns = min(structure.shape[1], *meaning.shape)
             pca = PCA(n_columns, random_state=0).set_output(transform="default").fit(meaning)
             reduced = pca.transform(meaning)
-            axes = pca.components_.T / (np.sqrt(reduced.var(axis=0).sum()) or 1.0)
+            axes = pca.components_.T.astype(np.float32)
+            axes /= np.float32(np.sqrt(reduced.var(axis=0, dtype=np.float64).sum()) or 1.0)
             if self.strategy == "weighted":
                 target = (structure - self._structure[0]) * self._structure[1]
-                axes = axes @ self._alignment((meaning - pca.mean_) @ axes, target)
+                axes = axes @ self._alignment((meaning - pca.mean_.astype(np.float32)) @ axes, target)
             self._text_axes = pca.mean_.astype(np.float32), axes.astype(np.float32)
         return self._fuse(structure, meaning)
 
     def _alignment(self, reduced, target):
         if self.align == "none":
             return np.eye(reduced.shape[1], target.shape[1])
-        cross = reduced.T @ target
+        cross = (reduced.T @ target).astype(np.float64)
         if self.align == "procrustes":
             left, _, right = np.linalg.svd(cross, full_matrices=False)
             return left @ right
-        gram = reduced.T @ reduced
+        gram = (reduced.T @ reduced).astype(np.float64)
         ridge = 1e-3 * np.trace(gram) / len(gram)
         return np.linalg.solve(gram + ridge * np.eye(len(gram)), cross)
 

@@ -121,8 +121,7 @@ def principal_axes(X, average, weights, n_components, random_state):
         def covariance_product(v):
             v = v.ravel().astype(np.float32)
             smooth = propagate(average, X @ v, weights) - np.float32(mean @ v)
-            back = propagate(average.T, smooth, weights)
-            return X.T @ back - mean.astype(np.float32) * smooth.sum()
+            return X.T @ propagate(average.T, smooth, weights)
 
         operator = LinearOperator((n_genes, n_genes), matvec=covariance_product, dtype=np.float32)
         start = random_state.uniform(-1, 1, n_genes).astype(np.float32)

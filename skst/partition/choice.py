@@ -5,6 +5,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
 from sklearn.utils import check_array, check_random_state
 
 from skst.graph.build import spatial_graph
@@ -13,6 +14,7 @@ from skst.partition.communities import GraphCommunities
 from skst.partition.mixture import ConsensusMixture
 from skst.partition.tied import fit_tied_mixture
 
+N_LEADING = 10
 CLUSTERERS = ("mixture", "kmeans", "leiden", "louvain")
 
 
@@ -67,17 +69,18 @@ def make_clusterer(clusterer, n_clusters, random_state=None):
     return copy
 
 
-def estimate_n_clusters(embedding, *, n_clusters=range(2, 21), max_samples=20_000, random_state=None):
+def estimate_n_clusters(embedding, *, n_clusters=range(1, 16), max_samples=20_000, random_state=None):
     """Estimate the number of domains from the bend of the BIC curve of tied Gaussian mixtures.
 
     The BIC of real tissue falls with every component added, as no domain is Gaussian; where it stops falling
-    fast is the estimate: the number farthest below the chord from the first to the last point of the curve.
+    fast is the estimate: the number farthest below the chord from the first to the last point of the curve.  The
+    mixtures see the ten leading principal components.
 
     Parameters
     ----------
     embedding : array-like of shape (n_spots, n_components)
         Embedding.
-    n_clusters : sequence of int, default=range(2, 21)
+    n_clusters : sequence of int, default=range(1, 16)
         Numbers tried, ascending; those above half the number of spots are left out.
     max_samples : int, default=20_000
         Rows, drawn at random, that are looked at when there are more.
@@ -108,7 +111,9 @@ def estimate_n_clusters(embedding, *, n_clusters=range(2, 21), max_samples=20_00
     rng = check_random_state(random_state)
     if len(embedding) > max_samples:
         embedding = embedding[rng.choice(len(embedding), max_samples, replace=False)]
-    embedding = embedding - embedding.mean(axis=0)
+    # Components beyond the leading ones are noise in a small tissue, and bend the curve late.
+    leading = PCA(min(N_LEADING, *embedding.shape)).set_output(transform="default")
+    embedding = leading.fit_transform(embedding)
     embedding /= np.sqrt(embedding.var(axis=0).sum()) or 1.0
     tried = [k for k in n_clusters if k <= len(embedding) // 2]
     seed = rng.randint(np.iinfo(np.int32).max)
