@@ -39,7 +39,7 @@ figure, ax = plt.subplots(figsize=(5, 3.5), layout="constrained")
 results = search.cv_results_
 for alpha in sorted(set(results["param_alpha"])):
     chosen = results["param_alpha"] == alpha
-    ax.plot(results["param_beta"][chosen], results["mean_test_score"][chosen], marker="o", label=f"{alpha=}")
+    ax.plot(results["param_beta"][chosen], results["mean_test_score"][chosen], marker="o", label=f"alpha = {alpha:g}")
 ax.set_xlabel("beta, the weight of the text")
 ax.set_ylabel("adjusted Rand index")
 ax.legend()

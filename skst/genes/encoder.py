@@ -155,8 +155,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     References
     ----------
-    .. [1] SpaLLM: weighted fusion of spatial embeddings with language model vectors of gene descriptions,
-    Sec. 2.2.
+    .. [1] SpaLLM: weighted fusion of spatial embeddings with language model vectors of gene descriptions, Sec. 2.2.
     .. [2] scLLM-DSC: LLM-knowledge enhanced cross-modal deep structural clustering, Eqs. 3-5.
     .. [3] SemST: spot prompts of the most expressed genes and feature-wise semantic modulation.
 

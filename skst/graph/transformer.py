@@ -60,7 +60,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
     Attributes
     ----------
-    embedding_ : ndarray of shape (n_spots, n_components_), float32
+    embedding_ : ndarray of shape (n_spots, n_columns), float32
         Embedding of the spots seen in ``fit``, scaled to a total variance of 1.
     n_components_ : int
         Columns of the embedding.
@@ -68,7 +68,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         Hops over which raw counts were pooled (:math:`p`).
     hop_weights_ : ndarray of float32
         Weight of each number of hops, from 0, over which square roots are averaged.
-    components_ : ndarray of shape (n_components_, n_genes), float32
+    components_ : ndarray of shape (n_columns, n_genes), float32
         Principal axes, zero for genes that were not kept.
     n_features_in_ : int
         Number of genes seen in ``fit``.
@@ -189,7 +189,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
         Returns
         -------
-        ndarray of shape (n_spots, n_components_), float32
+        ndarray of shape (n_spots, n_columns), float32
         """
         self._validate_params()
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
@@ -228,7 +228,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
         Returns
         -------
-        ndarray of shape (n_spots, n_components_), float32
+        ndarray of shape (n_spots, n_columns), float32
         """
         check_is_fitted(self)
         spots = read_spots(self, X, coordinates=coordinates, batch=batch)
