@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from records import RESULTS, provenance
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from tables import head, section
 
@@ -97,6 +98,8 @@ def main(argv=None):
             )
             rows[f"{name}: weights and k_g"], best = search(adata, model, GRID, splitter, arguments.jobs)
             model.set_params(text__k_g=best["text__k_g"])
+            alone = clone(model).set_params(memory=None, text__cache=Path(folder) / "no vectors")
+            rows[f"{name}: one candidate, nothing cached"], _ = search(adata, alone, {"alpha": [1.0]}, splitter, 1)
             rows[f"{name}: weights again"], _ = search(adata, model, WEIGHTS, splitter, arguments.jobs)
     arguments.output.mkdir(parents=True, exist_ok=True)
     text = head("Search", pd.DataFrame([provenance()]), "search.py", argv) + report(rows, arguments)
@@ -112,7 +115,8 @@ def report(rows, arguments):
         "Two searches with one memory",
         f"`GridSearchCV` with {arguments.jobs} jobs on simulated tissue: {arguments.spots} spots, {N_SLICES} slices, "
         f'`mode="prompt"`, so that every spot is a text.  Grids of {grids}; the second search keeps the best k_g '
-        "and reads both embeddings from the memory that the first has filled.  Each pair of searches begins with "
+        "and reads both embeddings from the memory that the first has filled.  Between them one of its candidates is "
+        "fitted with nothing cached, to compare with.  Each pair of searches begins with "
         "empty caches.  `texts encoded` counts those that no cache had; jobs that begin together may make the same "
         "embedding twice.",
         pd.DataFrame.from_dict(rows, orient="index")[COLUMNS].rename_axis("search"),
