@@ -4,14 +4,18 @@ import numpy as np
 from scipy import sparse
 
 
-def median_depth(X):
-    """Median row sum of the rows that are not empty; 1 if all are."""
-    sums = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
-    return float(np.median(sums[sums > 0])) if (sums > 0).any() else 1.0
+def library_sizes(X):
+    """Row sums, float64."""
+    return np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
 
 
-def scale_depth(X, depth):
-    """Scale each row to sum to `depth`; a row of zeros stays as it is.
+def median_depth(sizes):
+    """Median of the library sizes that are not zero; 1 if all are."""
+    return float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
+
+
+def scale_depth(X, depth, sizes=None):
+    """Scale each row from its library size to `depth`; a row of zeros stays as it is.
 
     Parameters
     ----------
@@ -19,13 +23,15 @@ def scale_depth(X, depth):
         Counts.
     depth : float
         Common library size.
+    sizes : ndarray of shape (n_spots,), default=None
+        Library sizes, where X holds only some of the genes; row sums by default.
 
     Returns
     -------
     ndarray or csr_array of shape (n_spots, n_genes), float32
     """
-    sums = np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
-    factors = np.divide(depth, sums, out=np.zeros_like(sums), where=sums > 0).astype(np.float32)
+    sizes = library_sizes(X) if sizes is None else sizes
+    factors = np.divide(depth, sizes, out=np.zeros_like(sizes), where=sizes > 0).astype(np.float32)
     if sparse.issparse(X):
         values = X.data * np.repeat(factors, np.diff(X.indptr))
         return sparse.csr_array((values, X.indices, X.indptr), shape=X.shape)

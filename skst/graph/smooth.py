@@ -9,6 +9,8 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
+from skst._counts import library_sizes
+
 # Fewer molecules than this in a spot, and averaging square roots loses what averaging counts keeps.
 SUFFICIENT_DEPTH = 500.0
 # Where counts have to be averaged first, profiles are made this deep, over no more than so many hops.
@@ -18,14 +20,15 @@ MAX_POOLING = 16
 HOP_WEIGHTS = (0.0, 0.5, 0.5)
 # Up to here the covariance of the genes is formed; beyond, it is only ever multiplied by.
 DENSE_GENES = 500
+# Pooling fills a sparse matrix: of the genes to choose from, so many are pooled at a time.
+POOLED_GENES = 1000
 
 
-def top_variance(X, n_genes):
-    """Indices, ascending, of the `n_genes` columns of largest variance."""
-    mean = np.asarray(X.mean(axis=0), dtype=np.float64).ravel()
+def column_variance(X):
+    """Variance of each column, float64."""
+    mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
     squares = X.multiply(X) if sparse.issparse(X) else np.square(X)
-    variance = np.asarray(squares.mean(axis=0), dtype=np.float64).ravel() - mean**2
-    return np.sort(np.argsort(-variance, kind="stable")[:n_genes])
+    return np.asarray(squares.mean(axis=0, dtype=np.float64)).ravel() - mean**2
 
 
 def pooled_depth(X, average, n_hops):
@@ -39,8 +42,7 @@ def pooled_depth(X, average, n_hops):
     weights = sparse.eye_array(X.shape[0], dtype=np.float32, format="csr")[rows]
     for _ in range(n_hops):
         weights = weights @ average
-    size = np.median(np.asarray(X.sum(axis=1)))
-    return float(size * len(rows) / weights.multiply(weights).sum())
+    return float(np.median(library_sizes(X)) * len(rows) / weights.multiply(weights).sum())
 
 
 def pooling_hops(X, average):

@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skst._contract import check_counts, missing, read_spots
-from skst._counts import median_depth, scale_depth, square_root
+from skst._counts import library_sizes, median_depth, scale_depth, square_root
 from skst.graph import smooth
 from skst.graph.build import KINDS, averaging_operator, spatial_graph
 
@@ -197,12 +197,10 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         if self.normalize:
             check_counts(spots)
         self._choose_hops(spots.X, average)
-        self._depth = None
-        self._kept = np.arange(spots.X.shape[1])
-        values = self._values(spots.X, average)
-        if self.n_top_genes is not None and self.n_top_genes < values.shape[1]:
-            self._kept = smooth.top_variance(values, self.n_top_genes)
-            values = values[:, self._kept]
+        sizes = self._pooled_sizes(spots.X, average)
+        self._depth = median_depth(sizes)
+        self._kept = self._choose_genes(spots.X, average, sizes)
+        values = self._values(spots.X[:, self._kept], average, sizes)
         self.n_components_ = min(self.n_components, *values.shape)
         rng = check_random_state(self.random_state)
         axes, mean = smooth.principal_axes(values, average, self.hop_weights_, self.n_components_, rng)
@@ -235,7 +233,8 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         average = self._average(spots)
         if self.normalize:
             check_counts(spots)
-        return self._project(self._values(spots.X, average)[:, self._kept], average)
+        sizes = self._pooled_sizes(spots.X, average)
+        return self._project(self._values(spots.X[:, self._kept], average, sizes), average)
 
     def average(self, values, *, coordinates, batch=None):
         """Average anything about spots over the hops that the embedding sees.
@@ -282,14 +281,30 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         else:
             self.hop_weights_ = smooth.single_hop(self.n_hops)
 
-    def _values(self, X, average):
-        """Variance-stabilised expression, before it is averaged over hops."""
+    def _choose_genes(self, X, average, sizes):
+        """Indices, ascending, of the genes of largest variance."""
+        n_genes = X.shape[1]
+        if self.n_top_genes is None or self.n_top_genes >= n_genes:
+            return np.arange(n_genes)
+        step = smooth.POOLED_GENES if self.n_pool_ else n_genes
+        columns = X.tocsc() if sparse.issparse(X) else X
+        variance = [
+            smooth.column_variance(self._values(columns[:, i : i + step], average, sizes))
+            for i in range(0, n_genes, step)
+        ]
+        return np.sort(np.argsort(-np.concatenate(variance), kind="stable")[: self.n_top_genes])
+
+    def _pooled_sizes(self, X, average):
+        return smooth.propagate(average, library_sizes(X), smooth.single_hop(self.n_pool_))
+
+    def _values(self, X, average, sizes):
+        """Variance-stabilised expression of some genes, before it is averaged over hops."""
         if not self.normalize:
             return X
-        X = smooth.propagate(average, X, smooth.single_hop(self.n_pool_))
-        if self._depth is None:
-            self._depth = median_depth(X)
-        return square_root(scale_depth(X, self._depth))
+        if sparse.issparse(X):
+            X = X.tocsr()
+        pooled = smooth.propagate(average, X, smooth.single_hop(self.n_pool_))
+        return square_root(scale_depth(pooled, self._depth, sizes))
 
     def _project(self, values, average):
         projected = np.asarray(values @ self._axes, dtype=np.float32)
