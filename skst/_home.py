@@ -1,6 +1,7 @@
 """Where data sets, gene descriptions and text vectors are kept."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pooch
@@ -33,3 +34,22 @@ def get_data_home(data_home=None):
 def cache_home():
     """Writable directory for whatever can be made again: ``SKST_CACHE_HOME``, else the user's cache directory."""
     return Path(os.environ.get("SKST_CACHE_HOME") or pooch.os_cache("skst")).expanduser()
+
+
+def find_file(name, data_home=None):
+    """Path of `name` in the data home, else where an earlier download left it, else None."""
+    for home in (get_data_home(data_home), cache_home()):
+        if (home / name).is_file():
+            return home / name
+    return None
+
+
+def writable_home(data_home=None):
+    """The data home, made if need be, or the cache directory where it cannot be written."""
+    home = get_data_home(data_home)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home):
+            return home
+    except OSError:
+        return cache_home()

@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted, check_memory, has_fit_para
 from skst._contract import read_spots
 from skst.genes import GeneTextEncoder
 from skst.graph import SpatialGraphTransformer
-from skst.partition import check_n_clusters, estimate_n_clusters, majority_vote, make_clusterer
+from skst.partition import estimate_n_clusters, majority_vote, make_clusterer
+from skst.partition.mixture import check_n_clusters
 
 STRATEGIES = ("expression", "functional", "concat", "weighted")
 ALIGNMENTS = ("procrustes", "regression", "none")

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import tempfile
 
 import h5py
 import pandas as pd
@@ -164,8 +165,11 @@ def test_absent_and_not_to_be_downloaded(ncbi):
 
 def test_read_only_home_writes_to_the_cache(ncbi, tmp_path, monkeypatch):
     (tmp_path / "home").mkdir()
-    access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "home" and access(path, mode))
+
+    def refuse(dir):
+        raise PermissionError(f"{dir} is read-only")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     fetch_gene_descriptions("human")
     assert (tmp_path / "cache" / "gene_text" / "human.tsv.gz").exists()
     assert not list((tmp_path / "home").iterdir())

@@ -23,12 +23,13 @@ from sklearn.neighbors import NearestNeighbors
 from skst.partition import (
     ConsensusMixture,
     GraphCommunities,
-    check_n_clusters,
+    agreement_medoid,
     communities,
     estimate_n_clusters,
     majority_vote,
     make_clusterer,
 )
+from skst.partition.mixture import check_n_clusters
 from skst.partition.tied import fit_tied_mixture
 
 
@@ -385,3 +386,24 @@ def test_the_tied_mixture_is_that_of_scikit_learn():
     assert ours.bic(400) == pytest.approx(theirs.bic(X), rel=1e-4)
     np.testing.assert_allclose(posterior.sum(axis=1), 1)
     assert (np.diff([fit_tied_mixture(X, 4, 0, tol=0, max_iter=n).log_likelihood for n in (1, 2, 5, 20)]) >= 0).all()
+
+
+# agreement_medoid
+
+
+def test_the_medoid_agrees_best_with_the_others():
+    truth = np.repeat(np.arange(4), 25)
+    rng = np.random.default_rng(0)
+    labelings = []
+    for n_wrong in (40, 30, 5, 50):
+        labels = truth.copy()
+        labels[rng.choice(100, n_wrong, replace=False)] = rng.integers(4, size=n_wrong)
+        labelings.append((labels + rng.integers(4)) % 4)  # the numbers of the domains do not matter
+    index, agreement = agreement_medoid(labelings)
+    expected = [
+        np.mean([adjusted_rand_score(one, other) for j, other in enumerate(labelings) if j != i])
+        for i, one in enumerate(labelings)
+    ]
+    np.testing.assert_allclose(agreement, expected)
+    assert index == np.argmax(expected) == 2
+    assert agreement_medoid([truth])[0] == 0

@@ -1,8 +1,6 @@
 """Finding, downloading and packing the files behind the data sets."""
 
 import csv
-import os
-import tempfile
 import warnings
 from functools import cache
 from importlib import resources
@@ -12,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from skst._home import cache_home, get_data_home
+from skst._home import find_file, get_data_home, writable_home
 from skst.metrics import UNLABELLED
 
 
@@ -25,14 +23,6 @@ def registry():
     """
     with resources.files("skst.datasets").joinpath("registry.tsv").open(encoding="utf-8") as lines:
         return {row["name"]: (row["sha256"] or None, row["url"]) for row in csv.DictReader(lines, delimiter="\t")}
-
-
-def find_file(name, data_home=None):
-    """Path of `name` in the data home, else where an earlier download left it, else None."""
-    for home in (get_data_home(data_home), cache_home()):
-        if (home / name).is_file():
-            return home / name
-    return None
 
 
 def fetch_file(name, data_home=None, download_if_missing=True):
@@ -56,21 +46,12 @@ def fetch_file(name, data_home=None, download_if_missing=True):
     import pooch
 
     try:
-        return Path(pooch.retrieve(url, sha256, fname=name, path=_writable(home)))
+        return Path(pooch.retrieve(url, sha256, fname=name, path=writable_home(data_home)))
     except OSError as error:
         reason = f"could not be reached ({type(error).__name__})"
     except ValueError:  # how pooch says that the hash differs
         reason = f"does not have the sha256 {sha256} of the published file"
     raise OSError(f"{name} was not downloaded: {url} {reason}; put the file into {home}, or set SKST_DATA_HOME.")
-
-
-def _writable(home):
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=home):
-            return os.fspath(home)
-    except OSError:
-        return os.fspath(cache_home())
 
 
 def pack(X, *, genes, label, source, species, spots=None, spatial=None, obs=None, var=None):

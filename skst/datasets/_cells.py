@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from skst._home import get_data_home
-from skst.datasets._base import fetch_file, find_file, give, pack, read_h5ad, read_tidy, require
+from skst._home import find_file, get_data_home
+from skst.datasets._base import fetch_file, give, pack, read_h5ad, read_tidy, require
 from skst.datasets._tenx import read_10x_tar
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from skst._home import find_file
 from skst.datasets._base import (
     as_label,
     check_slices,
     fetch_file,
-    find_file,
     give,
     join_slices,
     pack,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pooch
 
-from skst._home import cache_home, get_data_home
+from skst._home import find_file, get_data_home, writable_home
 from skst.genes.identity import is_ensembl, match_genes
 from skst.genes.templates import gene_text
 
@@ -257,11 +257,7 @@ def _check_species(species):
 
 
 def _find_fetched(species, data_home):
-    for home in (get_data_home(data_home), cache_home()):
-        path = home / "gene_text" / f"{species}.tsv.gz"
-        if path.is_file():
-            return path
-    return None
+    return find_file(Path("gene_text") / f"{species}.tsv.gz", data_home)
 
 
 @lru_cache(maxsize=2)  # a grid search fits many times in one process
@@ -292,10 +288,7 @@ def _download(species, data_home):
             summaries = _parse_summaries(_retrieve("gene_summary.gz", directory), _TAX_IDS["human"])
             human = _parse_gene_info(_retrieve_info("human", directory), "human", summaries)
             table = _borrow_summaries(table, human)
-    home = get_data_home(data_home)
-    if not _writable(home):
-        home = cache_home()
-    path = home / "gene_text" / f"{species}.tsv.gz"
+    path = writable_home(data_home) / "gene_text" / f"{species}.tsv.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -304,12 +297,6 @@ def _download(species, data_home):
     finally:
         partial.unlink(missing_ok=True)
     return path
-
-
-def _writable(directory):
-    while not directory.exists():
-        directory = directory.parent
-    return os.access(directory, os.W_OK)
 
 
 def _retrieve_info(species, directory):

@@ -5,13 +5,12 @@ Everything here takes an embedding of shape (n_spots, n_components) and knows no
 
 from skst.partition.choice import agreement_medoid, estimate_n_clusters, majority_vote, make_clusterer
 from skst.partition.communities import GraphCommunities
-from skst.partition.mixture import ConsensusMixture, check_n_clusters
+from skst.partition.mixture import ConsensusMixture
 
 __all__ = [
     "ConsensusMixture",
     "GraphCommunities",
     "agreement_medoid",
-    "check_n_clusters",
     "estimate_n_clusters",
     "majority_vote",
     "make_clusterer",
