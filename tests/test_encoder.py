@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import re
 import subprocess
 import sys
 
@@ -16,6 +17,8 @@ from sklearn.pipeline import make_pipeline
 
 from skst._home import get_data_home
 from skst.genes import GeneTextEncoder, LexicalBackend, load_marker_descriptions
+from skst.genes.controls import unrelated_names, unrelated_text
+from skst.genes.ranking import adaptive_k
 from skst.genes.templates import CELL_EMPTY_V1, cell_text, gene_text
 
 MODES = ("aggregate", "sentence", "prompt", "dual")
@@ -160,6 +163,120 @@ def test_permuted_sentence_swaps_names(counts):
     assert named != {frozenset(genes[row > 0]) for row in X if row.any()}
 
 
+@pytest.mark.parametrize("k_g", [6, "entropy", "mass"])
+@pytest.mark.parametrize("mode", ["sentence", "prompt"])
+def test_unrelated_cell_texts_change_nothing_but_the_names(counts, mode, k_g):
+    X, genes = counts
+    plain, unrelated = LetterBackend(), LetterBackend()
+    parameters = {"mode": mode, "k_g": k_g, "gene_names": genes}
+    GeneTextEncoder(model=plain, **parameters).fit_transform(X)
+    GeneTextEncoder(model=unrelated, control="unrelated", **parameters).fit_transform(X)
+    words = dict(zip(genes, unrelated_names(genes), strict=True))
+    assert len(set(words.values())) == len(genes)
+    pattern = re.compile("|".join(rf"\b{re.escape(gene)}\b" for gene in sorted(genes, key=len, reverse=True)))
+    replaced = {pattern.sub(lambda match: words[match.group()], text) for text in plain.asked}
+    assert set(unrelated.asked) == replaced and not any(pattern.search(text) for text in replaced)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_unrelated_control_is_deterministic_and_cached(counts, mode):
+    X, genes = counts
+    encoder = _encoder(genes, mode=mode, control="unrelated", random_state=None)
+    H = encoder.fit_transform(X)
+    again = clone(encoder)
+    np.testing.assert_array_equal(again.fit_transform(X), H)
+    assert encoder.cache_misses_ > 0 == again.cache_misses_
+    assert again.cache_hits_ == encoder.cache_hits_ + encoder.cache_misses_
+    plain = _encoder(genes, mode=mode).fit_transform(X)
+    assert H.shape == plain.shape and not np.allclose(H, plain, atol=1e-3)
+    columns = np.random.default_rng(1).permutation(len(genes))
+    shuffled = clone(encoder).set_params(gene_names=genes[columns])
+    np.testing.assert_allclose(shuffled.fit_transform(X[:, columns]), H, atol=1e-4 * np.abs(H).max())
+
+
+@pytest.mark.parametrize("mode", ["aggregate", "dual"])
+def test_unrelated_sentence_of_each_gene(counts, mode):
+    X, genes = counts
+    backend = LetterBackend()
+    encoder = GeneTextEncoder(model=backend, mode=mode, control="unrelated", gene_names=genes).fit(X)
+    sentences = [unrelated_text(gene) for gene in genes]
+    np.testing.assert_allclose(encoder.gene_vectors_, LetterBackend().encode(sentences), rtol=1e-6)
+    report = _encoder(genes).fit(X).gene_report_
+    pd.testing.assert_frame_equal(encoder.gene_report_, report)
+    described = set(report["text"])
+    assert set(sentences) <= set(backend.asked) and not described & set(backend.asked)
+
+
+@pytest.mark.parametrize("rule", ["entropy", "mass"])
+def test_adaptive_number_of_genes(bare_home, rule):
+    genes = load_marker_descriptions("mouse")["symbol"].iloc[:60].to_numpy(dtype=object)
+    rng = np.random.default_rng(0)
+    X = rng.poisson(rng.gamma(rng.uniform(0.05, 2, size=(40, 1)), 3, size=(40, 60)))
+    X[7] = 0
+    encoder = _encoder(genes, mode="prompt", k_g=rule)
+    H = encoder.fit_transform(X)
+    expected = np.minimum(adaptive_k(X, rule), (X > 0).sum(1))
+    assert encoder.n_genes_named_.tolist() == expected.tolist() and expected[7] == 0
+    assert len(set(expected)) > 5
+    for k in set(expected[expected > 0]):
+        chosen = expected == k
+        fixed = _encoder(genes, mode="prompt", k_g=int(k)).fit(X)
+        np.testing.assert_allclose(H[chosen], fixed.transform(X[chosen]), atol=1e-6)
+    np.testing.assert_array_equal(encoder.fit(X).transform(X[5:9]), H[5:9])
+    assert clone(encoder).fit(3 * X).n_genes_named_.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("mode", ["sentence", "prompt", "dual"])
+@pytest.mark.parametrize("control", [None, "permuted", "unrelated"])
+def test_max_texts_limits_what_is_read(counts, mode, control):
+    X, genes = counts
+    backend = LetterBackend()
+    parameters = {"mode": mode, "k_g": 6, "control": control, "gene_names": genes, "random_state": 0}
+    encoder = GeneTextEncoder(model=backend, max_texts=45, **parameters)
+    H = encoder.fit_transform(X)
+    read = {*backend.asked}
+    assert len(read) == 45 + 1 + (len(genes) if mode == "dual" else 0) and CELL_EMPTY_V1 in read
+    assert np.isfinite(H).all() and H.dtype == np.float32
+    assert 0.5 < encoder.text_r2_ < 1
+    backend.asked.clear()
+    np.testing.assert_allclose(encoder.transform(X[3:9]), H[3:9], atol=1e-4 * np.abs(H).max())
+    assert not backend.asked
+    exact = GeneTextEncoder(model=LetterBackend(), **parameters).fit_transform(X)
+    assert np.sum((H - exact) ** 2) < 0.3 * np.sum((exact - exact.mean(0)) ** 2)
+    if mode != "dual":
+        np.testing.assert_allclose(H[7], exact[7], rtol=1e-6)
+    rows = np.random.default_rng(1).permutation(len(X))
+    np.testing.assert_allclose(clone(encoder).fit_transform(X[rows]), H[rows], atol=1e-3 * np.abs(H).max())
+    other = clone(encoder).set_params(random_state=1).fit_transform(X)
+    assert not np.allclose(other, H, atol=1e-3)
+
+
+def test_max_texts_that_suffice_change_nothing(counts):
+    X, genes = counts
+    distinct = len({row.tobytes() for row in X}) - 1  # the text of the empty cell does not count
+    plain = _encoder(genes, mode="prompt").fit_transform(X)
+    enough = _encoder(genes, mode="prompt", max_texts=distinct)
+    np.testing.assert_array_equal(enough.fit_transform(np.vstack([X, X]))[:60], plain)
+    assert enough.text_r2_ is None
+    noise = _encoder(genes, mode="prompt", control="gaussian")
+    limited = clone(noise).set_params(max_texts=10)
+    np.testing.assert_array_equal(limited.fit_transform(X), noise.fit_transform(X))
+    assert limited.text_r2_ is None
+
+
+def test_vectors_that_cannot_be_predicted_are_warned_of(counts):
+    X, genes = counts
+
+    class Digest:
+        def encode(self, texts):
+            return np.array([np.random.default_rng(list(text.encode())).normal(size=3) for text in texts])
+
+    encoder = GeneTextEncoder(model=Digest(), mode="sentence", max_texts=30, gene_names=genes, random_state=0)
+    with pytest.warns(UserWarning, match="text_r2_=.*raise max_texts=30, or set it to None to encode all"):
+        encoder.fit(X)
+    assert encoder.text_r2_ < 0.5
+
+
 def test_report_and_coverage(bare_home):
     X = np.array([[3, 1, 0, 6], [2, 2, 1, 3]])
     genes = ["SST", "Gad1", "NoSuchGene", "ENSG00000000001"]
@@ -205,6 +322,11 @@ def test_without_names(counts):
         ({"control": "random"}, "control='random'"),
         ({"k_g": 0}, "k_g=0 is not a positive integer"),
         ({"k_g": 2.5}, "k_g=2.5"),
+        ({"k_g": "half"}, "k_g='half' is not a positive integer from 1 on, nor one of .'entropy', 'mass'"),
+        ({"k_g": ["mass"]}, "k_g="),
+        ({"max_texts": 9}, "max_texts=9 is not a positive integer from 10 on"),
+        ({"max_texts": True}, "max_texts=True"),
+        ({"vectors": {"SST": [1.0]}, "control": "unrelated"}, "control='unrelated' replaces texts"),
         ({"omega": 1.5}, "omega=1.5"),
         ({"species": "rat"}, "species='rat'"),
         ({"on_missing": "ignore"}, "on_missing='ignore'"),

@@ -1,6 +1,5 @@
 """Vectors of cells and spots from what is written about their genes."""
 
-import hashlib
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,19 +13,24 @@ from skst._contract import check_counts, missing, read_spots
 from skst._counts import scale_depth, square_root
 from skst.genes.backends import encode_texts, resolve_backend
 from skst.genes.cache import VectorCache
+from skst.genes.controls import gaussian_like, permuted_order, unrelated_names, unrelated_text
 from skst.genes.descriptions import check_coverage, describe_genes, find_descriptions, read_descriptions
 from skst.genes.identity import detect_species, match_vectors
+from skst.genes.ranking import K_RULES
+from skst.genes.spot_texts import SpotTexts
 from skst.genes.table import read_gene_vectors
-from skst.genes.templates import cell_text, cell_texts
+from skst.genes.templates import cell_text
 
 _CHOICES = {
     "mode": ("aggregate", "sentence", "prompt", "dual"),
     "text": ("symbol", "name", "summary", "card"),
     "weighting": ("contrast", "abundance"),
-    "control": (None, "permuted", "gaussian"),
+    "control": (None, "permuted", "unrelated", "gaussian"),
     "species": ("auto", "human", "mouse"),
     "on_missing": ("warn", "error"),
 }
+# The least of each number, and what else it may be.
+_NUMBERS = {"k_g": (1, K_RULES), "max_texts": (10, (None,)), "n_top_genes": (1, (None,))}
 
 
 class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -52,10 +56,16 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     text : {"symbol", "name", "summary", "card"}, default="summary"
         What is said of a gene in the modes "aggregate" and "dual"; see
         :func:`skst.genes.templates.gene_text`.
-    k_g : int, default=30
-        Number of genes that a sentence or prompt names, or fewer where fewer are expressed.  scLLM-DSC names
-        2,048, which is more than most encoders read: all-MiniLM-L6-v2 stops after 256 tokens, some 60 to 80
-        genes.
+    k_g : int or {"entropy", "mass"}, default=30
+        Number of genes that a sentence or prompt names, or fewer where fewer are expressed.  "entropy" and "mass"
+        choose it for each spot, from 5 to 50: the effective number of its genes, or the leading genes that hold half
+        of its counts; see :func:`skst.genes.ranking.adaptive_k`.  scLLM-DSC names 2,048, which is more than most
+        encoders read: all-MiniLM-L6-v2 stops after 256 tokens, some 60 to 80 genes.
+    max_texts : int or None, default=None
+        In the modes "sentence", "prompt" and "dual", encode no more than this many distinct texts of cells with
+        counts (at least 10).  If those of `fit` are more, a random sample is encoded, and the vectors of all cells,
+        then and in `transform`, are predicted by :class:`~skst.genes.regression.TextRegression` from the genes that
+        they name.  None encodes all.  Nothing is predicted with ``control="gaussian"``.
     n_top_genes : int or None, default=3000
         In the modes "aggregate" and "dual" only the genes of largest variance get a vector, as in
         :class:`~skst.SpatialGraphTransformer`; None gives one to all, at the cost of reading their texts.
@@ -66,9 +76,11 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         (of each gene in `fit`), times gene vectors that are centred and of unit length; this shows how a cell
         differs from the others.  "abundance": the papers' sum ``X @ F``, with each row of counts scaled to sum to
         1 and the vectors as they are; most of it is common to all cells.
-    control : {None, "permuted", "gaussian"}, default=None
-        A control against which to claim that text helps.  "permuted": every gene gets the text of another,
-        drawn with `random_state`.  "gaussian": random vectors in place of gene vectors (of the same root mean
+    control : {None, "permuted", "unrelated", "gaussian"}, default=None
+        A control against which to claim that text helps.  "permuted": every gene gets the text of another, drawn with
+        `random_state`.  "unrelated": every gene gets a text of its own that is not about genes and the same in all
+        data (SemST's Table 2), a sentence about everyday things for its description and three everyday words for its
+        symbol; not with `vectors`.  "gaussian": random vectors in place of gene vectors (of the same root mean
         square), and in place of the vector of each distinct cell text (of about unit length).
     vectors : str, path-like, dict or DataFrame, default=None
         Precomputed gene vectors, such as GenePT's; see :func:`skst.genes.read_gene_vectors`.  Mode
@@ -96,7 +108,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     device : str, default="auto"
         Where the model runs, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.
     random_state : int, RandomState instance or None, default=None
-        Seed of `control`.
+        Seed of `control` and of the sample that `max_texts` allows.
     verbose : int, default=0
         Show progress while encoding.
 
@@ -116,6 +128,11 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         False if `X` had no gene names; the output is then a single column of zeros.
     backend_name_ : str or None
         What made the vectors.
+    n_genes_named_ : ndarray of shape (n_spots,), int32
+        Number of genes that the text of each spot of `fit` names.  Not in "aggregate".
+    text_r2_ : float or None
+        Share of the variance of text vectors that is predicted for texts left out, if `max_texts` made it necessary
+        to predict; else None.  Not in "aggregate".
     cache_hits_, cache_misses_ : int
         Texts that `fit` or `fit_transform` found in the cache, and those it had to encode.
     gene_mean_ : ndarray of shape (n_genes,), float32
@@ -132,7 +149,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     Warns
     -----
     UserWarning
-        If `X` has no gene names, or genes with text make up less than half of its counts.
+        If `X` has no gene names, genes with text make up less than half of its counts, or `text_r2_` is below 0.5.
 
     See Also
     --------
@@ -148,6 +165,9 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     In the published code of scLLM-DSC the two paths of "dual" differ 600-fold in scale, so that omega hardly
     acts.  Here each path is centred and scaled to a root mean square row length of 1 on the data of `fit`
     before they are mixed.
+
+    With `max_texts`, cells whose text was encoded get predicted vectors like the others: predictions lie closer to
+    the mean, so among them the vectors that were read would stand apart, neighbours of none.
 
     Genes of equal expression are named in alphabetical order, so the order of columns does not matter.  A
     gene that no table knows is still named in sentences and prompts, and in "aggregate" with
@@ -178,6 +198,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         mode="aggregate",
         text="summary",
         k_g=30,
+        max_texts=None,
         n_top_genes=3000,
         omega=0.5,
         weighting="contrast",
@@ -199,6 +220,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.mode = mode
         self.text = text
         self.k_g = k_g
+        self.max_texts = max_texts
         self.n_top_genes = n_top_genes
         self.omega = omega
         self.weighting = weighting
@@ -247,8 +269,8 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         -------
         ndarray of shape (n_spots, d), float32
         """
-        expression, encode, written = self._learn(X)
-        encoded = self._embed(expression, encode, written)
+        expression, encode, ranked, written = self._learn(X)
+        encoded = self._embed(expression, encode, ranked, written)
         self._count_lookups(encode)
         return encoded
 
@@ -269,8 +291,8 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         spots = read_spots(self, X)
         if self.normalize:
             check_counts(spots)
-        encode = _TextVectors(self) if self.has_text_ and self.mode != "aggregate" else None
-        return self._embed(spots.X, encode)
+        reads = self.has_text_ and self.mode != "aggregate" and self._spot_texts.needs_model
+        return self._embed(spots.X, _TextVectors(self) if reads else None)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -294,7 +316,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             )
             self.coverage_, self.backend_name_, self._n_features_out = 0.0, None, 1
             self.cache_hits_ = self.cache_misses_ = 0
-            return expression, None, None
+            return expression, None, None, None
         encode = None
         if self.vectors is None or self.mode == "dual":
             encode = _TextVectors(self)
@@ -302,10 +324,11 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         rng = check_random_state(self.random_state)
         variance = self._learn_expression(expression)
         self._learn_genes(expression, spots.genes.astype(str), variance, encode, rng)
-        self._text_seed = rng.randint(2**31 - 1)
-        written = self._learn_texts(expression, encode) if self.mode != "aggregate" else None
+        ranked = written = None
+        if self.mode != "aggregate":
+            ranked, written = self._learn_texts(expression, encode, rng)
         self._count_lookups(encode)
-        return expression, encode, written
+        return expression, encode, ranked, written
 
     def _learn_genes(self, X, names, variance, encode, rng):
         """Symbol, text and vector of each gene, as `control` hands them out."""
@@ -332,17 +355,23 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             with_vector[ranked[self.n_top_genes :]] = False
         order = np.arange(len(names))
         if self.control == "permuted":
-            for group in (with_vector, with_text & ~with_vector):
-                order[group] = rng.permutation(order[group])
-        self._symbols = symbols[order]
+            order = permuted_order([with_vector, with_text & ~with_vector], rng)
+        if self.mode != "aggregate":
+            # In the unrelated control a spot names the same genes in the same order, by other words.
+            words = unrelated_names(symbols) if self.control == "unrelated" else symbols[order]
+            mode = "prompt" if self.mode == "prompt" else "sentence"
+            self._spot_texts = SpotTexts(symbols[order], words, k=self.k_g, mode=mode)
         if not about_genes:
             return
-        if self.vectors is None:
-            encoded = encode(report.loc[with_vector, "text"].tolist())
-        else:
+        if self.vectors is not None:
             encoded = vectors[rows[with_vector]]
+        elif self.control == "unrelated":
+            known_as = np.where(symbols == "", names, symbols)
+            encoded = encode([unrelated_text(symbol) for symbol in known_as[with_vector]])
+        else:
+            encoded = encode(report.loc[with_vector, "text"].tolist())
         if self.control == "gaussian":
-            encoded = rng.standard_normal(encoded.shape) * np.sqrt(np.mean(np.square(encoded)))
+            encoded = gaussian_like(encoded, rng)
         vectors = np.zeros((len(names), encoded.shape[1]), dtype=np.float32)
         vectors[with_vector] = encoded
         self.gene_vectors_ = vectors[order]
@@ -354,17 +383,24 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             value = getattr(self, name)
             if value is not None and not isinstance(value, str) or value not in choices:
                 raise ValueError(f"{name}={value!r} is not one of {choices}.")
-        for name in ("k_g", "n_top_genes"):
+        for name, (least, others) in _NUMBERS.items():
             value = getattr(self, name)
-            whole = isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
-            if not whole and not (name == "n_top_genes" and value is None):
-                raise ValueError(f"{name}={value!r} is not a positive integer; give a number of genes.")
+            whole = isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+            if not whole and not ((value is None or isinstance(value, str)) and value in others):
+                raise ValueError(
+                    f"{name}={value!r} is not a positive integer from {least} on, nor one of {others}; give one."
+                )
         if not isinstance(self.omega, Real) or not 0 <= self.omega <= 1:
             raise ValueError(f"omega={self.omega!r} is not a number from 0 to 1.")
         if self.vectors is not None and self.mode in ("sentence", "prompt"):
             raise ValueError(
                 f"vectors are given but mode={self.mode!r} uses no gene vectors; use mode='aggregate' or "
                 "'dual', or leave vectors out."
+            )
+        if self.vectors is not None and self.control == "unrelated":
+            raise ValueError(
+                "vectors are given but control='unrelated' replaces texts, of which there are none; use "
+                "control='permuted' or 'gaussian', or leave vectors out."
             )
 
     def _learn_expression(self, X):
@@ -376,12 +412,21 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self.gene_mean_ = mean.astype(np.float32)
         return variance
 
-    def _learn_texts(self, X, encode):
-        """Width of the text vectors; in "dual" centre and size of both paths, and the text vectors of `X`."""
+    def _learn_texts(self, X, encode, rng):
+        """Rank the genes; in "dual" also the text vectors of `X`, and centre and size of both paths."""
+        ranked = self._spot_texts.rank(X)
+        self.n_genes_named_ = np.diff(ranked.starts).astype(np.int32)
+        noise_seed = rng.randint(2**31 - 1)
         if self.mode != "dual":
             self._n_features_out = encode([cell_text([], self.mode)]).shape[1]
-            return None
-        written = self._written(X, encode)
+        if self.control == "gaussian":
+            self._spot_texts.noise = noise_seed, self._n_features_out
+        elif self.max_texts is not None:
+            self._spot_texts.learn_to_predict(ranked, encode, self.max_texts, rng)
+        self.text_r2_ = None if self._spot_texts.regression is None else self._spot_texts.regression.r2_
+        if self.mode != "dual":
+            return ranked, None
+        written = self._spot_texts.vectors(ranked, encode)
         aggregate = self._aggregated(X)
         if written.shape[1] != aggregate.shape[1]:
             raise ValueError(
@@ -389,15 +434,15 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
                 f"of length {written.shape[1]}, which mode='dual' cannot add; use the model that made them."
             )
         self._path_statistics = [_centre_and_size(path) for path in (aggregate, written)]
-        return written
+        return ranked, written
 
-    def _embed(self, X, encode, written=None):
+    def _embed(self, X, encode, ranked=None, written=None):
         if not self.has_text_:
             return np.zeros((X.shape[0], 1), dtype=np.float32)
         if self.mode == "aggregate":
             return self._aggregated(X)
         if written is None:
-            written = self._written(X, encode)
+            written = self._spot_texts.vectors(self._spot_texts.rank(X) if ranked is None else ranked, encode)
         if self.mode != "dual":
             return written
         paths = zip((self._aggregated(X), written), self._path_statistics, strict=True)
@@ -423,15 +468,6 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         shares = scale_depth(X, 1.0)
         return shares if self.weighting == "abundance" else square_root(shares)
 
-    def _written(self, X, encode):
-        mode = "prompt" if self.mode == "prompt" else "sentence"
-        texts = cell_texts(X, self._symbols, k=self.k_g, mode=mode)
-        if self.control != "gaussian":
-            return encode(texts)
-        rows = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        noise = [_noise(text, self._text_seed, self._n_features_out) for text in rows]
-        return np.stack(noise)[[rows[text] for text in texts]]
-
     def _count_lookups(self, encode):
         cache = None if encode is None else encode.cache
         self.cache_hits_, self.cache_misses_ = (0, 0) if cache is None else (cache.hits, cache.misses)
@@ -456,10 +492,3 @@ def _centre_and_size(vectors):
     centre = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     size = np.sqrt(np.mean(np.sum(np.square(vectors - centre, dtype=np.float64), axis=1)))
     return centre, np.float32(size if size > 0 else 1)
-
-
-def _noise(text, seed, d):
-    """A Gaussian vector that depends on `text` and `seed` alone, so that new cells get theirs too."""
-    digest = hashlib.sha256(text.encode()).digest()
-    rng = np.random.default_rng([seed, int.from_bytes(digest, "big")])
-    return (rng.standard_normal(d) / np.sqrt(d)).astype(np.float32)

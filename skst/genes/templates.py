@@ -4,8 +4,7 @@ Every template is a versioned constant.  A change of wording changes the vectors
 instead of a new value, and vectors cached for the old wording stay valid.
 """
 
-import numpy as np
-from scipy import sparse
+from skst.genes.ranking import rank_genes
 
 GENE_NAME_V1 = "{symbol}: {name}."
 """Symbol and full name of a gene."""
@@ -120,17 +119,14 @@ def cell_text(symbols, mode="prompt"):
 def cell_texts(X, symbols, k=30, mode="prompt"):
     """Write about every cell or spot, naming its most expressed genes.
 
-    Equal values are ranked by symbol, so that the order of columns does not matter.  Library normalisation
-    divides a row by one number, so counts rank alike before and after it.
-
     Parameters
     ----------
     X : ndarray, sparse matrix or sparse array of shape (n_spots, n_genes)
         Expression; only positive values count.
     symbols : ndarray of str of shape (n_genes,), dtype object
         Symbols of the columns; a gene with symbol "" is never named.
-    k : int, default=30
-        Most genes to name.
+    k : int or {"entropy", "mass"}, default=30
+        Most genes to name; see :func:`skst.genes.ranking.rank_genes`, which says how ties are ranked too.
     mode : {"prompt", "sentence"}, default="prompt"
         See :func:`cell_text`.
 
@@ -146,14 +142,33 @@ def cell_texts(X, symbols, k=30, mode="prompt"):
     >>> cell_texts(np.array([[2, 2, 0], [0, 1, 5]]), symbols, mode="sentence")
     ['MBP PLP1', 'GAD1 MBP']
     """
-    named = np.flatnonzero(symbols != "")
-    columns = named[np.argsort(symbols[named], kind="stable")]
-    symbols = symbols[columns]
-    X = sparse.csr_array(X[:, columns])
-    X.sort_indices()
-    texts = []
-    for start, end in zip(X.indptr[:-1], X.indptr[1:], strict=True):
-        values = X.data[start:end]
-        top = np.argsort(-values, kind="stable")[:k]
-        texts.append(cell_text(symbols[X.indices[start:end][top[values[top] > 0]]], mode))
-    return texts
+    return ranked_texts(rank_genes(X, symbols, k), symbols, mode)
+
+
+def ranked_texts(ranked, names, mode="prompt"):
+    """Write about every cell or spot whose genes are ranked already.
+
+    Parameters
+    ----------
+    ranked : RankedGenes
+        As from :func:`skst.genes.ranking.rank_genes`.
+    names : ndarray of str of shape (n_genes,), dtype object
+        What to call the genes.
+    mode : {"prompt", "sentence"}, default="prompt"
+        See :func:`cell_text`.
+
+    Returns
+    -------
+    list of str of length n_spots
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skst.genes.ranking import RankedGenes
+    >>> from skst.genes.templates import ranked_texts
+    >>> ranked = RankedGenes(np.array([0, 2]), np.array([1, 0]))
+    >>> ranked_texts(ranked, np.array(["PLP1", "MBP"], dtype=object), "sentence")
+    ['MBP PLP1']
+    """
+    spans = zip(ranked.starts[:-1], ranked.starts[1:], strict=True)
+    return [cell_text(names[ranked.columns[start:end]], mode) for start, end in spans]
