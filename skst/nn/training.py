@@ -1,0 +1,238 @@
+"""skorch trains the networks: batches of spots in, a table of losses out."""
+
+import numpy as np
+import pandas as pd
+import skorch
+import torch
+from scipy import sparse
+from skorch.callbacks import EarlyStopping, EpochTimer, PassthroughScoring, ProgressBar
+
+from skst.nn.autoencoder import SpotBatch
+from skst.nn.batches import Halo, epoch_batches
+from skst.nn.losses import correlation_reduction, spatial_regularization, zinb_loss
+from skst.nn.propagation import SparseOperator
+
+# Neighbours of a spot that a mini-batch sees of a graph other than the spatial one.
+FANOUT = 5
+# Of the tiles of a tissue, so many make one mini-batch: pairs of spots in it are near and far.
+TILES_A_BATCH = 8
+
+
+class SpotBatches:
+    """All that is known of the spots, handed out whole or in mini-batches.
+
+    Parameters
+    ----------
+    averaged, start : list of ndarray of shape (n_spots, n_columns), float32
+        As in :class:`SpotBatch`, one entry a graph.
+    operators : list of csr_array of shape (n_spots, n_spots)
+        Averaging operator of each graph; the first is the spatial one.
+    semantic : ndarray of shape (n_spots, n_semantic), float32, or None
+        Text vectors.
+    counts : ndarray or csr_array of shape (n_spots, n_genes), default=None
+        Counts to be decoded.
+    sizes : ndarray of shape (n_spots,), default=None
+        Library sizes.
+    tiles : list of ndarray of int, default=None
+        Compact parts of the tissue, from :func:`skst.nn.batches.tiles`; None for one batch of all spots.
+    random_state : RandomState, default=None
+        Draws the batches.
+    """
+
+    def __init__(self, averaged, start, operators, semantic, *, counts=None, sizes=None, tiles=None, random_state=None):
+        self.averaged, self.start, self.operators = averaged, start, operators
+        self.semantic, self.counts, self.sizes = semantic, counts, sizes
+        self.tiles, self.random_state = tiles, random_state
+        fanout = [None] + [FANOUT] * (len(operators) - 1)
+        self._halo = None if tiles is None else Halo(operators, hops=1, fanout=fanout)
+        self._whole = None
+
+    def __len__(self):
+        return len(self.start[0])
+
+    def __iter__(self):
+        """Batches of one epoch, each with the None that stands for its labels."""
+        if self.tiles is None:
+            if self._whole is None:
+                self._whole = self.batch(np.arange(len(self)), self.operators, len(self))
+            yield self._whole, None
+            return
+        for core in epoch_batches(self.tiles, TILES_A_BATCH, self.random_state):
+            yield self._patch(core, self._halo), None
+
+    def parts(self):
+        """Spots and batch, part by part and exact, for a pass without training."""
+        if self.tiles is None:
+            yield slice(None), self.batch(np.arange(len(self)), self.operators, len(self))
+            return
+        exact = Halo(self.operators, hops=1)
+        for core in self.tiles:
+            yield core, self._patch(core, exact)
+
+    def _patch(self, core, halo):
+        patch = halo(core, self.random_state)
+        return self.batch(patch.nodes, patch.operators, patch.n_core)
+
+    def batch(self, nodes, operators, n_core):
+        """The :class:`SpotBatch` of some spots, the first `n_core` of which the loss looks at."""
+        counts = log_size = edges = None
+        if self.counts is not None:
+            rows = self.counts[nodes[:n_core]]
+            counts = _tensor(rows.toarray() if sparse.issparse(rows) else rows)
+            log_size = _tensor(np.log(self.sizes[nodes[:n_core]])[:, None])
+            pairs = operators[0][:n_core, :n_core].tocoo()
+            keep = pairs.row != pairs.col
+            edges = torch.as_tensor(np.stack([pairs.row[keep], pairs.col[keep]]).astype(np.int64))
+        return SpotBatch(
+            [_tensor(part[nodes]) for part in self.averaged],
+            [_tensor(part[nodes]) for part in self.start],
+            [SparseOperator(operator) for operator in operators],
+            None if self.semantic is None else _tensor(self.semantic[nodes]),
+            counts,
+            log_size,
+            edges,
+            n_core,
+        )
+
+
+class _Stop(Exception):
+    """A callback has seen enough."""
+
+
+class SpotNet(skorch.NeuralNet):
+    """Trains a :class:`SpotAutoencoder` on :class:`SpotBatches`.
+
+    Parameters
+    ----------
+    module : SpotAutoencoder
+        The network, made already.
+    correlation_weight, spatial_weight : float
+        Weights of the correlation reduction and the spatial regularisation beside the likelihood.
+    balanced : bool, default=True
+        See :func:`spatial_regularization`.
+    **options
+        Of :class:`skorch.NeuralNet`.
+    """
+
+    def __init__(self, module, *, correlation_weight, spatial_weight, text_weight=0.0, balanced=True, **options):
+        self.correlation_weight = correlation_weight
+        self.spatial_weight = spatial_weight
+        self.text_weight = text_weight
+        self.balanced = balanced
+        super().__init__(module, criterion=torch.nn.Identity, **options)
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        return X, None
+
+    def get_iterator(self, dataset, training=False):
+        return dataset
+
+    def check_data(self, X, y=None):
+        pass
+
+    def notify(self, method_name, **cb_kwargs):
+        # skorch's callbacks end training as Ctrl-C does; tell the two apart.
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt as error:
+            raise _Stop from error
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        self.interrupted = False
+        try:
+            super().fit_loop(X, y, epochs, **fit_params)
+        except _Stop:
+            pass
+        except KeyboardInterrupt:  # skorch would swallow it without a trace
+            self.interrupted = True
+        return self
+
+    def infer(self, x, **fit_params):
+        return self.module_(x.to(self.device))
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        batch = X.to(self.device)
+        losses = {"zinb": zinb_loss(batch.counts, y_pred.log_mean, y_pred.log_dispersion, y_pred.dropout_logits)}
+        total = losses["zinb"]
+        if len(y_pred.views) > 1 and self.correlation_weight:
+            losses["correlation"] = correlation_reduction(y_pred.views[0], y_pred.views[1])
+            total = total + self.correlation_weight * losses["correlation"]
+        if batch.edges.shape[1] and self.spatial_weight:
+            losses["spatial"] = spatial_regularization(y_pred.embedding, batch.edges, balanced=self.balanced)
+            total = total + self.spatial_weight * losses["spatial"]
+        if self.text_weight:
+            losses["text"] = y_pred.moved
+            total = total + self.text_weight * losses["text"]
+        for name, loss in losses.items():
+            self.history.record_batch(name, loss.item())
+        return total
+
+    @property
+    def _default_callbacks(self):
+        terms = [(name, PassthroughScoring(name, on_train=True)) for name in ("zinb", "correlation", "spatial", "text")]
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring("train_loss", on_train=True)),
+            *terms,
+        ]
+
+
+def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbose, weights):
+    """Train `module` in place until the loss no longer falls, `max_epochs` are over, or Ctrl-C.
+
+    Parameters
+    ----------
+    module : SpotAutoencoder
+    batches : SpotBatches
+    max_epochs : int
+    lr : float
+        Learning rate of Adam.
+    patience : int or None
+        Epochs without a fall of ``train_loss`` by 0.01 % after which training ends; None to run all.
+    device : str
+    callbacks : list or None
+        More callbacks of skorch.
+    verbose : int
+        1 shows a progress bar.
+    weights : dict
+        Weights of the loss terms, as in :class:`SpotNet`.
+
+    Returns
+    -------
+    history : DataFrame
+        One row an epoch: ``epoch``, ``train_loss``, its terms and ``dur`` in seconds.
+    interrupted : bool
+        Whether Ctrl-C ended it.
+    """
+    callbacks = list(callbacks or [])
+    if patience is not None:
+        stop = EarlyStopping("train_loss", patience=patience, threshold=1e-4, sink=lambda _: None)
+        callbacks.append(("early_stopping", stop))
+    if verbose:
+        callbacks.append(("progress", ProgressBar(batches_per_epoch="auto")))
+    net = SpotNet(
+        module,
+        optimizer=torch.optim.Adam,
+        lr=lr,
+        max_epochs=max_epochs,
+        device=device,
+        callbacks=callbacks,
+        verbose=0,
+        **weights,
+    )
+    net.fit(batches, None)
+    # An epoch that was cut short has no loss.
+    columns = ("epoch", "train_loss", "zinb", "correlation", "spatial", "text", "dur")
+    rows = [{name: row[name] for name in columns if name in row} for row in net.history if "train_loss" in row]
+    return pd.DataFrame(rows, columns=[name for name in columns if not rows or name in rows[0]]), net.interrupted
+
+
+def resolve_device(device):
+    """ "cuda" where there is one for "auto", else `device` itself."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def _tensor(values):
+    return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))
