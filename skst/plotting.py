@@ -1,4 +1,4 @@
-"""Domains on the tissue, beside the truth, and the choice of their number."""
+"""Domains and modulation on the tissue, the choice of the number of domains, and scores under each text."""
 
 import itertools
 
@@ -8,7 +8,14 @@ import pandas as pd
 from skst._contract import is_anndata
 from skst.metrics import UNLABELLED, hungarian_match, score_partition
 
-__all__ = ["PALETTE", "plot_domain_comparison", "plot_domains", "plot_k_curve"]
+__all__ = [
+    "PALETTE",
+    "plot_domain_comparison",
+    "plot_domains",
+    "plot_k_curve",
+    "plot_modulation",
+    "plot_text_scores",
+]
 
 # Twenty colours.  The first seven are those of Okabe and Ito, told apart in all common forms of colour
 # blindness; the others vary lightness as well as hue.
@@ -82,11 +89,7 @@ def plot_domains(
     colours = _colours(labels, reference, palette)
     if ax is None:
         ax = _figure(1, coordinates).axes[0]
-    ax.set_aspect("equal")
-    ax.set(xticks=[], yticks=[], title=title or "")
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    _frame(ax, coordinates)
+    _bare(ax, coordinates, title or "")
     size = _touching(ax, coordinates) if spot_size is None else spot_size
     unlabelled = labels.isna().to_numpy()
     groups = [(None, _UNLABELLED_COLOUR, unlabelled)] if unlabelled.any() else []
@@ -208,6 +211,142 @@ def plot_k_curve(curve, ax=None):
     if len(chosen):
         ax.legend(frameon=False)
     return ax
+
+
+def plot_modulation(
+    adata_or_coordinates, factor, *, n_factors=6, name="dimension", spot_size=None, spatial_key="spatial"
+):
+    """Draw the leading dimensions of a modulation factor on the tissue.
+
+    Parameters
+    ----------
+    adata_or_coordinates : AnnData or array-like of shape (n_spots, 2)
+        Positions, in ``obsm[spatial_key]`` of an AnnData; the y axis points down, as in an image.
+    factor : array-like of shape (n_spots, d), float
+        Factor of each spot, such as ``modulation_.alpha`` of a :class:`~skst.SemSTClusterer`.
+    n_factors : int, default=6
+        Dimensions drawn: those of largest standard deviation over the spots, the largest first.
+    name : str, default="dimension"
+        What the titles call a dimension, before its number.
+    spot_size : float, default=None
+        Area of a spot in square points; by default spots just touch.
+    spatial_key : str, default="spatial"
+        Where the coordinates of an AnnData are.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a dimension, each with its standard deviation.  Colours show the difference from the mean over spots,
+        on one scale for all panels that is cut off at the 99 % largest difference.
+
+    Raises
+    ------
+    ValueError
+        If `factor` is no table with one row a spot, is not finite, or `n_factors` is below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skst.plotting import plot_modulation
+    >>> coordinates = np.array([[i, j] for i in range(6) for j in range(6)])
+    >>> figure = plot_modulation(coordinates, np.column_stack([coordinates[:, 0] / 50, coordinates[:, 1]]))
+    >>> [ax.get_title() for ax in figure.axes[:2]]
+    ['dimension 1\\nSD 1.71', 'dimension 0\\nSD 0.0342']
+    """
+    coordinates = _coordinates(adata_or_coordinates, spatial_key)
+    factor = np.asarray(factor, dtype=np.float64)
+    if factor.ndim != 2 or len(factor) != len(coordinates) or not factor.size:
+        raise ValueError(
+            f"factor has shape {factor.shape} but there are {len(coordinates)} spots; give one row a spot."
+        )
+    if not np.isfinite(factor).all():
+        raise ValueError("factor is NaN or infinite in places; draw the factors of a fit that converged.")
+    if n_factors < 1:
+        raise ValueError(f"n_factors={n_factors} must be at least 1.")
+    spread = factor.std(axis=0)
+    leading = np.argsort(-spread, kind="stable")[:n_factors]
+    shown = factor[:, leading] - factor[:, leading].mean(axis=0)
+    limit = float(np.quantile(np.abs(shown), 0.99)) or 1.0
+    figure = _figure(len(leading), coordinates)
+    for ax, dimension, values in zip(figure.axes, leading, shown.T, strict=False):
+        _bare(ax, coordinates, f"{name} {dimension}\nSD {spread[dimension]:.3g}")
+        size = _touching(ax, coordinates) if spot_size is None else spot_size
+        points = ax.scatter(
+            *coordinates.T,
+            s=size,
+            c=values,
+            cmap="RdBu_r",
+            vmin=-limit,
+            vmax=limit,
+            linewidths=0,
+            rasterized=len(values) > 10_000,
+        )
+    panels = figure.axes[: len(leading)]
+    for ax in figure.axes[len(leading) :]:
+        ax.remove()
+    figure.colorbar(points, ax=panels, shrink=0.6, extend="both", label="difference from the mean")
+    return figure
+
+
+def plot_text_scores(scores):
+    """Draw the scores of refits with the real text and with each control.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        ``scores`` of a :class:`skst.inspection.SemanticTest`: columns "text", "replicate", "score" and "value".
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a score: a point for each replicate (the mean over its seeds), a bar at the mean of each text, and
+        a line through all texts at that of the real one.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or there is no row.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skst.plotting import plot_text_scores
+    >>> rows = [("real", 0, "ari", 0.6), ("real", 1, "ari", 0.5), ("permuted", 0, "ari", 0.4)]
+    >>> figure = plot_text_scores(pd.DataFrame(rows, columns=["text", "replicate", "score", "value"]))
+    >>> figure.axes[0].get_xlabel()
+    'ari'
+    """
+    absent = [name for name in ("text", "replicate", "score", "value") if name not in scores]
+    if absent or not len(scores):
+        lack = f"the columns {absent}" if absent else "rows"
+        raise ValueError(f"scores lacks {lack}; pass the scores of a semantic_permutation_test.")
+    texts, names = list(scores["text"].unique()), list(scores["score"].unique())
+    figure = _figure(len(names))
+    figure.set_figheight(1.2 + 0.4 * len(texts))
+    points = scores.pivot_table(index="replicate", columns=["score", "text"], values="value")
+    for ax, name in zip(figure.axes, names, strict=False):
+        for row, text in enumerate(texts):
+            values = points[name].get(text, pd.Series(dtype=float)).dropna().to_numpy()
+            # Spread within the row, in the order of the replicates, so that equal scores stay apart.
+            offsets = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(len(values))
+            ax.scatter(values, row + offsets, s=16, color=PALETTE[row], alpha=0.7, linewidths=0, label=text)
+            if len(values):
+                ax.plot([values.mean()] * 2, [row - 0.34, row + 0.34], color=PALETTE[row], linewidth=2.5)
+            if len(values) and text == "real":
+                ax.axvline(values.mean(), color=PALETTE[row], linewidth=0.8, linestyle=":", zorder=0)
+        ax.set(xlabel=name, yticks=range(len(texts)), yticklabels=texts)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.invert_yaxis()
+    return figure
+
+
+def _bare(ax, coordinates, title):
+    """Axes as an image has them: one scale, no ticks, no frame."""
+    ax.set_aspect("equal")
+    ax.set(xticks=[], yticks=[], title=title)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    _frame(ax, coordinates)
 
 
 def _figure(n_panels, coordinates=None):

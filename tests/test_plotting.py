@@ -5,7 +5,14 @@ import pytest
 from matplotlib.colors import to_hex
 
 from skst.datasets import make_spatial_domains
-from skst.plotting import PALETTE, plot_domain_comparison, plot_domains, plot_k_curve
+from skst.plotting import (
+    PALETTE,
+    plot_domain_comparison,
+    plot_domains,
+    plot_k_curve,
+    plot_modulation,
+    plot_text_scores,
+)
 
 matplotlib.use("Agg")
 
@@ -18,9 +25,7 @@ def close_figures():
 
 def drawn(ax):
     """Name -> (colour, positions) of what was scattered."""
-    return {
-        c.get_label(): (to_hex(c.get_facecolor()[0]).upper(), c.get_offsets().data) for c in ax.collections
-    }
+    return {c.get_label(): (to_hex(c.get_facecolor()[0]).upper(), c.get_offsets().data) for c in ax.collections}
 
 
 GRID = np.array([[x, y] for x in range(4) for y in range(3)], dtype=float)
@@ -111,9 +116,7 @@ def test_comparison_puts_truth_first_and_scores_the_rest():
 
 
 def test_k_curve_marks_the_chosen():
-    curve = pd.DataFrame(
-        {"n_clusters": [4, 2, 3], "criterion": [0.1, 0.2, 0.9], "chosen": [False, False, True]}
-    )
+    curve = pd.DataFrame({"n_clusters": [4, 2, 3], "criterion": [0.1, 0.2, 0.9], "chosen": [False, False, True]})
     ax = plot_k_curve(curve)
     line, point = ax.lines
     assert line.get_xdata().tolist() == [2, 3, 4] and line.get_ydata().tolist() == [0.2, 0.9, 0.1]
@@ -142,3 +145,62 @@ def test_wrong_keys_are_named():
         plot_domains(adata, "label", spatial_key="where")
     with pytest.raises(ValueError, match="predictions is empty"):
         plot_domain_comparison(adata, truth="label", predictions={})
+
+
+def test_modulation_draws_the_dimensions_that_vary_most():
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(12, 7)) * [0, 3, 1, 0.1, 2, 5, 4] + 100
+    figure = plot_modulation(GRID, factor, n_factors=5, name="alpha")
+    panels = [ax for ax in figure.axes if ax.get_title()]
+    assert [ax.get_title().splitlines()[0] for ax in panels] == [f"alpha {d}" for d in (5, 6, 1, 4, 2)]
+    assert len(figure.axes) == 6  # and the colour bar; no empty panel is left
+    points = [ax.collections[0] for ax in panels]
+    assert len({p.get_clim() for p in points}) == 1 and points[0].get_clim()[0] == -points[0].get_clim()[1]
+    assert np.array_equal(points[2].get_offsets(), GRID)
+    assert np.allclose(points[2].get_array(), factor[:, 1] - factor[:, 1].mean())
+    assert panels[0].get_ylim()[0] > panels[0].get_ylim()[1] and panels[0].get_aspect() == 1
+
+
+def test_modulation_that_is_constant_can_be_drawn():
+    figure = plot_modulation(GRID, np.ones((12, 2)), spot_size=3)
+    assert figure.axes[0].collections[0].get_clim() == (-1, 1)
+    assert figure.axes[0].collections[0].get_sizes()[0] == 3
+
+
+@pytest.mark.parametrize(
+    "factor, n_factors, match",
+    [
+        (np.ones(12), 1, r"factor has shape \(12,\)"),
+        (np.ones((5, 2)), 1, "there are 12 spots"),
+        (np.ones((12, 0)), 1, r"factor has shape \(12, 0\)"),
+        (np.full((12, 1), np.nan), 1, "factor is NaN"),
+        (np.ones((12, 2)), 0, "n_factors=0 must be at least 1"),
+    ],
+)
+def test_wrong_modulation_is_named(factor, n_factors, match):
+    with pytest.raises(ValueError, match=match):
+        plot_modulation(GRID, factor, n_factors=n_factors)
+
+
+@pytest.mark.filterwarnings("error")
+def test_text_scores_show_each_replicate_under_each_text():
+    rows = [
+        (text, replicate, seed, score, base + replicate + seed)
+        for score, base in (("stability", 0), ("ari", 10))
+        for text, n in (("real", 3), ("permuted", 3), ("none", 1))
+        for replicate in range(n)
+        for seed in (0, 1)
+    ]
+    scores = pd.DataFrame(rows, columns=["text", "replicate", "seed", "score", "value"])
+    scores = scores[(scores["score"] != "ari") | (scores["text"] != "none")]
+    left, right = plot_text_scores(scores).axes
+    assert [left.get_xlabel(), right.get_xlabel()] == ["stability", "ari"]
+    shown = drawn(right)
+    assert shown["permuted"][1][:, 0].tolist() == [10.5, 11.5, 12.5] and len(shown["none"][1]) == 0
+    assert [name.get_text() for name in left.get_yticklabels()] == ["real", "permuted", "none"]
+    assert left.get_ylim()[0] > left.get_ylim()[1]  # the real text on top
+    assert list(left.lines[0].get_xdata()) == [1.5, 1.5]
+    with pytest.raises(ValueError, match=r"scores lacks the columns \['value'\]"):
+        plot_text_scores(scores.drop(columns="value"))
+    with pytest.raises(ValueError, match="scores lacks rows"):
+        plot_text_scores(scores[:0])
