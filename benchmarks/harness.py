@@ -12,6 +12,9 @@ from skst import GeneTextEncoder
 from skst.datasets import mask_counts
 from skst.metrics import score_partition
 
+# Columns that are printed as runs end.
+SHOWN = ("ari", "seconds", "peak_mib", "oracle epoch", "last epoch")
+
 
 class Run(NamedTuple):
     """One fit of one method.
@@ -47,7 +50,7 @@ def execute(run):
         Columns of the table of runs.  Seconds are wall time of ``fit_predict``; the peak is that of the
         whole process, libraries and data included.
     """
-    adata, truth = _read(run.data)
+    adata, truth = read(run.data)
     seed = run.names["seed"]
     if run.masked:
         adata = mask_counts(adata, run.masked, random_state=seed)
@@ -85,7 +88,7 @@ def encode(run):
     """
     # Alone on the machine and torch not loaded yet: all cores are free.
     os.environ.pop("OMP_NUM_THREADS", None)
-    adata, _ = _read(run.data)
+    adata, _ = read(run.data)
     encoder = GeneTextEncoder(normalize=run.data.normalize)
     start = time.perf_counter()
     encoder.fit(adata)
@@ -101,7 +104,7 @@ def encode(run):
     }
 
 
-def run_all(runs, path, *, jobs=2, fresh=False):
+def run_all(runs, path, *, jobs=2, fresh=False, execute=execute):
     """Execute the runs whose rows the file at `path` lacks, and append theirs.
 
     Parameters
@@ -113,6 +116,8 @@ def run_all(runs, path, *, jobs=2, fresh=False):
         Runs at the same time.
     fresh : bool, default=False
         Whether to delete the table first.
+    execute : callable, default=execute
+        Makes the row of a run.
 
     Returns
     -------
@@ -148,13 +153,13 @@ def run_all(runs, path, *, jobs=2, fresh=False):
             continue
         append(path, {**row, **stamp})
         print(
-            f"[{number}/{len(runs)}] {label}: ARI {row['ari']:.3f}, {row['seconds']} s, {row['peak_mib']} MiB",
+            f"[{number}/{len(runs)}] {label}: " + ", ".join(f"{name} {row[name]}" for name in SHOWN if name in row),
             flush=True,
         )
     return current_rows(path, stamp), failed
 
 
-def _read(data):
+def read(data):
     """The data without labels, and the labels."""
     adata = data.load()
     return adata, adata.obs.pop("label")

@@ -9,8 +9,9 @@ _HOMES = {
     "GeneTextEncoder": "skst.genes",
     "SpatialGraphTransformer": "skst.graph",
     "SpaLLMFusion": "skst.spallm",
+    "SemSTClusterer": "skst.semst",
 }
-_MODULES = ("datasets", "genes", "graph", "metrics", "model_selection", "partition", "plotting")
+_MODULES = ("datasets", "genes", "graph", "inspection", "metrics", "model_selection", "nn", "partition", "plotting")
 
 __all__ = [*_HOMES, *_MODULES, "__version__"]
 

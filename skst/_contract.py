@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.utils.validation import _check_n_features, check_array, validate_data
 
 
@@ -119,6 +120,16 @@ def check_counts(spots):
             UserWarning,
             stacklevel=4,
         )
+
+
+def inherit(transformer, estimator, seed):
+    """A copy of `transformer` with the gene names, layer and a seed of `estimator` where it has none of its own."""
+    transformer = clone(transformer)
+    handed = {name: getattr(estimator, name) for name in ("gene_names", "layer")}
+    if estimator.random_state is not None:
+        handed["random_state"] = int(seed)
+    unset = {name for name, value in transformer.get_params(deep=False).items() if value is None}
+    return transformer.set_params(**{name: value for name, value in handed.items() if name in unset})
 
 
 def missing(estimator, message):

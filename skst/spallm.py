@@ -5,23 +5,23 @@ import numbers
 import joblib
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, check_memory, has_fit_parameter
+from sklearn.utils.validation import check_memory, has_fit_parameter
 
-from skst._contract import read_spots
+from skst._contract import inherit, read_spots
 from skst.genes import GeneTextEncoder
 from skst.graph import SpatialGraphTransformer
-from skst.partition import estimate_n_clusters, majority_vote, make_clusterer
+from skst.partition.domains import DomainMixin
 from skst.partition.mixture import check_n_clusters
 
 STRATEGIES = ("expression", "functional", "concat", "weighted")
 ALIGNMENTS = ("procrustes", "regression", "none")
 
 
-class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator):
+class SpaLLMFusion(DomainMixin, BaseEstimator):
     r"""Find spatial domains from expression, coordinates and what is written about genes.
 
     Two views of each spot are made: a spatial embedding :math:`H_{ST}` and a text embedding
@@ -209,105 +209,26 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
         seeds = dict(zip(("spatial", "text", "partition"), rng.randint(np.iinfo(np.int32).max, size=3), strict=True))
         memory = check_memory(self.memory)
         self.from_cache_ = {}
-        vars(self).pop("n_clusters_curve_", None)
 
         spatial = SpatialGraphTransformer() if self.spatial is None else self.spatial
         self._say(f"spatial embedding of {n_spots} spots x {spots.X.shape[1]} genes: {spatial}")
-        structure, self.spatial_ = self._embed(spatial, "spatial", X, spots, memory, seeds)
+        structure, self.spatial_ = self._view(spatial, "spatial", X, spots, memory, seeds)
         self.text_ = None
         if self.strategy != "expression":
             text = GeneTextEncoder(verbose=self.verbose) if self.text is None else self.text
             self._say(f"text embedding: {text}")
-            meaning, self.text_ = self._embed(text, "text", X, spots, memory, seeds)
+            meaning, self.text_ = self._view(text, "text", X, spots, memory, seeds)
             meaning = self._averaged(meaning, spots)
         else:
             meaning = None
         self.embedding_ = self._fit_fusion(structure, meaning)
 
-        seed = int(seeds["partition"])
-        self.n_clusters_ = self.n_clusters
-        if self.n_clusters is None:
-            self._say("estimating the number of domains")
-            self.n_clusters_, self.n_clusters_curve_ = estimate_n_clusters(self.embedding_, random_state=seed)
-        self.clusterer_ = make_clusterer(self.clusterer, self.n_clusters_, seed)
-        self._say(f"partition into {self.n_clusters_} domains: {self.clusterer_}")
-        self.clusterer_.fit(self.embedding_)
-        self.labels_ = self._voted(self.clusterer_.predict(self.embedding_), spots)
+        self._find_domains(spots, seeds["partition"])
         return self
 
-    def transform(self, X, *, coordinates=None, batch=None):
-        """Fused embedding of spots, new slices included.
-
-        Parameters
-        ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
-            Raw counts of the genes seen in ``fit``.
-        coordinates, batch
-            As in ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n_spots, n_columns), float32
-        """
-        check_is_fitted(self)
-        return self._transform(X, read_spots(self, X, coordinates=coordinates, batch=batch))
-
-    def predict(self, X, *, coordinates=None, batch=None):
-        """Domain of each spot, new slices included.
-
-        Parameters
-        ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
-            Raw counts of the genes seen in ``fit``; give whole slices, as neighbours count.
-        coordinates, batch
-            As in ``fit``.
-
-        Returns
-        -------
-        ndarray of int of shape (n_spots,)
-            Domains numbered as in ``labels_``.
-        """
-        check_is_fitted(self)
-        spots = read_spots(self, X, coordinates=coordinates, batch=batch)
-        return self._voted(self.clusterer_.predict(self._transform(X, spots)), spots)
-
-    def fit_predict(self, X, y=None, *, coordinates=None, batch=None):
-        """Fit and return ``labels_``.
-
-        Parameters
-        ----------
-        X, y, coordinates, batch
-            As in ``fit``.
-
-        Returns
-        -------
-        ndarray of int of shape (n_spots,)
-        """
-        return self.fit(X, y, coordinates=coordinates, batch=batch).labels_
-
-    def fit_transform(self, X, y=None, *, coordinates=None, batch=None):
-        """Fit and return ``embedding_``.
-
-        Parameters
-        ----------
-        X, y, coordinates, batch
-            As in ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n_spots, n_columns), float32
-        """
-        return self.fit(X, y, coordinates=coordinates, batch=batch).embedding_
-
-    def _embed(self, transformer, view, X, spots, memory, seeds):
+    def _view(self, transformer, view, X, spots, memory, seeds):
         """Embedding of X by a copy of `transformer`, and the fitted copy; from `memory` where it is there."""
-        transformer = clone(transformer)
-        parameters = transformer.get_params(deep=False)
-        handed = {name: getattr(self, name) for name in ("gene_names", "layer")}
-        if self.random_state is not None:
-            handed["random_state"] = int(seeds[view])
-        unset = {name for name, value in parameters.items() if value is None}
-        transformer.set_params(**{name: value for name, value in handed.items() if name in unset})
+        transformer = inherit(transformer, self, seeds[view])
         keywords = _place(transformer, spots)
         if memory.location is None:
             key = None
@@ -324,7 +245,7 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
             return self.spatial_.average(meaning, coordinates=spots.coordinates, batch=spots.batch)
         return meaning
 
-    def _transform(self, X, spots):
+    def _embed(self, X, spots):
         structure = np.asarray(self.spatial_.transform(X, **_place(self.spatial_, spots)))
         if self.text_ is None:
             return self._fuse(structure, None)
@@ -378,19 +299,6 @@ class SpaLLMFusion(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMix
         if self.strategy == "concat":
             return np.hstack([self.alpha * structure, self.beta * meaning]).astype(np.float32)
         return (self.alpha * structure + self.beta * meaning).astype(np.float32)
-
-    def _voted(self, labels, spots):
-        if spots.coordinates is None or self.n_vote_neighbors == 0:
-            return labels
-        return majority_vote(labels, spots.coordinates, n_neighbors=self.n_vote_neighbors, batch=spots.batch)
-
-    def _say(self, step):
-        if self.verbose:
-            print(f"[SpaLLMFusion] {step}")
-
-    @property
-    def _n_features_out(self):
-        return self.embedding_.shape[1]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

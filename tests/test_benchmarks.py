@@ -133,7 +133,7 @@ def test_calls_have_processes_of_their_own_and_may_die():
 
 
 def test_methods_never_see_labels():
-    adata, truth = harness._read(simulated())
+    adata, truth = harness.read(simulated())
     assert "label" not in adata.obs and truth.nunique() == 3
 
 

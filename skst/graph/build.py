@@ -4,7 +4,12 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import Delaunay
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import check_random_state
 
+from skst._contract import missing
+
+# Beyond so many spots neighbours in expression space are searched for approximately.
+MAX_EXACT = 20_000
 KINDS = ("knn", "radius", "delaunay")
 
 
@@ -85,6 +90,11 @@ def spatial_graph(coordinates, *, kind="knn", n_neighbors=6, radius=None, batch=
         rows.append(members[i])
         cols.append(members[j])
     rows, cols = np.concatenate(rows), np.concatenate(cols)
+    return _adjacency(rows, cols, n_spots)
+
+
+def _adjacency(rows, cols, n_spots):
+    """Zeros and ones, with an edge both ways where there is one either way."""
     ones = np.ones(2 * len(rows), dtype=np.float32)
     both_ways = (np.concatenate([rows, cols]), np.concatenate([cols, rows]))
     graph = sparse.coo_array((ones, both_ways), shape=(n_spots, n_spots)).tocsr()
@@ -124,6 +134,57 @@ def _triangulation(places):
     return sparse.csr_array((np.ones(n_places - 1), ends), shape=(n_places, n_places))
 
 
+def expression_graph(embedding, *, n_neighbors=15, random_state=None):
+    """Undirected graph of spots whose embeddings point the same way, wherever they lie.
+
+    Parameters
+    ----------
+    embedding : array-like of shape (n_spots, n_components)
+        Embedding; neighbours are nearest by cosine.
+    n_neighbors : int, default=15
+        Neighbours of a spot; an edge either way suffices.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the approximate search that is used beyond 20,000 spots.
+
+    Returns
+    -------
+    csr_array of shape (n_spots, n_spots), float32
+        Symmetric adjacency of zeros and ones with an empty diagonal.
+
+    Raises
+    ------
+    ImportError
+        If there are more than 20,000 spots and pynndescent is not installed.
+
+    Examples
+    --------
+    >>> from skst.graph import expression_graph
+    >>> expression_graph([[1, 0], [2, 0.1], [0, 3], [0.1, 1]], n_neighbors=1).toarray()
+    array([[0., 1., 0., 0.],
+           [1., 0., 0., 0.],
+           [0., 0., 0., 1.],
+           [0., 0., 1., 0.]], dtype=float32)
+    """
+    embedding = np.asarray(embedding, dtype=np.float32)
+    lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
+    units = np.divide(embedding, lengths, out=np.zeros_like(embedding), where=lengths > 0)
+    if len(units) <= MAX_EXACT:
+        neighbors = nearest_neighbors(units, n_neighbors)
+    else:
+        try:
+            from pynndescent import NNDescent
+        except ImportError as error:
+            raise ImportError(
+                f'Expression neighbours of {len(units)} spots need approximate search: pip install "skst[large]".'
+            ) from error
+        found = NNDescent(units, n_neighbors=n_neighbors + 1, random_state=check_random_state(random_state))
+        neighbors = found.neighbor_graph[0]
+    n_spots, k = neighbors.shape
+    rows, cols = np.repeat(np.arange(n_spots), k), neighbors.ravel()
+    others = rows != cols
+    return _adjacency(rows[others], cols[others], n_spots)
+
+
 def averaging_operator(graph):
     """Row-normalised ``A + I``: multiplying by it replaces each spot by the mean of itself and its neighbours.
 
@@ -141,3 +202,34 @@ def averaging_operator(graph):
     degree = np.diff(with_self.indptr)
     with_self.data = np.repeat(1.0 / degree, degree).astype(np.float32)
     return with_self
+
+
+def spatial_operator(estimator, spots):
+    """Averaging operator of `spots` on the graph that `estimator` asks for; without coordinates, each spot alone.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        With the parameters ``graph``, ``n_neighbors``, ``radius``, ``spatial_key`` and ``on_missing``.
+    spots : Spots
+        From :func:`skst._contract.read_spots`.
+
+    Returns
+    -------
+    csr_array of shape (n_spots, n_spots), float32
+    """
+    if spots.coordinates is None:
+        missing(
+            estimator,
+            "X has no coordinates, so only its expression is used; put them in "
+            f"obsm[{estimator.spatial_key!r}] of an AnnData or pass coordinates=.",
+        )
+        return sparse.eye_array(spots.X.shape[0], dtype=np.float32, format="csr")
+    graph = spatial_graph(
+        spots.coordinates,
+        kind=estimator.graph,
+        n_neighbors=estimator.n_neighbors,
+        radius=estimator.radius,
+        batch=spots.batch,
+    )
+    return averaging_operator(graph)

@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
-from skst._counts import library_sizes
+from skst._counts import library_sizes, median_depth, scale_depth, square_root
 
 # Fewer molecules than this in a spot, and averaging square roots loses what averaging counts keeps.
 SUFFICIENT_DEPTH = 500.0
@@ -131,3 +131,145 @@ def principal_axes(X, average, weights, n_components, random_state):
     axes = axes[:, ::-1][:, :n_components]
     axes = svd_flip(axes, None, u_based_decision=True)[0] if n_genes > 1 else np.ones_like(axes)
     return axes.astype(np.float32), mean.astype(np.float32)
+
+
+class AveragedPCA:
+    """Principal components of stabilised expression averaged over a graph.
+
+    Parameters
+    ----------
+    n_components : int
+        Axes wanted; fewer where there are fewer spots or genes.
+    n_hops : int or "auto", default="auto"
+        Hops to average over, see :class:`~skst.SpatialGraphTransformer`.
+    n_top_genes : int or None, default=3000
+        Genes of largest variance that are kept, None for all.
+    normalize : bool, default=True
+        Whether to scale, pool and take square roots.
+
+    Attributes
+    ----------
+    kept_ : ndarray of int
+        Indices, ascending, of the genes kept.
+    axes_ : ndarray of shape (n_kept, n_components), float32
+        Principal axes, scaled so that the averaged scores of ``fit`` have a total variance of 1.
+    offset_ : ndarray of shape (n_components,), float32
+        Mean of the averaged expression on these axes.
+    n_pool_, hop_weights_, depth_
+        Hops of pooling, weights of the hops of averaging, and the depth that pooled counts are scaled to.
+    """
+
+    def __init__(self, n_components, *, n_hops="auto", n_top_genes=3000, normalize=True):
+        self.n_components = n_components
+        self.n_hops = n_hops
+        self.n_top_genes = n_top_genes
+        self.normalize = normalize
+
+    def fit_scores(self, X, average, random_state):
+        """Find the axes; return the score of each spot by its own expression, before it is averaged.
+
+        Parameters
+        ----------
+        X : ndarray or csr_array of shape (n_spots, n_genes), float32
+            Raw counts, or anything if `normalize` is false.
+        average : csr_array of shape (n_spots, n_spots)
+            Averaging operator.
+        random_state : RandomState
+            Draws the start vector of the iterative solver.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_components), float32
+        """
+        self._choose_hops(X, average)
+        sizes = self._sizes(X, average)
+        self.depth_ = median_depth(sizes)
+        self.kept_ = self._choose_genes(X, average, sizes)
+        values = self._values(X[:, self.kept_], average, sizes)
+        n_components = min(self.n_components, *values.shape)
+        axes, mean = principal_axes(values, average, self.hop_weights_, n_components, random_state)
+        scores = np.asarray(values @ axes, dtype=np.float32)
+        averaged = propagate(average, scores, self.hop_weights_)
+        total = float(np.sqrt(averaged.var(axis=0, dtype=np.float64).sum()))
+        scale = np.float32(1.0 / total if total > 0 else 1.0)
+        self.axes_, self.offset_ = axes * scale, mean @ axes * scale
+        return scores * scale
+
+    def scores(self, X, average):
+        """Score of each spot by its own expression; parameters and result as in :meth:`fit_scores`."""
+        sizes = self._sizes(X, average)
+        return np.asarray(self._values(X[:, self.kept_], average, sizes) @ self.axes_, dtype=np.float32)
+
+    def average(self, scores, average):
+        """Scores averaged over the graph and centred: the embedding."""
+        return propagate(average, scores, self.hop_weights_) - self.offset_
+
+    def spread(self, values, average):
+        """Anything about spots, averaged over the hops that the embedding sees, pooling included."""
+        pooled = propagate(average, values, single_hop(self.n_pool_))
+        return propagate(average, pooled, self.hop_weights_)
+
+    def genes(self, X, averaged, n_genes):
+        """The genes that vary most along the axes, and how their rates follow the embedding.
+
+        Parameters
+        ----------
+        X : ndarray or csr_array
+            The counts of ``fit_scores``.
+        averaged : ndarray of shape (n_spots, n_components)
+            Their embedding.
+        n_genes : int
+            Genes wanted.
+
+        Returns
+        -------
+        genes : ndarray of int
+            Columns of `X`, ascending.
+        log_rates : ndarray of float32
+            Logarithm of the share that each has of the counts.
+        loadings : ndarray of shape (n_genes, n_components), float32
+            Change of that logarithm with each column of the embedding, to first order.
+        """
+        variance = np.square(self.axes_, dtype=np.float64) @ averaged.var(axis=0, dtype=np.float64)
+        chosen = np.sort(np.argsort(-variance, kind="stable")[:n_genes])
+        genes = self.kept_[chosen]
+        totals = np.asarray(X[:, genes].sum(axis=0, dtype=np.float64)).ravel()
+        rates = np.maximum(totals, 0.5) / max(library_sizes(X).sum(), 1.0)
+        # A root is the embedding times the axes over their squared length, and log rate changes by 2 d root / root.
+        squared = np.maximum(np.square(self.axes_, dtype=np.float64).sum(axis=0), np.finfo(np.float32).tiny)
+        root = np.sqrt(np.maximum(rates * self.depth_, 1e-3))
+        loadings = 2.0 * self.axes_[chosen] / squared / root[:, None]
+        return genes, np.log(rates).astype(np.float32), loadings.astype(np.float32)
+
+    def _choose_hops(self, X, average):
+        self.n_pool_ = 0
+        if average.nnz == X.shape[0]:  # no edges
+            self.hop_weights_ = single_hop(0)
+        elif self.n_hops == "auto":
+            self.n_pool_ = pooling_hops(X, average) if self.normalize else 0
+            self.hop_weights_ = np.array(HOP_WEIGHTS, dtype=np.float32)
+        else:
+            self.hop_weights_ = single_hop(self.n_hops)
+
+    def _choose_genes(self, X, average, sizes):
+        n_genes = X.shape[1]
+        if self.n_top_genes is None or self.n_top_genes >= n_genes:
+            return np.arange(n_genes)
+        step = POOLED_GENES if self.n_pool_ else n_genes
+        columns = X.tocsc() if sparse.issparse(X) else X
+        variance = [
+            column_variance(self._values(columns[:, i : i + step], average, sizes)) for i in range(0, n_genes, step)
+        ]
+        return np.sort(np.argsort(-np.concatenate(variance), kind="stable")[: self.n_top_genes])
+
+    def _sizes(self, X, average):
+        return propagate(average, library_sizes(X), single_hop(self.n_pool_))
+
+    def _values(self, X, average, sizes):
+        """Stabilised expression of some genes, before it is averaged over hops."""
+        if not self.normalize:
+            return X
+        if sparse.issparse(X):
+            X = X.tocsr()
+        pooled = propagate(average, X, single_hop(self.n_pool_))
+        return square_root(scale_depth(pooled, self.depth_, sizes))

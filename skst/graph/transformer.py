@@ -3,16 +3,14 @@
 import numbers
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skst._contract import check_counts, missing, read_spots
-from skst._counts import library_sizes, median_depth, scale_depth, square_root
+from skst._contract import Spots, check_counts, read_spots
 from skst.graph import smooth
-from skst.graph.build import KINDS, averaging_operator, spatial_graph
+from skst.graph.build import KINDS, spatial_operator
 
 
 class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -193,25 +191,19 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         """
         self._validate_params()
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
-        average = self._average(spots)
+        average = spatial_operator(self, spots)
         if self.normalize:
             check_counts(spots)
-        self._choose_hops(spots.X, average)
-        sizes = self._pooled_sizes(spots.X, average)
-        self._depth = median_depth(sizes)
-        self._kept = self._choose_genes(spots.X, average, sizes)
-        values = self._values(spots.X[:, self._kept], average, sizes)
-        self.n_components_ = min(self.n_components, *values.shape)
-        rng = check_random_state(self.random_state)
-        axes, mean = smooth.principal_axes(values, average, self.hop_weights_, self.n_components_, rng)
-        self._axes, self._offset = axes, mean @ axes
-        embedding = self._project(values, average)
-        total = float(np.sqrt(embedding.var(axis=0, dtype=np.float64).sum()))
-        scale = np.float32(1.0 / total if total > 0 else 1.0)
-        self._axes, self._offset = axes * scale, self._offset * scale
+        pca = smooth.AveragedPCA(
+            self.n_components, n_hops=self.n_hops, n_top_genes=self.n_top_genes, normalize=self.normalize
+        )
+        scores = pca.fit_scores(spots.X, average, check_random_state(self.random_state))
+        self.embedding_ = pca.average(scores, average)
+        self.n_components_ = scores.shape[1]
+        self.n_pool_, self.hop_weights_ = pca.n_pool_, pca.hop_weights_
         self.components_ = np.zeros((self.n_components_, spots.X.shape[1]), dtype=np.float32)
-        self.components_[:, self._kept] = axes.T
-        self.embedding_ = embedding * scale
+        self.components_[:, pca.kept_] = pca.axes_.T
+        self._pca = pca
         return self.embedding_
 
     def transform(self, X, *, coordinates=None, batch=None):
@@ -230,11 +222,10 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         """
         check_is_fitted(self)
         spots = read_spots(self, X, coordinates=coordinates, batch=batch)
-        average = self._average(spots)
+        average = spatial_operator(self, spots)
         if self.normalize:
             check_counts(spots)
-        sizes = self._pooled_sizes(spots.X, average)
-        return self._project(self._values(spots.X[:, self._kept], average, sizes), average)
+        return self._pca.average(self._pca.scores(spots.X, average), average)
 
     def average(self, values, *, coordinates, batch=None):
         """Average anything about spots over the hops that the embedding sees.
@@ -251,64 +242,8 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         ndarray of shape (n_spots, n_columns)
         """
         check_is_fitted(self)
-        average = self._operator(coordinates, batch)
-        pooled = smooth.propagate(average, values, smooth.single_hop(self.n_pool_))
-        return smooth.propagate(average, pooled, self.hop_weights_)
-
-    def _average(self, spots):
-        if spots.coordinates is None:
-            missing(
-                self,
-                f"X has no coordinates, so only its expression is embedded; put them in obsm[{self.spatial_key!r}] of "
-                "an AnnData or pass coordinates=.",
-            )
-            return sparse.eye_array(spots.X.shape[0], dtype=np.float32, format="csr")
-        return self._operator(spots.coordinates, spots.batch)
-
-    def _operator(self, coordinates, batch):
-        graph = spatial_graph(
-            coordinates, kind=self.graph, n_neighbors=self.n_neighbors, radius=self.radius, batch=batch
-        )
-        return averaging_operator(graph)
-
-    def _choose_hops(self, X, average):
-        self.n_pool_ = 0
-        if average.nnz == X.shape[0]:  # no edges
-            self.hop_weights_ = smooth.single_hop(0)
-        elif self.n_hops == "auto":
-            self.n_pool_ = smooth.pooling_hops(X, average) if self.normalize else 0
-            self.hop_weights_ = np.array(smooth.HOP_WEIGHTS, dtype=np.float32)
-        else:
-            self.hop_weights_ = smooth.single_hop(self.n_hops)
-
-    def _choose_genes(self, X, average, sizes):
-        """Indices, ascending, of the genes of largest variance."""
-        n_genes = X.shape[1]
-        if self.n_top_genes is None or self.n_top_genes >= n_genes:
-            return np.arange(n_genes)
-        step = smooth.POOLED_GENES if self.n_pool_ else n_genes
-        columns = X.tocsc() if sparse.issparse(X) else X
-        variance = [
-            smooth.column_variance(self._values(columns[:, i : i + step], average, sizes))
-            for i in range(0, n_genes, step)
-        ]
-        return np.sort(np.argsort(-np.concatenate(variance), kind="stable")[: self.n_top_genes])
-
-    def _pooled_sizes(self, X, average):
-        return smooth.propagate(average, library_sizes(X), smooth.single_hop(self.n_pool_))
-
-    def _values(self, X, average, sizes):
-        """Variance-stabilised expression of some genes, before it is averaged over hops."""
-        if not self.normalize:
-            return X
-        if sparse.issparse(X):
-            X = X.tocsr()
-        pooled = smooth.propagate(average, X, smooth.single_hop(self.n_pool_))
-        return square_root(scale_depth(pooled, self._depth, sizes))
-
-    def _project(self, values, average):
-        projected = np.asarray(values @ self._axes, dtype=np.float32)
-        return smooth.propagate(average, projected, self.hop_weights_) - self._offset
+        average = spatial_operator(self, Spots(values, None, np.asarray(coordinates, dtype=np.float64), batch))
+        return self._pca.spread(values, average)
 
     @property
     def _n_features_out(self):

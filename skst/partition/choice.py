@@ -18,7 +18,7 @@ N_LEADING = 10
 CLUSTERERS = ("mixture", "kmeans", "leiden", "louvain")
 
 
-def make_clusterer(clusterer, n_clusters, random_state=None):
+def make_clusterer(clusterer, n_clusters, random_state=None, *, n_views=1):
     """An unfitted clusterer from its name, or a copy of the one given.
 
     Parameters
@@ -29,6 +29,8 @@ def make_clusterer(clusterer, n_clusters, random_state=None):
         Set on the copy as ``n_clusters`` or, for a mixture, ``n_components``.
     random_state : int, RandomState instance or None, default=None
         Set on a copy that has ``random_state=None``.
+    n_views : int, default=1
+        Embeddings of equal width that stand side by side, which "mixture" looks at one by one.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def make_clusterer(clusterer, n_clusters, random_state=None):
             return KMeans(n_clusters, n_init=10, random_state=random_state)
         if clusterer in ("leiden", "louvain"):
             return GraphCommunities(n_clusters, method=clusterer, random_state=random_state)
-        return ConsensusMixture(n_clusters, random_state=random_state)
+        return ConsensusMixture(n_clusters, n_views=n_views, random_state=random_state)
     copy = clone(clusterer)
     parameters = copy.get_params(deep=False)
     count = next((name for name in ("n_clusters", "n_components") if name in parameters), None)

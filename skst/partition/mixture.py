@@ -34,10 +34,14 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
     several depths, and the likeliest few of each depth are kept.  Their posteriors are matched to those of the
     *medoid*, the mixture whose partition agrees best with all others, and averaged.
 
+    An embedding can be several, side by side; each then has mixtures of its own, and all take part in the consensus.
+
     Parameters
     ----------
     n_clusters : int, default=8
         Number of domains.
+    n_views : int, default=1
+        Number of embeddings of equal width that X holds side by side.
     n_leading : tuple of int, default=(8, 10, 12, 15, 20)
         Numbers of leading principal components that mixtures see; those beyond the columns of X count as all.
     n_init : int, default=9
@@ -81,6 +85,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
 
     _parameter_constraints = {
         "n_clusters": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_views": [Interval(numbers.Integral, 1, None, closed="left")],
         "n_leading": ["array-like"],
         "n_init": [Interval(numbers.Integral, 1, None, closed="left")],
         "n_keep": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -93,6 +98,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         self,
         n_clusters=8,
         *,
+        n_views=1,
         n_leading=(8, 10, 12, 15, 20),
         n_init=9,
         n_keep=3,
@@ -101,6 +107,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         random_state=None,
     ):
         self.n_clusters = n_clusters
+        self.n_views = n_views
         self.n_leading = n_leading
         self.n_init = n_init
         self.n_keep = n_keep
@@ -127,51 +134,56 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         check_n_clusters(self.n_clusters, len(X))
         rng = check_random_state(self.random_state)
         rows = X if len(X) <= self.max_samples else X[rng.choice(len(X), self.max_samples, replace=False)]
-        pca = PCA(svd_solver="covariance_eigh" if len(rows) > X.shape[1] else "full")
-        self._pca = pca.set_output(transform="default").fit(rows)
-        rows = self._pca.transform(rows)
-        # One overall scale, so that the ridge on the covariance means the same for every embedding.
-        self._scale = 1.0 / (np.sqrt(rows.var(axis=0).sum()) or 1.0)
-        rows *= self._scale
+        if X.shape[1] % self.n_views:
+            raise ValueError(
+                f"n_views={self.n_views} does not divide the {X.shape[1]} columns of X; give views of one width."
+            )
+        self._views, rows = _fit_views(rows, self.n_views)
 
-        depths = sorted({min(int(depth), rows.shape[1]) for depth in self.n_leading})
-        starts = [(depth, rng.randint(_MAX_SEED)) for depth in depths for _ in range(self.n_init)]
+        depths = sorted({min(int(depth), rows[0].shape[1]) for depth in self.n_leading})
+        starts = [
+            (view, depth, rng.randint(_MAX_SEED))
+            for view in range(self.n_views)
+            for depth in depths
+            for _ in range(self.n_init)
+        ]
         fitted = Parallel(n_jobs=self.n_jobs)(
-            delayed(fit_tied_mixture)(rows[:, :depth], self.n_clusters, seed) for depth, seed in starts
+            delayed(fit_tied_mixture)(rows[view][:, :depth], self.n_clusters, seed) for view, depth, seed in starts
         )
-        # Likelihoods can be compared at one depth only.
-        self.mixtures_ = []
+        # Likelihoods can be compared at one depth of one view only.
+        self.mixtures_, self._view_of = [], []
         for i in range(0, len(fitted), self.n_init):
             self.mixtures_ += sorted(fitted[i : i + self.n_init], key=lambda m: -m.log_likelihood)[: self.n_keep]
+            self._view_of += [starts[i][0]] * (len(self.mixtures_) - len(self._view_of))
         self._match(rows)
         self.labels_ = self._predict(X)
         return self
 
     def _match(self, rows):
-        """Renumber the components of each mixture so that they mean the same as those of the medoid."""
-        posteriors = [mixture.posterior(rows) for mixture in self.mixtures_]
+        """Renumber the components of each mixture so that they mean the same as those of the medoid of medoids."""
+        posteriors = [m.posterior(rows[view]) for m, view in zip(self.mixtures_, self._view_of, strict=True)]
         hard = [posterior.argmax(axis=1) for posterior in posteriors]
         n = len(hard)
         agreement = agreement_matrix(hard)
         self.agreement_ = float(agreement[np.triu_indices(n, 1)].mean()) if n > 1 else 1.0
+        # Views come to one mind each, and then to one in common: a view with a divided mind has no say by halves.
+        members = np.array_split(np.arange(n), self.n_views)
+        minds, within = zip(*(_consensus([posteriors[i] for i in part]) for part in members), strict=True)
+        consensus, between = _consensus(minds)
+        orders = [order[between[view]] for view, part in enumerate(within) for order in part]
         medoid = int(agreement.sum(axis=1).argmax())
-        consensus = posteriors[medoid]
-        for _ in range(10):
-            orders = [linear_sum_assignment(-consensus.T @ posterior)[1] for posterior in posteriors]
-            previous = consensus.argmax(axis=1)
-            consensus = np.mean([p[:, order] for p, order in zip(posteriors, orders, strict=True)], axis=0)
-            if np.array_equal(previous, consensus.argmax(axis=1)):
-                break
         if len(np.unique(consensus.argmax(axis=1))) < len(np.unique(hard[medoid])):
             # The average has voted a domain away: the medoid alone keeps all of them.
-            self.mixtures_, orders = [self.mixtures_[medoid]], [np.arange(self.n_clusters)]
+            self.mixtures_, self._view_of = [self.mixtures_[medoid]], [self._view_of[medoid]]
+            orders = [np.arange(self.n_clusters)]
         self._orders = orders
 
     def _posterior(self, X):
-        Z = self._pca.transform(X) * self._scale
+        columns = np.split(X, self.n_views, axis=1)
+        views = [pca.transform(part) * scale for part, (pca, scale) in zip(columns, self._views, strict=True)]
         total = np.zeros((len(X), self.n_clusters))
-        for mixture, order in zip(self.mixtures_, self._orders, strict=True):
-            total += mixture.posterior(Z)[:, order]
+        for mixture, view, order in zip(self.mixtures_, self._view_of, self._orders, strict=True):
+            total += mixture.posterior(views[view])[:, order]
         return total / len(self.mixtures_)
 
     def _predict(self, X, chunk=100_000):
@@ -208,3 +220,28 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return self._posterior(validate_data(self, X, dtype=np.float64, reset=False))
+
+
+def _fit_views(rows, n_views):
+    """PCA and one overall scale a view, so that the ridge on the covariance means the same for every embedding."""
+    views, scaled = [], []
+    for part in np.split(rows, n_views, axis=1):
+        pca = PCA(svd_solver="covariance_eigh" if len(part) > part.shape[1] else "full")
+        part = pca.set_output(transform="default").fit_transform(part)
+        scale = 1.0 / (np.sqrt(part.var(axis=0).sum()) or 1.0)
+        views.append((pca, scale))
+        scaled.append(part * scale)
+    return views, scaled
+
+
+def _consensus(posteriors):
+    """Mean of posteriors matched to that of their medoid, and the order of the components of each."""
+    agreement = agreement_matrix([posterior.argmax(axis=1) for posterior in posteriors])
+    consensus = posteriors[int(agreement.sum(axis=1).argmax())]
+    for _ in range(10):
+        orders = [linear_sum_assignment(-consensus.T @ posterior)[1] for posterior in posteriors]
+        previous = consensus.argmax(axis=1)
+        consensus = np.mean([p[:, order] for p, order in zip(posteriors, orders, strict=True)], axis=0)
+        if np.array_equal(previous, consensus.argmax(axis=1)):
+            break
+    return consensus, orders
