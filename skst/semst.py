@@ -81,7 +81,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         Reach for ``graph="radius"``, in units of the coordinates.
     n_expression_neighbors : int, default=15
         Neighbours of a spot by the cosine of averaged expression.
-    n_top_genes : int, default=1000
+    n_top_genes : int, default=500
         Number of genes whose counts are decoded: those of largest variance on the principal axes.
     n_networks : int, default=4
         Networks trained, one after the other.
@@ -263,7 +263,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         n_neighbors=6,
         radius=None,
         n_expression_neighbors=15,
-        n_top_genes=1000,
+        n_top_genes=500,
         n_networks=4,
         start="both",
         zero_inflation=False,
