@@ -5,12 +5,15 @@ import sys
 from accuracy import REFERENCES, in_order, parse
 from harness import Run, run_all
 from methods import METHODS, SPATIAL
+from semst import TABLES
 from tables import by_method, head, paired, section
 
 # Share of the non-zero counts that is set to zero.
 LEVELS = {"Q0": 0.0, "Q1": 0.5, "Q2": 0.75, "Q3": 0.875, "Q4": 0.9375}
 DATA = {name: data for name, data in SPATIAL.items() if name == "osmFISH" or name.startswith("DLPFC")}
 COMPARED = {name: METHODS[name] for name in ("SpaLLMFusion", *REFERENCES)}
+COMPARED["SemSTClusterer"] = TABLES["Domains"]["SemSTClusterer"]
+COMPARED["SemST, no text"] = TABLES["Domains"]["without text"]
 
 
 def main(argv=None):
@@ -43,13 +46,17 @@ def report(rows):
     sections = [
         f"\nShare of the non-zero counts that is set to zero, drawn anew for each seed: {shares}.  Every method is "
         "told the number of labels.  Adjusted Rand index, mean ± standard deviation over seeds; below it the "
-        "differences between SpaLLMFusion and the other methods, run by run.\n"
+        "differences between SpaLLMFusion, or SemSTClusterer, and the other methods, run by run.\n"
     ]
     rows = rows.sort_values("quality", kind="stable")
     for data, part in rows.groupby("data", sort=False):
         part = part.sort_values("method", kind="stable", key=lambda names: names.map(list(COMPARED).index))
         part = part.sort_values("quality", kind="stable")
-        tables = [by_method(part, "ari", index="quality"), paired(part, REFERENCES, index="quality")]
+        tables = [
+            by_method(part, "ari", index="quality"),
+            paired(part, REFERENCES, index="quality"),
+            paired(part, ("SemST, no text", "expression"), method="SemSTClusterer", index="quality"),
+        ]
         seeds = f"Seeds: {part['seed'].nunique()}."
         sections.append(section(data, seeds, *(table for table in tables if not table.empty)))
     return "".join(sections)

@@ -2,7 +2,6 @@
 
 import numbers
 import warnings
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -14,33 +13,18 @@ from skst._contract import check_counts, inherit, read_spots
 from skst._counts import library_sizes, median_depth
 from skst.genes import GeneTextEncoder
 from skst.graph.build import KINDS, averaging_operator, expression_graph, spatial_operator
+from skst.graph.semantic import MAX_FULL_BATCH, TILE_SIZE, Modulation
 from skst.graph.smooth import AveragedPCA
 from skst.partition.domains import DomainMixin
 from skst.partition.mixture import check_n_clusters
 
 STARTS = ("both", "averaged", "random")
-# Up to here all spots make one batch; larger tissue is cut into tiles of so many.
-MAX_FULL_BATCH = 20_000
-TILE_SIZE = 512
 # The convolutions see the leading axes of the expression of this many genes.
 N_INPUT_GENES = 3000
 # So many prompts are read; the vectors of others are predicted from the genes they name.
 MAX_TEXTS = 1000
 _LOSS_PARAMETERS = ("correlation_weight", "spatial_weight", "text_weight", "balanced")
 _MAX_SEED = np.iinfo(np.int32).max
-
-
-class Modulation(NamedTuple):
-    """What the text does to each spot, for each network side by side.
-
-    Attributes
-    ----------
-    alpha, beta : ndarray of shape (n_spots, n_networks * 2 * n_components), float32
-        Scale and shift of the columns of both views; 0 changes nothing.
-    """
-
-    alpha: np.ndarray
-    beta: np.ndarray
 
 
 class SemSTClusterer(DomainMixin, BaseEstimator):
@@ -97,8 +81,9 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
     balanced : bool, default=True
         Weigh neighbours and non-neighbours alike in the spatial regularisation; False is as published, see
         :func:`skst.nn.spatial_regularization`.
-    max_epochs : int, default=80
-        Most passes over the spots for a network.
+    max_epochs : int or "auto", default="auto"
+        Most passes over the spots for a network.  "auto" is 80 where all spots make one batch; mini-batches make more
+        steps a pass, and take 160 steps, but no fewer than 3 passes.
     lr : float, default=1e-3
         Learning rate of Adam; networks with a random start take twice that.
     patience : int or None, default=20
@@ -137,7 +122,8 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         Averaged expression (left out with ``start="random"``) and the representation of each network, side by side,
         each of unit total variance.
     modulation_ : Modulation or None
-        Factors alpha and beta of each spot; only with ``fusion="fsm"``.
+        Factors ``alpha`` and ``beta`` of each spot, arrays of shape (n_spots, n_networks * 2 * n_columns): for each
+        network those of the spatial and of the expression view; only with ``fusion="fsm"``.
     denoised_ : ndarray of shape (n_spots, n_decoded), float32
         Expected counts of each spot at the median library size, made on demand from the embedding.
     denoised_genes_ : ndarray of int of shape (n_decoded,)
@@ -196,7 +182,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
     - The partition is a consensus of Gaussian mixtures, not k-means.
 
     Beyond 20,000 spots networks see tiles of the tissue with the ring of neighbours that the convolution needs, and a
-    sample of five expression neighbours a spot.  Embedding is exact.
+    sample of five expression neighbours a spot.  Embedding always uses all edges.
 
     :meth:`paper` gives the published settings.
 
@@ -234,7 +220,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         "spatial_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "text_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "balanced": ["boolean"],
-        "max_epochs": [Interval(numbers.Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "lr": [Interval(numbers.Real, 0, None, closed="neither")],
         "patience": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -271,7 +257,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         spatial_weight=0.1,
         text_weight=0.1,
         balanced=True,
-        max_epochs=80,
+        max_epochs="auto",
         lr=1e-3,
         patience=20,
         batch_size="auto",
@@ -410,7 +396,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
             [self.start == "averaged" or (self.start == "both" and i % 2 == 0) for i in range(self.n_networks)],
             lr=self.lr,
             say=self._say,
-            max_epochs=self.max_epochs,
+            max_epochs=self._epochs(batches.n_batches),
             patience=self.patience,
             device=resolve_device(self.device),
             callbacks=self.callbacks,
@@ -458,6 +444,11 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         self.text_ = text
         self._text_scale = semantic.mean(axis=0), np.float32(np.sqrt(semantic.var(axis=0).mean()))
         return (semantic - self._text_scale[0]) / self._text_scale[1]
+
+    def _epochs(self, n_batches):
+        if self.max_epochs != "auto":
+            return self.max_epochs
+        return 80 if n_batches == 1 else max(3, -(-160 // n_batches))
 
     def _default_text(self):
         return GeneTextEncoder(mode="prompt", max_texts=MAX_TEXTS, verbose=self.verbose)

@@ -5,12 +5,13 @@ import numbers
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skst._contract import Spots, check_counts, read_spots
+from skst._contract import Spots, check_counts, inherit, read_spots
 from skst.graph import smooth
 from skst.graph.build import KINDS, spatial_operator
+from skst.graph.semantic import SemanticHead
 
 
 class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -30,6 +31,9 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     ----------
     method : {"smooth"}, default="smooth"
         Encoder.
+    semantic : transformer, default=None
+        Makes text vectors that modulate the embedding, such as ``GeneTextEncoder(mode="prompt", k_g=30)``; see Notes.
+        Needs raw counts (``normalize=True``).  None leaves text out.
     n_components : int, default=20
         Columns of the embedding; fewer where X has fewer rows or columns.
     graph : {"knn", "radius", "delaunay"}, default="knn"
@@ -45,6 +49,8 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         Number of genes of largest variance kept; None keeps all.
     normalize : bool, default=True
         False takes X as it is (already normalised, of any sign): no scaling, no square root, no pooling.
+    gene_names : array-like of str of shape (n_genes,), default=None
+        Names of the columns of an `X` that carries none; read by `semantic` alone.
     layer : str, default=None
         Layer of an AnnData that holds the counts; ``X.X`` by default.
     spatial_key : str, default="spatial"
@@ -54,7 +60,8 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     on_missing : {"warn", "error"}, default="warn"
         What to do when there are no coordinates: warn and embed the expression alone, or raise.
     random_state : int, RandomState instance or None, default=None
-        Start vector of the iterative PCA; results do not depend on it beyond rounding.
+        Seeds the modulation, and `semantic` where it has no seed of its own.  Without `semantic` it is the start vector
+        of the iterative PCA alone, and results do not depend on it beyond rounding.
 
     Attributes
     ----------
@@ -67,7 +74,13 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     hop_weights_ : ndarray of float32
         Weight of each number of hops, from 0, over which square roots are averaged.
     components_ : ndarray of shape (n_columns, n_genes), float32
-        Principal axes, zero for genes that were not kept.
+        Principal axes before any modulation, zero for genes that were not kept.
+    semantic_ : estimator or None
+        Fitted text encoder; None without `semantic` or gene names.
+    modulation_ : Modulation or None
+        Factors ``alpha`` and ``beta`` of each spot, each of shape (n_spots, n_columns); 0 changes nothing.
+    history_ : DataFrame or None
+        One row an epoch of the training of the modulation, see :class:`skst.graph.semantic.SemanticHead`.
     n_features_in_ : int
         Number of genes seen in ``fit``.
     feature_names_in_ : ndarray of str of shape (n_genes,)
@@ -76,16 +89,18 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     Raises
     ------
     ValueError
-        From ``fit``: if counts are negative or not finite, coordinates are not usable, or a key is not in the AnnData.
+        From ``fit``: if counts are negative or not finite, coordinates are not usable, a key is not in the AnnData, or
+        `semantic` is given with ``normalize=False``.
 
     Warns
     -----
     UserWarning
-        If there are no coordinates, or if X looks log-transformed.
+        If there are no coordinates, no gene names for `semantic`, or if X looks log-transformed.
 
     See Also
     --------
     SpaLLMFusion : Adds gene text to this embedding and finds domains.
+    SemSTClusterer : Graph networks modulated by text, trained together.
 
     Notes
     -----
@@ -100,6 +115,21 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     Without coordinates nothing is averaged: a graph of expression neighbours would make the embedding of a cell
     depend on the cells it happens to be transformed with.
 
+    With `semantic`, the embedding Z is modulated by text (FSM of SemST [1]_, Table 3).  With T the text vector of each
+    spot, averaged over the same hops as the expression,
+
+    .. math:: (\alpha, \beta) = \mathrm{MLP}(T), \qquad Z' = ((1 + \alpha) \odot Z + \beta) W
+
+    where the MLP and W are trained on the finished Z so that Z' explains the counts
+    (:class:`~skst.graph.semantic.SemanticHead`).  Training begins with Z' = Z.  W is trained whatever the text says, so
+    compare with ``control="permuted"`` and ``control="gaussian"`` of the encoder, not with ``semantic=None`` alone.
+    Without gene names there is no text, and Z stays as it is.
+
+    References
+    ----------
+    .. [1] J. Long et al., "When genes speak: a semantic-guided framework for spatially resolved transcriptomics data
+       clustering", arXiv:2511.11380.
+
     Examples
     --------
     >>> from skst import SpatialGraphTransformer
@@ -107,10 +137,19 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     >>> adata = make_spatial_domains(n_samples=300, random_state=0)
     >>> SpatialGraphTransformer(n_components=5).fit_transform(adata).shape
     (300, 5)
+
+    Modulated by the text of each spot's most expressed genes:
+
+    >>> from skst import GeneTextEncoder
+    >>> text = GeneTextEncoder(model="lexical", mode="prompt", k_g=10, cache=False)
+    >>> modulated = SpatialGraphTransformer(semantic=text, n_components=5, random_state=0).fit(adata)
+    >>> modulated.embedding_.shape, modulated.modulation_.alpha.shape
+    ((300, 5), (300, 5))
     """
 
     _parameter_constraints = {
         "method": [StrOptions({"smooth"})],
+        "semantic": [HasMethods(["fit_transform", "transform"]), None],
         "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
         "graph": [StrOptions(set(KINDS))],
         "n_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -118,6 +157,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         "n_hops": [Interval(numbers.Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "n_top_genes": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "normalize": ["boolean"],
+        "gene_names": ["array-like", None],
         "layer": [str, None],
         "spatial_key": [str],
         "batch_key": [str, None],
@@ -129,6 +169,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         self,
         method="smooth",
         *,
+        semantic=None,
         n_components=20,
         graph="knn",
         n_neighbors=6,
@@ -136,6 +177,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         n_hops="auto",
         n_top_genes=3000,
         normalize=True,
+        gene_names=None,
         layer=None,
         spatial_key="spatial",
         batch_key=None,
@@ -143,6 +185,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         random_state=None,
     ):
         self.method = method
+        self.semantic = semantic
         self.n_components = n_components
         self.graph = graph
         self.n_neighbors = n_neighbors
@@ -150,6 +193,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         self.n_hops = n_hops
         self.n_top_genes = n_top_genes
         self.normalize = normalize
+        self.gene_names = gene_names
         self.layer = layer
         self.spatial_key = spatial_key
         self.batch_key = batch_key
@@ -190,6 +234,11 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         ndarray of shape (n_spots, n_columns), float32
         """
         self._validate_params()
+        if self.semantic is not None and not self.normalize:
+            raise ValueError(
+                "semantic is given with normalize=False, but modulation is trained to explain raw counts; pass raw "
+                "counts with normalize=True, or semantic=None."
+            )
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
         average = spatial_operator(self, spots)
         if self.normalize:
@@ -197,13 +246,14 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         pca = smooth.AveragedPCA(
             self.n_components, n_hops=self.n_hops, n_top_genes=self.n_top_genes, normalize=self.normalize
         )
-        scores = pca.fit_scores(spots.X, average, check_random_state(self.random_state))
-        self.embedding_ = pca.average(scores, average)
+        rng = check_random_state(self.random_state)
+        scores = pca.fit_scores(spots.X, average, rng)
         self.n_components_ = scores.shape[1]
         self.n_pool_, self.hop_weights_ = pca.n_pool_, pca.hop_weights_
         self.components_ = np.zeros((self.n_components_, spots.X.shape[1]), dtype=np.float32)
         self.components_[:, pca.kept_] = pca.axes_.T
         self._pca = pca
+        self.embedding_ = self._fit_modulation(X, spots, average, pca.average(scores, average), rng)
         return self.embedding_
 
     def transform(self, X, *, coordinates=None, batch=None):
@@ -225,7 +275,10 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         average = spatial_operator(self, spots)
         if self.normalize:
             check_counts(spots)
-        return self._pca.average(self._pca.scores(spots.X, average), average)
+        embedding = self._pca.average(self._pca.scores(spots.X, average), average)
+        if self._head is None:
+            return embedding
+        return self._head.transform(embedding, self._spread_text(self.semantic_.transform(X), average))
 
     def average(self, values, *, coordinates, batch=None):
         """Average anything about spots over the hops that the embedding sees.
@@ -244,6 +297,24 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         check_is_fitted(self)
         average = spatial_operator(self, Spots(values, None, np.asarray(coordinates, dtype=np.float64), batch))
         return self._pca.spread(values, average)
+
+    def _fit_modulation(self, X, spots, average, embedding, rng):
+        self._head = self.semantic_ = self.modulation_ = self.history_ = None
+        if self.semantic is None:
+            return embedding
+        encoder_seed, head_seed = (int(seed) for seed in rng.randint(np.iinfo(np.int32).max, size=2))
+        encoder = inherit(self.semantic, self, encoder_seed)
+        text = self._spread_text(encoder.fit_transform(X), average)
+        if not np.ptp(text, axis=0).any():
+            return embedding  # no gene names: the encoder has warned
+        head = SemanticHead(random_state=head_seed)
+        head.fit(embedding, text, spots.X, average, points=spots.coordinates, batch=spots.batch)
+        self._head, self.semantic_ = head, encoder
+        self.modulation_, self.history_ = head.modulation_, head.history_
+        return head.embedding_
+
+    def _spread_text(self, vectors, average):
+        return self._pca.spread(np.asarray(vectors, dtype=np.float32), average)
 
     @property
     def _n_features_out(self):

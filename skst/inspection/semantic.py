@@ -298,7 +298,10 @@ def _variant(estimator, text, kind, without, draw, seed):
 
 def _fit(model, X, given, y, spots, metrics):
     """Labels of a fit as small codes, and their scores; `y` is for scoring alone."""
-    labels = pd.factorize(np.asarray(model.fit(X, **given).labels_))[0].astype(np.int32)
+    model = model.fit(X, **given)
+    if getattr(model, "interrupted_", False):  # what a network had learnt by then is no fair comparison
+        raise KeyboardInterrupt
+    labels = pd.factorize(np.asarray(model.labels_))[0].astype(np.int32)
     scores = {}
     if "coherence" in metrics:
         scores["coherence"] = 1.0 - pas_score(labels, spots.coordinates, batch=spots.batch)

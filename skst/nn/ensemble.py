@@ -121,10 +121,8 @@ class NetworkEnsemble:
 @torch.no_grad()
 def embed_all(network, batches):
     """Representation of every spot of some :class:`SpotBatches`, ndarray of shape (n_spots, n_components)."""
-    embedding = np.empty((len(batches), network.n_components), dtype=np.float32)
-    for spots, batch in batches.parts():
-        embedding[spots] = network.embed(batch)[0].numpy()
-    return embedding
+    batch = batches.whole().to(next(network.parameters()).device)
+    return network.embed(batch)[0].cpu().numpy()
 
 
 def _turn(network, raw, canonical):

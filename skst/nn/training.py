@@ -50,35 +50,32 @@ class SpotBatches:
     def __len__(self):
         return len(self.start[0])
 
+    @property
+    def n_batches(self):
+        """Steps of an epoch."""
+        return 1 if self.tiles is None else -(-len(self.tiles) // TILES_A_BATCH)
+
     def __iter__(self):
         """Batches of one epoch, each with the None that stands for its labels."""
         if self.tiles is None:
-            if self._whole is None:
-                self._whole = self.batch(np.arange(len(self)), self.operators, len(self))
-            yield self._whole, None
+            yield self.whole(), None
             return
         for core in epoch_batches(self.tiles, TILES_A_BATCH, self.random_state):
-            yield self._patch(core, self._halo), None
+            patch = self._halo(core, self.random_state)
+            yield self.batch(patch.nodes, patch.operators, patch.n_core), None
 
-    def parts(self):
-        """Spots and batch, part by part and exact, for a pass without training."""
-        if self.tiles is None:
-            yield slice(None), self.batch(np.arange(len(self)), self.operators, len(self))
-            return
-        exact = Halo(self.operators, hops=1)
-        for core in self.tiles:
-            yield core, self._patch(core, exact)
+    def whole(self):
+        """All spots and all edges as one batch, without counts where training goes by mini-batches."""
+        if self._whole is None:
+            self._whole = self.batch(np.arange(len(self)), self.operators, len(self), counts=self.tiles is None)
+        return self._whole
 
-    def _patch(self, core, halo):
-        patch = halo(core, self.random_state)
-        return self.batch(patch.nodes, patch.operators, patch.n_core)
-
-    def batch(self, nodes, operators, n_core):
+    def batch(self, nodes, operators, n_core, *, counts=True):
         """The :class:`SpotBatch` of some spots, the first `n_core` of which the loss looks at."""
-        counts = log_size = edges = None
-        if self.counts is not None:
+        values = log_size = edges = None
+        if counts and self.counts is not None:
             rows = self.counts[nodes[:n_core]]
-            counts = _tensor(rows.toarray() if sparse.issparse(rows) else rows)
+            values = _tensor(rows.toarray() if sparse.issparse(rows) else rows)
             log_size = _tensor(np.log(self.sizes[nodes[:n_core]])[:, None])
             pairs = operators[0][:n_core, :n_core].tocoo()
             keep = pairs.row != pairs.col
@@ -88,7 +85,7 @@ class SpotBatches:
             [_tensor(part[nodes]) for part in self.start],
             [SparseOperator(operator) for operator in operators],
             None if self.semantic is None else _tensor(self.semantic[nodes]),
-            counts,
+            values,
             log_size,
             edges,
             n_core,
@@ -135,7 +132,13 @@ class SpotNet(skorch.NeuralNet):
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt as error:
+            if method_name in ("on_train_begin", "on_train_end"):  # outside of the loop, which alone can be stopped
+                raise
             raise _Stop from error
+
+    def on_batch_end(self, net, batch=None, **kwargs):
+        # skorch counts the fields of a batch; the loss of an epoch is a mean over spots.
+        self.history.record_batch("train_batch_size", batch[0].n_core)
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         self.interrupted = False
