@@ -88,7 +88,7 @@ def test_modulation_by_hand():
 @pytest.mark.parametrize(
     ("options", "widths"),
     [
-        ({}, [(5, 10), (3, 5), (1, 3), (12, 1)]),
+        ({}, [(5, 10), (32, 5), (16, 32), (12, 16)]),
         ({"ratio": 1.2, "hidden": 10}, [(5, 10), (10, 5), (12, 10), (12, 12)]),
     ],
 )

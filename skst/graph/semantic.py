@@ -32,11 +32,12 @@ class SemanticHead:
 
     With H the embedding, which stays as it is, and T the text vectors of the spots,
 
-    .. math:: (\alpha, \beta) = \mathrm{MLP}(T), \qquad Z = ((1 + \alpha) \odot H + \beta) W
+    .. math:: (\alpha, \beta) = \mathrm{MLP}(T), \qquad Z = (1 + \alpha) \odot H + \beta
 
     is learnt, without labels, so that Z explains the counts: the loss is the negative log-likelihood of a negative
     binomial with ``log mean = log library size + Z D + b``, plus a spatial regularisation of Z, plus a price on what
-    the text adds.  Training begins with Z = H.
+    the text adds.  Training begins with Z = H.  The W of the paper is left out: decoder and W matter to the likelihood
+    by their product alone, so that training W would move Z for no gain, with any text.
 
     Parameters
     ----------
@@ -163,6 +164,7 @@ class SemanticHead:
             "n_genes": len(self.genes_),
             "n_branches": 1,
             "convolve": False,
+            "project": False,
         }
         parts = None
         if len(embedding) > MAX_FULL_BATCH:

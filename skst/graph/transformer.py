@@ -118,12 +118,11 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     With `semantic`, the embedding Z is modulated by text (FSM of SemST [1]_, Table 3).  With T the text vector of each
     spot, averaged over the same hops as the expression,
 
-    .. math:: (\alpha, \beta) = \mathrm{MLP}(T), \qquad Z' = ((1 + \alpha) \odot Z + \beta) W
+    .. math:: (\alpha, \beta) = \mathrm{MLP}(T), \qquad Z' = (1 + \alpha) \odot Z + \beta
 
-    where the MLP and W are trained on the finished Z so that Z' explains the counts
-    (:class:`~skst.graph.semantic.SemanticHead`).  Training begins with Z' = Z.  W is trained whatever the text says, so
-    compare with ``control="permuted"`` and ``control="gaussian"`` of the encoder, not with ``semantic=None`` alone.
-    Without gene names there is no text, and Z stays as it is.
+    where the MLP is trained on the finished Z so that Z' explains the counts
+    (:class:`~skst.graph.semantic.SemanticHead`).  Training begins with Z' = Z.  Without gene names there is no
+    text, and Z stays as it is.
 
     References
     ----------

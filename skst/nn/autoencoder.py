@@ -97,6 +97,8 @@ class SpotAutoencoder(nn.Module):
         False for no graph convolution: the branches are what is given.
     residual : bool, default=True
         Whether there is an :math:`S_g`.
+    project : bool, default=True
+        Whether W is trained; otherwise only what the text does is.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class SpotAutoencoder(nn.Module):
         zero_inflation=False,
         convolve=True,
         residual=True,
+        project=True,
     ):
         super().__init__()
         self.n_components = n_components
@@ -120,6 +123,7 @@ class SpotAutoencoder(nn.Module):
             GraphBranch(n_features, n_hidden, n_components) for _ in range(n_branches if convolve else 0)
         )
         self.fuse = make_fusion(fusion, n_branches * n_components, n_semantic, n_components)
+        self.fuse.project.weight.requires_grad_(project)
         self.decoder = nn.Linear(n_components, n_genes)
         self.dropout = nn.Linear(n_components, n_genes) if zero_inflation else None
         self.log_dispersion = nn.Parameter(torch.ones(n_genes))

@@ -90,7 +90,8 @@ class NetworkEnsemble:
             embeddings.append((raw - turn.centre) @ turn.axes)
             if self.interrupted:
                 break
-        history = pd.concat(histories, ignore_index=True)
+        # A network that was stopped in its first epoch has no rows.
+        history = pd.concat([part for part in histories if len(part)] or histories[:1], ignore_index=True)
         self.history = history[["network", *history.columns.drop("network")]]
         return embeddings
 

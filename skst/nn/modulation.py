@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+# A hidden layer of few ReLUs can be dead from the start, and text then never acts.
+_FEWEST_HIDDEN = 32
+
 
 class _Fusion(nn.Module):
     """Sizes, the projection W, and the checks that all fusions share."""
@@ -75,7 +78,7 @@ class SemanticModulation(_Fusion):
     ratio : float, default=0.5
         Width of the last hidden layer of the MLP, as a multiple of `hidden`.
     hidden : int, default=None
-        Width to which the text is compressed before the factors are made; half of `n_features` by default.
+        Width to which the text is compressed before the factors are made; half of `n_features` by default, and at least 32.
 
     Attributes
     ----------
@@ -124,7 +127,7 @@ class SemanticModulation(_Fusion):
 
     def __init__(self, n_features, n_semantic, n_out=None, *, ratio=0.5, hidden=None):
         super().__init__(n_features, n_semantic, n_out)
-        hidden = max(1, n_features // 2) if hidden is None else hidden
+        hidden = max(_FEWEST_HIDDEN, n_features // 2) if hidden is None else hidden
         if hidden < 1 or ratio <= 0:
             raise ValueError(f"hidden={hidden} and ratio={ratio} make an empty layer; both must be positive.")
         self.mlp = _mlp(n_semantic, max(1, n_semantic // 2), hidden, max(1, int(ratio * hidden)), 2 * n_features)
