@@ -371,11 +371,23 @@ def agreement_matrix(labelings):
     lengths = {len(code) for code in codes}
     if len(lengths) > 1:
         raise ValueError(f"labelings have lengths {sorted(lengths)}; pass partitions of the same spots.")
+    sizes = [int(code.max(initial=-1)) + 1 for code in codes]
     agreement = np.eye(len(codes))
     for i, first in enumerate(codes):
         for j in range(i):
-            agreement[i, j] = agreement[j, i] = adjusted_rand_score(first, codes[j])
+            table = np.bincount(first * sizes[j] + codes[j], minlength=sizes[i] * sizes[j])
+            agreement[i, j] = agreement[j, i] = _adjusted_rand(table.reshape(sizes[i], sizes[j]))
     return agreement
+
+
+def _adjusted_rand(table):
+    """From the counts of two partitions against each other (Hubert and Arabie, 1985); hundreds are needed at a time."""
+    together, first, second, total = (
+        float((n * (n - 1.0) / 2).sum()) for n in (table, table.sum(axis=1), table.sum(axis=0), table.sum())
+    )
+    expected = first * second / total if total else 0.0
+    highest = (first + second) / 2
+    return 1.0 if highest == expected else (together - expected) / (highest - expected)
 
 
 def _column(values):

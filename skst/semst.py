@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -23,6 +24,8 @@ STARTS = ("both", "averaged", "random")
 N_INPUT_GENES = 3000
 # So many prompts are read; the vectors of others are predicted from the genes they name.
 MAX_TEXTS = 1000
+# Principal components of the text vectors that reach the networks.
+TEXT_COLUMNS = 64
 _LOSS_PARAMETERS = ("correlation_weight", "spatial_weight", "text_weight", "balanced")
 _MAX_SEED = np.iinfo(np.int32).max
 
@@ -177,7 +180,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
       either.  The representation of a network that starts at random is turned to the axes on which its decoder spends
       most variance, as its own axes are arbitrary.
     - The text of a spot is averaged over the graph as its expression is; a prompt of the spot alone repeats the noise
-      of its counts, which the likelihood rewards.  For the same reason what text adds has a price (`text_weight`):
+      of its counts, which the likelihood rewards.  Its 64 leading components are used.  For the same reason what text adds has a price (`text_weight`):
       without it modulation lowers the loss by little and breaks domains up (DLPFC 151674: ARI .62 to .32).
     - The partition is a consensus of Gaussian mixtures, not k-means.
 
@@ -432,16 +435,18 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         return self._side_by_side(batches, self._ensemble.embed(batches))
 
     def _fit_text(self, X, spatial, seed):
-        """Text vectors of the spots, centred and of mean variance 1; None where there is nothing to tell apart."""
+        """Leading components of the text of the spots, of mean variance 1; None if nothing tells spots apart."""
         self.text_ = None
         if self.fusion is None:
             return None
         text = inherit(self._default_text() if self.text is None else self.text, self, seed)
         self._say(f"text of the spots: {text}")
-        semantic = self._pca.spread(np.asarray(text.fit_transform(X), dtype=np.float32), spatial)
-        if not np.ptp(semantic, axis=0).any():
+        vectors = np.asarray(text.fit_transform(X), dtype=np.float32)
+        if not np.ptp(vectors, axis=0).any():
             return None  # no gene names: the encoder has warned
         self.text_ = text
+        self._text_pca = PCA(min(TEXT_COLUMNS, *vectors.shape), random_state=int(seed)).set_output(transform="default")
+        semantic = self._pca.spread(self._text_pca.fit_transform(vectors), spatial)
         self._text_scale = semantic.mean(axis=0), np.float32(np.sqrt(semantic.var(axis=0).mean()))
         return (semantic - self._text_scale[0]) / self._text_scale[1]
 
@@ -455,7 +460,8 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
 
     def _standardized(self, vectors, spatial):
         centre, scale = self._text_scale
-        return (self._pca.spread(np.asarray(vectors, dtype=np.float32), spatial) - centre) / scale
+        vectors = self._text_pca.transform(np.asarray(vectors, dtype=np.float32))
+        return (self._pca.spread(vectors, spatial) - centre) / scale
 
     def _batches(self, spots, spatial, scores, semantic, rng):
         from skst.nn.batches import tiles

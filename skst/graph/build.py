@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from skst._contract import missing
 
 # Beyond so many spots neighbours in expression space are searched for approximately.
-MAX_EXACT = 20_000
+MAX_EXACT = 100_000
 KINDS = ("knn", "radius", "delaunay")
 
 
@@ -144,7 +144,7 @@ def expression_graph(embedding, *, n_neighbors=15, random_state=None):
     n_neighbors : int, default=15
         Neighbours of a spot; an edge either way suffices.
     random_state : int, RandomState instance or None, default=None
-        Seeds the approximate search that is used beyond 20,000 spots.
+        Seeds the approximate search that is used beyond 100,000 spots.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def expression_graph(embedding, *, n_neighbors=15, random_state=None):
     Raises
     ------
     ImportError
-        If there are more than 20,000 spots and pynndescent is not installed.
+        If there are more than 100,000 spots and pynndescent is not installed.
 
     Examples
     --------

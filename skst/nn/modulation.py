@@ -78,7 +78,8 @@ class SemanticModulation(_Fusion):
     ratio : float, default=0.5
         Width of the last hidden layer of the MLP, as a multiple of `hidden`.
     hidden : int, default=None
-        Width to which the text is compressed before the factors are made; half of `n_features` by default, and at least 32.
+        Width to which the text is compressed before the factors are made; half of `n_features` by default, and at
+        least 32.
 
     Attributes
     ----------
