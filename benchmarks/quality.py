@@ -1,19 +1,20 @@
 """Accuracy as counts are lost, at SpaLLM's quality levels: ``python benchmarks/quality.py``."""
 
 import sys
+from functools import partial
 
 from accuracy import REFERENCES, in_order, parse
 from harness import Run, run_all
 from methods import METHODS, SPATIAL
-from semst import TABLES
+from semst import semst
 from tables import by_method, head, paired, section
 
 # Share of the non-zero counts that is set to zero.
 LEVELS = {"Q0": 0.0, "Q1": 0.5, "Q2": 0.75, "Q3": 0.875, "Q4": 0.9375}
 DATA = {name: data for name, data in SPATIAL.items() if name == "osmFISH" or name.startswith("DLPFC")}
 COMPARED = {name: METHODS[name] for name in ("SpaLLMFusion", *REFERENCES)}
-COMPARED["SemSTClusterer"] = TABLES["Domains"]["SemSTClusterer"]
-COMPARED["SemST, no text"] = TABLES["Domains"]["without text"]
+COMPARED["SemSTClusterer"] = semst
+COMPARED["SemST, no text"] = partial(semst, fusion=None)
 
 
 def main(argv=None):

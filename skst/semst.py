@@ -79,7 +79,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         Whether counts can be zero for another reason than chance, as in the paper.
     correlation_weight, spatial_weight : float, default=0.1, 0.1
         Weights of the two other losses beside the likelihood.
-    text_weight : float, default=0.1
+    text_weight : float, default=0.3
         Weight of the mean square of what the text adds to Z, relative to Z without it.
     balanced : bool, default=True
         Weigh neighbours and non-neighbours alike in the spatial regularisation; False is as published, see
@@ -176,12 +176,12 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
     - It works with N x N matrices.  Here the spatial regularisation is a polynomial in sums over spots, and every
       cost is linear in their number.
     - Half of the networks start at averaged expression, so that training can only add to it; a network that starts at
-      random differs more from the next.  A consensus of both is steadier and, on the mean over data sets, better than
-      either.  The representation of a network that starts at random is turned to the axes on which its decoder spends
+      random differs more from the next.  A consensus of both is steadier than either.  The representation of a network that starts at random is turned to the axes on which its decoder spends
       most variance, as its own axes are arbitrary.
     - The text of a spot is averaged over the graph as its expression is; a prompt of the spot alone repeats the noise
-      of its counts, which the likelihood rewards.  Its 64 leading components are used.  For the same reason what text adds has a price (`text_weight`):
-      without it modulation lowers the loss by little and breaks domains up (DLPFC 151674: ARI .62 to .32).
+      of its counts, which the likelihood rewards.  Its 64 leading components are used.  For the same reason what text
+      adds has a price (`text_weight`): without it modulation lowers the loss by little and breaks domains up (one
+      network on DLPFC 151674: ARI .62 to .32).
     - The partition is a consensus of Gaussian mixtures, not k-means.
 
     Beyond 20,000 spots networks see tiles of the tissue with the ring of neighbours that the convolution needs, and a
@@ -258,7 +258,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         zero_inflation=False,
         correlation_weight=0.1,
         spatial_weight=0.1,
-        text_weight=0.1,
+        text_weight=0.3,
         balanced=True,
         max_epochs="auto",
         lr=1e-3,
@@ -444,9 +444,11 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         vectors = np.asarray(text.fit_transform(X), dtype=np.float32)
         if not np.ptp(vectors, axis=0).any():
             return None  # no gene names: the encoder has warned
-        self.text_ = text
         self._text_pca = PCA(min(TEXT_COLUMNS, *vectors.shape), random_state=int(seed)).set_output(transform="default")
         semantic = self._pca.spread(self._text_pca.fit_transform(vectors), spatial)
+        if semantic.var(axis=0).sum() <= 1e-10 * vectors.var(axis=0).sum():
+            return None  # all spots are neighbours: what the average leaves is rounding
+        self.text_ = text
         self._text_scale = semantic.mean(axis=0), np.float32(np.sqrt(semantic.var(axis=0).mean()))
         return (semantic - self._text_scale[0]) / self._text_scale[1]
 

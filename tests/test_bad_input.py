@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer
+from skst import GeneTextEncoder, SemSTClusterer, SpaLLMFusion, SpatialGraphTransformer
 from skst.genes import backends
 from skst.genes.endpoint import EndpointBackend
 
@@ -23,6 +23,11 @@ def _text(**parameters):
 
 def _fusion(**parameters):
     return SpaLLMFusion(**({"text": _text(), "n_clusters": 4, "clusterer": "kmeans", "random_state": 0} | parameters))
+
+
+def _semst(**parameters):
+    quick = {"text": _text(mode="prompt", k_g=5), "n_clusters": 4, "n_networks": 2, "max_epochs": 2}
+    return SemSTClusterer(**(quick | {"clusterer": "kmeans", "random_state": 0} | parameters))
 
 
 def _is_one_sentence(message):
@@ -46,12 +51,12 @@ def _warned(match):
         _is_one_sentence(str(warning.message))
 
 
-def _works(adata, **parameters):
+def _works(adata, make=_fusion, **parameters):
     """Domains, on the data and again from predict, with nothing to be warned of."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", ConvergenceWarning)  # of k-means, where all spots have become equal
-        fitted = _fusion(**parameters).fit(adata)
+        fitted = make(**parameters).fit(adata)
         labels = fitted.predict(adata)
     np.testing.assert_array_equal(labels, fitted.labels_)
     assert np.isfinite(fitted.embedding_).all()
@@ -59,8 +64,8 @@ def _works(adata, **parameters):
     return fitted
 
 
-def _estimators(**parameters):
-    return [_text(**parameters), SpatialGraphTransformer(**parameters), _fusion(**parameters)]
+def _estimators():
+    return [_text(), SpatialGraphTransformer(), _fusion(), _semst()]
 
 
 def _change(adata, row, column, value):
@@ -75,7 +80,7 @@ def _change(adata, row, column, value):
 
 def test_no_gene_is_known(tissue):
     tissue.var_names = [f"peak{i}" for i in range(tissue.n_vars)]
-    for estimator in (_text(), _fusion()):
+    for estimator in (_text(), _fusion(), _semst(text=_text())):
         with _refused("None of the 120 gene names of X, such as 'peak0', 'peak1', 'peak2'.*gene_names, set species"):
             estimator.fit(tissue)
     _works(tissue, strategy="expression")
@@ -130,7 +135,7 @@ def test_values_that_are_no_counts(tissue, value, match):
 def test_counts_that_have_been_logged(tissue):
     tissue.X.data = np.log1p(tissue.X.data)
     for estimator in _estimators():
-        with _warned("so it looks log-transformed; pass raw counts .*`layer=`.*normalize=False"):
+        with _warned("so it looks log-transformed; pass raw counts .*`layer=`"):
             estimator.fit(tissue)
     _works(tissue, spatial=SpatialGraphTransformer(normalize=False), text=_text(normalize=False))
 
@@ -140,6 +145,9 @@ def test_cells_and_genes_without_counts(tissue):
     _change(tissue, slice(None), [3, 7], 0)
     for strategy in ("expression", "functional", "concat", "weighted"):
         assert set(_works(tissue, strategy=strategy).labels_) == set(range(4))
+    for parameters in ({}, {"zero_inflation": True, "start": "random"}, {"batch_size": 20}):
+        fitted = _works(tissue, _semst, **parameters)
+        assert set(fitted.labels_) == set(range(4)) and np.isfinite(fitted.denoised_).all()
 
 
 def test_no_counts_at_all(tissue):
@@ -147,7 +155,9 @@ def test_no_counts_at_all(tissue):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fitted = _fusion(strategy="weighted").fit(tissue)
+        networks = _semst().fit(tissue)
     assert not fitted.embedding_.any() and len(set(fitted.labels_)) == 1
+    assert np.isfinite(networks.embedding_).all() and np.isfinite(networks.history_["train_loss"]).all()
 
 
 # Places
@@ -155,23 +165,24 @@ def test_no_counts_at_all(tissue):
 
 def test_coordinates_that_are_missing(tissue):
     del tissue.obsm["spatial"]
-    for estimator in (SpatialGraphTransformer(), _fusion()):
+    for estimator in (SpatialGraphTransformer(), _fusion(), _semst()):
         with _warned(r"X has no coordinates.*obsm\['spatial'\] of an AnnData or pass coordinates="):
             estimator.fit(tissue)
-    with _refused("X has no coordinates"):
-        SpatialGraphTransformer(on_missing="error").fit(tissue)
+    for estimator in (SpatialGraphTransformer(on_missing="error"), _semst(on_missing="error")):
+        with _refused("X has no coordinates"):
+            estimator.fit(tissue)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_coordinates_that_are_not_finite(tissue, value):
     tissue.obsm["spatial"][[5, 9], 1] = value
-    for estimator in (SpatialGraphTransformer(), _fusion()):
+    for estimator in (SpatialGraphTransformer(), _fusion(), _semst()):
         with _refused("coordinates of 2 spots are NaN or infinite, the first in row 5; drop these spots"):
             estimator.fit(tissue)
 
 
 def test_coordinates_of_another_length(tissue):
-    for estimator in (SpatialGraphTransformer(), _fusion()):
+    for estimator in (SpatialGraphTransformer(), _fusion(), _semst()):
         with _refused("coordinates have 399 rows but X has 400; give one row a spot"):
             estimator.fit(tissue, coordinates=tissue.obsm["spatial"][1:])
         with _refused(r"coordinates have shape \(400, 5\)"):
@@ -186,14 +197,18 @@ def test_spots_at_one_place_and_far_from_all(tissue, graph):
     tissue.obsm["spatial"][40] = 1e6
     fitted = _works(tissue, spatial=SpatialGraphTransformer(graph=graph, radius=150.0))
     assert set(fitted.labels_) == set(range(4))
+    networks = {"graph": graph, "radius": 150.0, "fusion": None}
+    assert set(_works(tissue, _semst, **networks).labels_) == set(range(4))
     tissue.obsm["spatial"][:] = 0
     _works(tissue, spatial=SpatialGraphTransformer(graph=graph, radius=150.0))
+    _works(tissue, _semst, **networks)
 
 
 def test_a_slice_of_one_spot(tissue):
     slices = np.where(np.arange(400) == 7, "alone", "together")
     tissue.obs["slice"] = slices
-    assert set(_works(tissue, batch_key="slice").labels_) == set(range(4))
+    for parameters in ({"make": _fusion}, {"make": _semst}, {"make": _semst, "batch_size": 20}):
+        assert set(_works(tissue, batch_key="slice", **parameters).labels_) == set(range(4))
 
 
 # Numbers
@@ -201,25 +216,29 @@ def test_a_slice_of_one_spot(tissue):
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_more_domains_than_spots(tissue):
-    with _refused("n_clusters=401 is larger than the 400 spots .*ask for fewer"):
-        _fusion(n_clusters=401).fit(tissue)
-    assert _fusion(n_clusters=3).fit(tissue[:3]).labels_.shape == (3,)
-    assert set(_fusion(n_clusters=1).fit(tissue).labels_) == {0}
-    _fusion(n_clusters=None).fit(tissue[:3])
+    for make in (_fusion, _semst):
+        with _refused("n_clusters=401 is larger than the 400 spots .*ask for fewer"):
+            make(n_clusters=401).fit(tissue)
+        assert make(n_clusters=3).fit(tissue[:3]).labels_.shape == (3,)
+        assert set(make(n_clusters=1).fit(tissue).labels_) == {0}
+        make(n_clusters=None).fit(tissue[:3])
 
 
 def test_more_neighbors_than_spots(tissue):
     _works(tissue[:9].copy(), spatial=SpatialGraphTransformer(n_neighbors=50))
+    _works(tissue[:9].copy(), _semst, n_neighbors=50, n_expression_neighbors=50)
 
 
 def test_a_clusterer_that_is_unknown(tissue):
-    with _refused("clusterer='mclust' is not one of"):
-        _fusion(clusterer="mclust").fit(tissue)
+    for make in (_fusion, _semst):
+        with _refused("clusterer='mclust' is not one of"):
+            make(clusterer="mclust").fit(tissue)
 
 
 def test_a_radius_that_is_missing(tissue):
-    with _refused("radius=None, but graph='radius' needs a positive distance"):
-        SpatialGraphTransformer(graph="radius").fit(tissue)
+    for make in (SpatialGraphTransformer, _semst):
+        with _refused("radius=None, but graph='radius' needs a positive distance"):
+            make(graph="radius").fit(tissue)
 
 
 # Models
@@ -336,7 +355,7 @@ def test_an_h5ad_without_the_key(tissue, tmp_path, backed):
         "batch_key": "not a column of X.obs, which has",
     }
     for key, holder in places.items():
-        for estimator in (SpatialGraphTransformer(**{key: "wrong"}), _fusion(**{key: "wrong"})):
+        for estimator in (make(**{key: "wrong"}) for make in (SpatialGraphTransformer, _fusion, _semst)):
             with _refused(f"{key}='wrong' is {holder}"):
                 estimator.fit(adata)
     assert _fusion().fit(adata).labels_.shape == (400,)

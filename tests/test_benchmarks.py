@@ -22,10 +22,12 @@ import accuracy  # noqa: E402
 import harness  # noqa: E402
 import methods  # noqa: E402
 import processes  # noqa: E402
+import published_semst  # noqa: E402
 import quality  # noqa: E402
 import records  # noqa: E402
 import scale  # noqa: E402
 import search  # noqa: E402
+import semst_cost  # noqa: E402
 import tables  # noqa: E402
 
 COLUMNS = {"data", "method", "seed", "k", "ari", "nmi", "acc", "macro_f1", "agreement", "seconds", "peak_mib"}
@@ -312,3 +314,70 @@ def test_search_counts_what_the_memory_gave(tmp_path):
     row, _ = search.search(adata, model.set_params(text__k_g=4), {"beta": [0.2, 0.9, 1.0]}, search.NoSplit(), 1)
     assert row["spatial from cache"] == row["text from cache"] == row["fits"] == 3
     assert row["texts encoded"] == 0
+
+
+def test_cost_of_epochs_is_measured_once(small, monkeypatch):
+    kept = {name: semst_cost.EPOCHS[name] for name in (semst_cost.PUBLISHED, semst_cost.DEFAULT)}
+    monkeypatch.setattr(semst_cost, "EPOCHS", kept)
+    arguments = ["--peer-sizes", "150", "--sizes", "--epochs", "2", "--output", str(small)]
+    assert semst_cost.main(arguments) == 0
+    rows = pd.read_csv(small / "semst_cost.csv")
+    assert rows["stage"].tolist() == [semst_cost.DEFAULT], "the published code is not at hand"
+    assert (rows["seconds"] > 0).all() and (rows["peak_mib"] > rows["data_mib"]).all()
+    header, _, line = cells_of((small / "semst_cost.md").read_text("utf-8"), "One epoch beside the published code")
+    assert header == ["cells", semst_cost.DEFAULT]
+    assert line == ["150", f"{rows['seconds'][0]:.3f}"]
+    before = (small / "semst_cost.csv").read_bytes()
+    assert semst_cost.main(arguments) == 0
+    assert (small / "semst_cost.csv").read_bytes() == before
+
+
+def costs(outcomes, stages, size=5000):
+    return pd.DataFrame(
+        {
+            "n_spots": size,
+            "stage": stages,
+            "seconds": [1.5 if outcome == "done" else np.nan for outcome in outcomes],
+            "peak_mib": [700 if outcome == "done" else np.nan for outcome in outcomes],
+            "data_mib": 200,
+            "ari": 0.9,
+            "outcome": outcomes,
+            "published": "abc",
+        }
+    )
+
+
+def test_cost_says_what_became_of_a_run_that_was_ended():
+    rows = costs([semst_cost.TOO_LARGE, "done"], [semst_cost.PUBLISHED, semst_cost.DEFAULT])
+    report = "\n" + semst_cost.report(pd.concat([rows, costs(["done"] * 2, list(semst_cost.WHOLE), 10_000)]))
+    assert cells_of(report, "One epoch beside the published code")[2] == ["5000", "over 16 GiB", "1.500"]
+    assert cells_of(report, "Peak memory beside the published code")[2] == ["5000", "over 16 GiB", "700"]
+    assert cells_of(report, "Whole fit")[2] == ["10000", "1.500", "1.500", "0.9"]
+    assert cells_of(report, "Peak memory of a whole fit")[2] == ["10000", "200", "700", "700"]
+
+
+def ended_by(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("number", "outcome"), [(14, semst_cost.TOO_LONG), (9, "killed for its memory"), (11, None)], ids=str
+)
+def test_cost_tells_limits_from_faults(number, outcome, tmp_path):
+    job = semst_cost.Job(semst_cost.DEFAULT, tmp_path / "5000", None)
+    ((_, error),) = processes.run_apart(ended_by, [number])
+    row = semst_cost._ended(job, error)
+    assert row is error if outcome is None else row["outcome"] == outcome
+    assert semst_cost._ended(job._replace(stage=semst_cost.FIT), error) is error, "whole fits have no limits"
+
+
+def test_published_code_sees_scaled_expression_and_must_be_there(tmp_path):
+    adata = simulated().load()
+    X = published_semst._scaled(adata.X)
+    assert X.dtype == np.float32 and X.max() <= 10
+    unclipped = (X < 10).all(axis=0)
+    np.testing.assert_allclose(X[:, unclipped].std(axis=0, ddof=1), 1, rtol=1e-4)
+    deeper = adata.X.multiply(np.arange(1, 201)[:, None]).tocsr()
+    np.testing.assert_allclose(published_semst._scaled(deeper), X, rtol=1e-4)
+    with pytest.raises(FileNotFoundError, match="checkout of longjiangk/SemST"):
+        published_semst.published_epochs(tmp_path, adata, None, 2)

@@ -1,6 +1,8 @@
 """Spatial graphs and what is averaged over them, against brute force."""
 
+import sys
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +15,18 @@ from scipy.spatial import Delaunay
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 
 from skst.datasets import mask_counts
-from skst.graph import SpatialGraphTransformer, averaging_operator, nearest_neighbors, smooth, spatial_graph
+from skst.graph import (
+    SpatialGraphTransformer,
+    averaging_operator,
+    build,
+    expression_graph,
+    nearest_neighbors,
+    smooth,
+    spatial_graph,
+)
 
 KINDS = ("knn", "radius", "delaunay")
 # Few distinct places: duplicates, lines and ties are common.
@@ -162,6 +173,52 @@ def test_propagate_sums_averages_over_hops(weights):
     np.testing.assert_allclose(smooth.propagate(average, values[:, 0], weights), expected[:, 0], atol=1e-5)
     spread = smooth.propagate(average, sparse.csr_array(values), weights)
     np.testing.assert_allclose(spread.toarray(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_neighbors", [1, 4, 60])
+def test_expression_neighbors_are_nearest_by_cosine(n_neighbors):
+    embedding = np.random.default_rng(0).normal(size=(40, 5))
+    lengths = np.linalg.norm(embedding, axis=1)
+    cosines = embedding @ embedding.T / np.outer(lengths, lengths)
+    np.fill_diagonal(cosines, -np.inf)
+    near = np.zeros((40, 40), dtype=bool)
+    np.put_along_axis(near, np.argsort(-cosines, axis=1)[:, : min(n_neighbors, 39)], True, axis=1)
+    graph = expression_graph(embedding, n_neighbors=n_neighbors)
+    assert isinstance(graph, sparse.csr_array) and graph.dtype == np.float32
+    np.testing.assert_array_equal(graph.toarray(), near | near.T)
+    # Lengths do not count.
+    longer = embedding * np.random.default_rng(1).uniform(0.1, 10, (40, 1))
+    assert (expression_graph(longer, n_neighbors=n_neighbors) != graph).nnz == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(few_places, st.integers(1, 20))
+def test_expression_graphs_of_any_embedding(embedding, n_neighbors):
+    graph = expression_graph(embedding, n_neighbors=n_neighbors).toarray()  # duplicates and rows of zeros among them
+    assert set(np.unique(graph)) <= {0, 1}
+    np.testing.assert_array_equal(graph, graph.T)
+    assert not graph.diagonal().any()
+    assert (graph.sum(axis=1) >= min(n_neighbors, len(embedding) - 1)).all()
+
+
+def test_expression_neighbors_of_many_spots_are_searched_approximately(monkeypatch):
+    embedding = np.random.default_rng(0).normal(size=(600, 6))
+    exact = expression_graph(embedding, n_neighbors=10)
+    asked = []
+
+    def descent(data, **options):  # compiling the real one takes longer than all other tests
+        asked.append(options)
+        found = NearestNeighbors(n_neighbors=options["n_neighbors"]).fit(data).kneighbors(data)
+        return SimpleNamespace(neighbor_graph=found[::-1])
+
+    monkeypatch.setattr(build, "MAX_EXACT", 599)
+    monkeypatch.setitem(sys.modules, "pynndescent", SimpleNamespace(NNDescent=descent))
+    assert (expression_graph(embedding, n_neighbors=10, random_state=3) != exact).nnz == 0
+    assert asked[0]["n_neighbors"] == 11  # a spot finds itself
+    assert asked[0]["random_state"].randint(10**6) == np.random.RandomState(3).randint(10**6)
+    monkeypatch.setitem(sys.modules, "pynndescent", None)
+    with pytest.raises(ImportError, match=r'^Expression neighbours of 600 spots .*pip install "skst\[large\]"\.$'):
+        expression_graph(embedding)
 
 
 def _hops(average, weights):

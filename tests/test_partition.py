@@ -128,6 +128,47 @@ def test_more_rows_than_are_fitted():
     np.testing.assert_array_equal(mixture.predict(X), mixture.labels_)
 
 
+def test_equal_views_are_as_good_as_one():
+    X, y = _blobs(4)
+    one = ConsensusMixture(4, random_state=0).fit(X)
+    two = ConsensusMixture(4, n_views=2, random_state=0).fit(np.hstack([X, X]))
+    assert adjusted_rand_score(one.labels_, two.labels_) == 1 and len(two.mixtures_) == 2 * len(one.mixtures_)
+    np.testing.assert_allclose(two.predict_proba(np.hstack([X, X])).sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(two.predict(np.hstack([X, X])), two.labels_)
+
+
+def test_each_view_is_seen_on_its_own_scale_and_axes():
+    # One view tells the first two of four domains from the others, and one the even ones from the odd.
+    rng, y = np.random.default_rng(0), np.arange(300) % 4
+    first, second = (np.outer(np.where(part, 3, -3), [1, 0, 0]) + rng.normal(size=(300, 3)) for part in (y < 2, y % 2))
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    mixture = ConsensusMixture(2, n_views=2, random_state=0)
+    labels = mixture.fit_predict(np.hstack([first, second]))
+    for moved in ([1e3 * first + 7, second], [first, 1e-6 * second], [first, second @ rotation]):
+        assert adjusted_rand_score(labels, clone(mixture).fit_predict(np.hstack(moved))) > 0.95
+    # As one view, the larger part would decide.
+    in_one = [
+        ConsensusMixture(2, n_leading=(1,), random_state=0).fit_predict(np.hstack(parts))
+        for parts in ([1e3 * first, second], [first, 1e3 * second])
+    ]
+    assert adjusted_rand_score(*in_one) < 0.1
+
+
+def test_a_view_with_a_divided_mind_does_not_outvote_the_others():
+    X, y = _blobs(3)
+    rng = np.random.default_rng(0)
+    for order in (1, -1):
+        views = [X, X + rng.normal(size=X.shape), rng.normal(size=X.shape)][::order]
+        fitted = ConsensusMixture(3, n_views=3, random_state=0).fit(np.hstack(views))
+        assert adjusted_rand_score(y, fitted.labels_) > 0.95
+        assert 0 < fitted.agreement_ < 0.9
+
+
+def test_views_are_of_one_width():
+    with pytest.raises(ValueError, match="n_views=4 does not divide the 6 columns of X; give views of one width"):
+        ConsensusMixture(3, n_views=4).fit(_blobs(3)[0])
+
+
 @pytest.mark.parametrize("estimator", [ConsensusMixture, GraphCommunities])
 def test_more_domains_than_spots(estimator):
     with pytest.raises(ValueError, match="n_clusters=9 is larger than the 8 spots"):

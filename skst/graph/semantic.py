@@ -41,11 +41,11 @@ class SemanticHead:
 
     Parameters
     ----------
-    n_genes : int, default=1000
+    n_genes : int, default=500
         Number of genes decoded: those of which the embedding explains most variance.
     spatial_weight : float, default=0.1
         Weight of the spatial regularisation beside the likelihood.
-    text_weight : float, default=0.1
+    text_weight : float, default=0.3
         Weight of the mean square of what the text adds to Z, relative to Z without it.
     max_epochs : int, default=80
         Most passes over the spots; with 0 the embedding stays as it is.
@@ -95,9 +95,9 @@ class SemanticHead:
     def __init__(
         self,
         *,
-        n_genes=1000,
+        n_genes=500,
         spatial_weight=0.1,
-        text_weight=0.1,
+        text_weight=0.3,
         max_epochs=80,
         lr=1e-3,
         patience=20,

@@ -34,7 +34,8 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
     several depths, and the likeliest few of each depth are kept.  Their posteriors are matched to those of the
     *medoid*, the mixture whose partition agrees best with all others, and averaged.
 
-    An embedding can be several, side by side; each then has mixtures of its own, and all take part in the consensus.
+    An embedding can be several, side by side.  Each then has mixtures and a consensus of its own, and these are brought
+    to one, weighted by how well each agrees with the others.
 
     Parameters
     ----------
@@ -169,22 +170,25 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         # Views come to one mind each, and then to one in common: a view with a divided mind has no say by halves.
         members = np.array_split(np.arange(n), self.n_views)
         minds, within = zip(*(_consensus([posteriors[i] for i in part]) for part in members), strict=True)
-        consensus, between = _consensus(minds)
+        # Of all that can be known without labels, agreement with the others tells best how good a partition is.
+        self._weights = _mean_agreement(minds)
+        consensus, between = _consensus(minds, self._weights)
         orders = [order[between[view]] for view, part in enumerate(within) for order in part]
         medoid = int(agreement.sum(axis=1).argmax())
         if len(np.unique(consensus.argmax(axis=1))) < len(np.unique(hard[medoid])):
             # The average has voted a domain away: the medoid alone keeps all of them.
             self.mixtures_, self._view_of = [self.mixtures_[medoid]], [self._view_of[medoid]]
-            orders = [np.arange(self.n_clusters)]
+            orders, self._weights = [np.arange(self.n_clusters)], np.ones(self.n_views)
         self._orders = orders
 
     def _posterior(self, X):
         columns = np.split(X, self.n_views, axis=1)
         views = [pca.transform(part) * scale for part, (pca, scale) in zip(columns, self._views, strict=True)]
         total = np.zeros((len(X), self.n_clusters))
+        weights = self._weights / np.bincount(self._view_of, minlength=self.n_views).clip(1)
         for mixture, view, order in zip(self.mixtures_, self._view_of, self._orders, strict=True):
-            total += mixture.posterior(views[view])[:, order]
-        return total / len(self.mixtures_)
+            total += weights[view] * mixture.posterior(views[view])[:, order]
+        return total / total.sum(axis=1, keepdims=True)
 
     def _predict(self, X, chunk=100_000):
         parts = [self._posterior(X[i : i + chunk]).argmax(axis=1) for i in range(0, len(X), chunk)]
@@ -234,14 +238,22 @@ def _fit_views(rows, n_views):
     return views, scaled
 
 
-def _consensus(posteriors):
+def _mean_agreement(posteriors):
+    """Mean adjusted Rand index of each with the others, as weights that sum to 1."""
+    pairs = agreement_matrix([posterior.argmax(axis=1) for posterior in posteriors])
+    weights = np.maximum(pairs.sum(axis=1) - 1, 0.0)
+    return weights / weights.sum() if weights.any() else np.full(len(weights), 1 / len(weights))
+
+
+def _consensus(posteriors, weights=None):
     """Mean of posteriors matched to that of their medoid, and the order of the components of each."""
     agreement = agreement_matrix([posterior.argmax(axis=1) for posterior in posteriors])
     consensus = posteriors[int(agreement.sum(axis=1).argmax())]
     for _ in range(10):
         orders = [linear_sum_assignment(-consensus.T @ posterior)[1] for posterior in posteriors]
         previous = consensus.argmax(axis=1)
-        consensus = np.mean([p[:, order] for p, order in zip(posteriors, orders, strict=True)], axis=0)
+        matched = [posterior[:, order] for posterior, order in zip(posteriors, orders, strict=True)]
+        consensus = np.average(matched, axis=0, weights=weights)
         if np.array_equal(previous, consensus.argmax(axis=1)):
             break
     return consensus, orders
