@@ -135,7 +135,7 @@ def run_all(runs, path, *, jobs=2, fresh=False, execute=execute):
     rows = current_rows(path, stamp)
     columns = list(runs[0].names)
     done = set() if rows.empty else set(rows[columns].itertuples(index=False, name=None))
-    runs = _at_hand([run for run in runs if tuple(run.names.values()) not in done])
+    runs = at_hand([run for run in runs if tuple(run.names.values()) not in done])
     with_text = {run.names["data"]: run for run in runs if run.names["method"] not in TEXT_FREE}
     failed = []
     # One at a time: data sets share genes, and no text is to be encoded twice.
@@ -165,7 +165,7 @@ def read(data):
     return adata, adata.obs.pop("label")
 
 
-def _at_hand(runs):
+def at_hand(runs):
     """The runs whose data are there; says which are not."""
     absent = set()
     for run in {run.names["data"]: run for run in runs}.values():

@@ -92,8 +92,14 @@ def read_spots(estimator, X, *, coordinates=None, batch=None, reset=False, min_s
     return Spots(matrix, genes, _check_coordinates(coordinates, n_spots), _check_batch(batch, n_spots))
 
 
-def check_counts(spots):
+def check_counts(spots, *, optional=True):
     """Check that ``spots.X`` can be raw counts.
+
+    Parameters
+    ----------
+    spots : Spots
+    optional : bool, default=True
+        Whether the estimator can be told to do without, by ``normalize=False``.
 
     Raises
     ------
@@ -108,15 +114,16 @@ def check_counts(spots):
     values = spots.X.data if sparse.issparse(spots.X) else spots.X
     if values.size == 0:
         return
+    otherwise = ", or normalize=False to use X as it is" if optional else ""
     if values.min() < 0:
         raise ValueError(
             f"Negative values in data: X holds {values.min():.3g} where raw counts are expected; "
-            "pass raw counts, or normalize=False to use X as it is."
+            f"pass raw counts{otherwise}."
         )
     if values.max() <= 16 and not np.array_equal(values, np.floor(values)):
         warnings.warn(
             f"X holds fractions and nothing above {values.max():.3g}, so it looks log-transformed; pass raw counts "
-            "(`layer=` names a layer of an AnnData), or normalize=False to use X as it is.",
+            f"(`layer=` names a layer of an AnnData){otherwise}.",
             UserWarning,
             stacklevel=4,
         )

@@ -17,7 +17,6 @@ from skst.graph.build import KINDS, averaging_operator, expression_graph, spatia
 from skst.graph.semantic import MAX_FULL_BATCH, TILE_SIZE, Modulation
 from skst.graph.smooth import AveragedPCA
 from skst.partition.domains import DomainMixin
-from skst.partition.mixture import check_n_clusters
 
 STARTS = ("both", "averaged", "random")
 # The convolutions see the leading axes of the expression of this many genes.
@@ -176,8 +175,8 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
     - It works with N x N matrices.  Here the spatial regularisation is a polynomial in sums over spots, and every
       cost is linear in their number.
     - Half of the networks start at averaged expression, so that training can only add to it; a network that starts at
-      random differs more from the next.  A consensus of both is steadier than either.  The representation of a network that starts at random is turned to the axes on which its decoder spends
-      most variance, as its own axes are arbitrary.
+      random differs more from the next.  A consensus of both is steadier than either.  The representation of a network
+      that starts at random is turned to the axes on which its decoder spends most variance, as its own are arbitrary.
     - The text of a spot is averaged over the graph as its expression is; a prompt of the spot alone repeats the noise
       of its counts, which the likelihood rewards.  Its 64 leading components are used.  For the same reason what text
       adds has a price (`text_weight`): without it modulation lowers the loss by little and breaks domains up (one
@@ -367,9 +366,8 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
 
         self._validate_params()
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
-        check_counts(spots)
-        if self.n_clusters is not None:
-            check_n_clusters(self.n_clusters, spots.X.shape[0])
+        check_counts(spots, optional=False)
+        self._check_partition(spots)
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)
         text_seed, partition_seed, self._graph_seed, *seeds = rng.randint(_MAX_SEED, size=3 + self.n_networks)

@@ -15,7 +15,6 @@ from skst._contract import inherit, read_spots
 from skst.genes import GeneTextEncoder
 from skst.graph import SpatialGraphTransformer
 from skst.partition.domains import DomainMixin
-from skst.partition.mixture import check_n_clusters
 
 STRATEGIES = ("expression", "functional", "concat", "weighted")
 ALIGNMENTS = ("procrustes", "regression", "none")
@@ -201,9 +200,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         """
         self._validate_params()
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
-        n_spots = spots.X.shape[0]
-        if self.n_clusters is not None:
-            check_n_clusters(self.n_clusters, n_spots)
+        self._check_partition(spots)
         # All seeds are drawn before anything else, so that strategies can be compared seed by seed.
         rng = check_random_state(self.random_state)
         seeds = dict(zip(("spatial", "text", "partition"), rng.randint(np.iinfo(np.int32).max, size=3), strict=True))
@@ -211,7 +208,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         self.from_cache_ = {}
 
         spatial = SpatialGraphTransformer() if self.spatial is None else self.spatial
-        self._say(f"spatial embedding of {n_spots} spots x {spots.X.shape[1]} genes: {spatial}")
+        self._say(f"spatial embedding of {spots.X.shape[0]} spots x {spots.X.shape[1]} genes: {spatial}")
         structure, self.spatial_ = self._view(spatial, "spatial", X, spots, memory, seeds)
         self.text_ = None
         if self.strategy != "expression":

@@ -119,14 +119,14 @@ def test_gene_names_of_another_length(tissue):
 # Counts
 
 
-@pytest.mark.parametrize(
-    ("value", "match"), [(-1, "X holds -1 .*raw counts.*normalize=False"), (np.nan, "X holds NaN")]
-)
+@pytest.mark.parametrize(("value", "match"), [(-1, "X holds -1 .*raw counts"), (np.nan, "X holds NaN")])
 def test_values_that_are_no_counts(tissue, value, match):
     fitted = [estimator.fit(tissue) for estimator in _estimators()]
     _change(tissue, 17, 3, value)
     for estimator in fitted:
-        with _refused(match):
+        # The way out is named to those who have it.
+        way_out = match + ".*normalize=False" if value == -1 and "normalize" in estimator.get_params() else match
+        with _refused(way_out):
             clone(estimator).fit(tissue)
         with _refused(match):
             estimator.transform(tissue)

@@ -139,6 +139,8 @@ def _turn(network, raw, canonical):
         moved = weight * np.exp(bias / 2)
         size, axes = np.linalg.eigh(moved @ moved.T)
         axes = (axes * np.sqrt(np.maximum(size, 0)))[:, ::-1]
+        largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
+        axes = axes * np.where(largest < 0, -1.0, 1.0)  # eigenvectors come with either sign
     total = np.sqrt(((raw - centre) @ axes).var(axis=0).sum())
     axes = axes / (total or 1.0)
     return Turn(*(part.astype(np.float32) for part in (centre, axes, np.linalg.pinv(axes) @ weight, bias)))

@@ -210,9 +210,9 @@ def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbo
     callbacks = list(callbacks or [])
     if patience is not None:
         stop = EarlyStopping("train_loss", patience=patience, threshold=1e-4, sink=lambda _: None)
-        callbacks.append(("early_stopping", stop))
+        callbacks.append(stop)
     if verbose:
-        callbacks.append(("progress", ProgressBar(batches_per_epoch="auto")))
+        callbacks.append(ProgressBar(batches_per_epoch="auto"))
     net = SpotNet(
         module,
         optimizer=torch.optim.Adam,

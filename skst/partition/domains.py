@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skst._contract import read_spots
 from skst.partition.choice import estimate_n_clusters, majority_vote, make_clusterer
+from skst.partition.mixture import check_n_clusters
 
 
 class DomainMixin(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin):
@@ -78,6 +79,12 @@ class DomainMixin(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixi
         ndarray of shape (n_spots, n_columns), float32
         """
         return self.fit(X, y, coordinates=coordinates, batch=batch).embedding_
+
+    def _check_partition(self, spots):
+        """Raise what the partition would, before anything takes time."""
+        if self.n_clusters is not None:
+            check_n_clusters(self.n_clusters, spots.X.shape[0])
+        make_clusterer(self.clusterer, 1)
 
     def _find_domains(self, spots, seed, n_views=1):
         """Set the number of domains, the clusterer and the labels from ``embedding_``."""

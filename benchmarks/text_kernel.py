@@ -1,0 +1,291 @@
+"""Does gene text pay where it acts on genes?  ``python benchmarks/text_kernel.py``.
+
+Two ways for the text of genes to act on expression before it is reduced, at the quality levels of SpaLLM:
+
+- mix: each gene is mixed with the genes of the most similar texts.
+- filter: the covariance of the genes is filtered by (I + s L)^-1, L the Laplacian of the graph of similar texts, so
+  that principal axes vary little between genes of similar texts.
+
+Both are given the texts, the same texts permuted over the genes, Gaussian vectors, and, as the competitor that needs
+no text, the genes' profiles over the very spots that are clustered: genes are then alike if they are co-expressed.
+"""
+
+import argparse
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from harness import Run, at_hand
+from methods import SPATIAL
+from processes import run_apart
+from quality import LEVELS
+from records import RESULTS, append, current_rows, provenance
+from scipy import sparse
+from sklearn.decomposition import PCA
+from sklearn.utils import check_random_state
+from tables import by_method, head, paired, section
+
+from skst import GeneTextEncoder
+from skst._counts import library_sizes, scale_depth, square_root
+from skst.datasets import mask_counts
+from skst.genes.controls import gaussian_like, permuted_order
+from skst.graph import averaging_operator, spatial_graph
+from skst.graph.build import nearest_neighbors
+from skst.graph.smooth import DENSE_GENES, AveragedPCA, propagate, single_hop
+from skst.metrics import score_partition
+from skst.partition import ConsensusMixture, majority_vote
+
+# Forms and their strengths were chosen on the first four, which have few genes; the others confirm.
+CHOSEN_ON = ("osmFISH", "STARmap", "DLPFC 151507", "DLPFC 151510")
+DATA = {name: SPATIAL[name] for name in sorted(SPATIAL, key=lambda name: name not in CHOSEN_ON)}
+QUALITIES = ("Q0", "Q2", "Q3", "Q4")
+N_COMPONENTS = 20
+
+
+def prepare(adata, random_state):
+    """Expression as the floor has it before it is reduced.
+
+    Parameters
+    ----------
+    adata : AnnData
+        Raw counts.
+    random_state : RandomState
+
+    Returns
+    -------
+    averaged : ndarray of shape (n_spots, n_genes), float32
+        Stabilised expression of the genes that vary most, averaged over neighbours and centred.
+    kept : ndarray of int of shape (n_genes,)
+        Columns of `adata`.
+    """
+    operator = averaging_operator(spatial_graph(adata.obsm["spatial"]))
+    X = sparse.csr_array(adata.X)
+    floor = AveragedPCA(N_COMPONENTS)
+    floor.fit_scores(X, operator, random_state)
+    hops = single_hop(floor.n_pool_)
+    pooled = propagate(operator, X[:, floor.kept_], hops)
+    sizes = propagate(operator, library_sizes(X), hops)
+    values = square_root(scale_depth(pooled, floor.depth_, sizes))
+    averaged = propagate(operator, values, floor.hop_weights_).toarray()
+    return averaged - averaged.mean(axis=0), floor.kept_
+
+
+def sources(averaged, vectors, known, random_state):
+    """Vectors of the genes from text, from what controls for it, and from measured co-expression.
+
+    Parameters
+    ----------
+    averaged : ndarray of shape (n_spots, n_genes)
+        Expression.
+    vectors : ndarray of shape (n_genes, d)
+        Vectors of texts.
+    known : ndarray of bool of shape (n_genes,)
+        Genes that have one; the others take no part, whatever the source.
+    random_state : RandomState
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_genes, any), float32
+        Unit rows, so that products are cosines; of co-expression, Pearson correlations.  Zeros for unknown genes.
+    """
+    centred = np.zeros_like(vectors)
+    centred[known] = vectors[known] - vectors[known].mean(axis=0)
+    found = {
+        "text": centred,
+        "permuted": centred[permuted_order([known], random_state)],
+        "Gaussian": gaussian_like(centred, random_state) * known[:, None],
+        "co-expression": averaged.T * known[:, None],
+    }
+    return {name: unit_rows(values).astype(np.float32) for name, values in found.items()}
+
+
+def unit_rows(values):
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
+
+
+def neighbors(units, n_neighbors):
+    """Adjacency of each gene (row) and the genes nearest to it by cosine, zeros and ones; zero rows have none."""
+    n_genes = len(units)
+    known = np.flatnonzero(units.any(axis=1))
+    nearest = nearest_neighbors(units[known], n_neighbors)
+    rows, columns = np.repeat(known, nearest.shape[1]), known[nearest.ravel()]
+    return sparse.csr_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(n_genes, n_genes))
+
+
+def mixing(units, n_neighbors, strength):
+    """Matrix that, multiplied from the right, mixes each gene with the mean of its neighbours, 1 to `strength`."""
+    graph = neighbors(units, n_neighbors)
+    degree = graph.sum(axis=1)
+    mean = sparse.diags_array(np.divide(strength, degree, out=np.zeros_like(degree), where=degree > 0)) @ graph
+    total = sparse.diags_array(1 / (1 + strength * (degree > 0)).astype(np.float32))
+    return sparse.csr_array((total @ (sparse.eye_array(len(units), dtype=np.float32) + mean)).T)
+
+
+def mix(averaged, units, *, n_neighbors, strength):
+    """Stabilised expression of each gene mixed with that of its neighbours."""
+    return averaged @ mixing(units, n_neighbors, strength)
+
+
+def smooth_axes(averaged, units, *, n_neighbors, strength):
+    """Expression times (I + strength L)^-1, L the normalised Laplacian of the graph of neighbours.
+
+    The covariance of the result is that of expression, filtered from both sides: its axes are smooth on the graph.
+    """
+    graph = neighbors(units, n_neighbors)
+    graph = graph.maximum(graph.T)
+    degree = graph.sum(axis=1)
+    root = sparse.diags_array(np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0))
+    laplacian = sparse.diags_array((degree > 0).astype(np.float32)) - root @ graph @ root
+    return np.linalg.solve(np.eye(len(units), dtype=np.float32) + strength * laplacian.toarray(), averaged.T).T
+
+
+FORMS = {
+    "mix": partial(mix, n_neighbors=10, strength=0.5),
+    "filter": partial(smooth_axes, n_neighbors=10, strength=1.0),
+}
+SOURCES = ("text", "permuted", "Gaussian", "co-expression")
+
+
+def execute(run):
+    """Rows of the table of runs: the floor, and each form with each source.
+
+    Parameters
+    ----------
+    run : Run
+        Its factory is not asked: all forms share what comes before them.
+
+    Returns
+    -------
+    list of dict
+    """
+    adata = run.data.load()
+    truth = adata.obs.pop("label")
+    encoder = GeneTextEncoder(normalize=run.data.normalize).fit(adata)
+    seed = run.names["seed"]
+    rng = check_random_state(seed)
+    averaged, kept = prepare(mask_counts(adata, run.masked, random_state=seed), rng)
+    vectors = encoder.gene_vectors_[kept]
+    units = sources(averaged, vectors, vectors.any(axis=1), rng)
+    makers = {("floor", "-"): lambda: averaged}
+    for form, function in FORMS.items():
+        makers |= {(form, source): partial(function, averaged, units[source]) for source in SOURCES}
+    rows = []
+    for (form, source), make in makers.items():
+        scores = score_partition(truth, partition(make(), truth.nunique(), adata.obsm["spatial"], seed))
+        ari, nmi = round(scores["ari"], 5), round(scores["nmi"], 5)
+        rows.append({**run.names, "form": form, "source": source, "ari": ari, "nmi": nmi})
+    return rows
+
+
+def partition(values, k, coordinates, seed):
+    """Domains of centred expression: principal components, mixtures, and the vote of neighbours."""
+    solver = "randomized" if values.shape[1] > DENSE_GENES else "covariance_eigh"
+    n_components = min(N_COMPONENTS, values.shape[1])
+    scores = PCA(n_components, svd_solver=solver, random_state=seed).fit_transform(values)
+    # A third of the starts of the default: all sources alike, and many are compared.
+    labels = ConsensusMixture(k, n_init=3, n_keep=1, random_state=seed).fit(scores).labels_
+    return majority_vote(labels, coordinates)
+
+
+def main(argv=None):
+    """Run what has not been run yet, write ``text_kernel.csv`` and ``text_kernel.md``; return the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=5, help="seeds 0, 1, ... of each data set (default: 5)")
+    parser.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA), metavar="NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at the same time (default: 1)")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier runs; needed after a form has changed")
+    arguments = parser.parse_args(argv)
+    # Processes share the cores: one thread each.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    runs = [
+        Run({"data": name, "quality": quality, "seed": seed}, DATA[name], None, LEVELS[quality])
+        for seed in range(arguments.seeds)
+        for name in arguments.data
+        for quality in QUALITIES
+    ]
+    path = arguments.output / "text_kernel.csv"
+    rows, failed = run_all(runs, path, arguments.jobs, arguments.fresh)
+    if not rows.empty:
+        text = head("Text that acts on genes", rows, "text_kernel.py", argv) + report(rows)
+        path.with_suffix(".md").write_text(text, encoding="utf-8")
+    return 1 if failed else 0
+
+
+def run_all(runs, path, jobs, fresh):
+    """Execute the runs whose rows the file at `path` lacks; return all rows, and the runs that failed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        path.unlink(missing_ok=True)
+    stamp = provenance()
+    rows = current_rows(path, stamp)
+    columns = list(runs[0].names)
+    done = set() if rows.empty else set(rows[columns].itertuples(index=False, name=None))
+    runs = at_hand([run for run in runs if tuple(run.names.values()) not in done])
+    failed = []
+    for number, (run, found) in enumerate(run_apart(execute, runs, jobs), 1):
+        label = f"[{number}/{len(runs)}] {', '.join(map(str, run.names.values()))}"
+        if isinstance(found, Exception):
+            failed.append(run)
+            print(f"{label} FAILED: {found}", flush=True)
+            continue
+        for row in found:
+            append(path, {**row, **stamp})
+        print(f"{label}: ARI of the floor {found[0]['ari']:.3f}", flush=True)
+    return current_rows(path, stamp), failed
+
+
+def report(rows):
+    """The tables of a table of runs, as Markdown."""
+    shares = ", ".join(f"{quality} {LEVELS[quality]:.2%}" for quality in QUALITIES)
+    settings = "; ".join(f"{form}: {_keywords(function)}" for form, function in FORMS.items())
+    sections = [
+        f"\nShare of the non-zero counts that is set to zero: {shares}.  The floor is the spatially averaged PCA of "
+        f"`SpatialGraphTransformer`.  All share masks, partition and seeds.  Settings: {settings}.\n"
+    ]
+    rows = rows.sort_values(["quality", "seed"], kind="stable")
+    rows = rows.sort_values("data", kind="stable", key=lambda names: names.map(list(DATA).index))
+    chosen = rows["data"].isin(CHOSEN_ON)
+    for title, part in (("data that the settings were chosen on", rows[chosen]), ("other data", rows[~chosen])):
+        if part.empty:
+            continue
+        sets = f"{', '.join(part['data'].unique())}; seeds: {part['seed'].nunique()}."
+        sections.append(section(f"ARI, {title}", sets, by_method(labelled(part), "ari", index="quality")))
+        for form in FORMS:
+            tables = [differences(part, form, index) for index in ("quality", "data")]
+            text = (
+                "ARI with text minus that with something else, by seed: at each quality the mean over data, then on "
+                "each data set the mean over qualities; ± SD over seeds.  Text pays where all differences are above 0 "
+                "by more than their spread."
+            )
+            sections.append(section(f"{form}, {title}", text, *tables))
+    return "".join(sections)
+
+
+def _keywords(function):
+    return ", ".join(f"{name}={value}" for name, value in function.keywords.items())
+
+
+def labelled(rows):
+    """Mean ARI over data for each quality and seed, with form and source in one column "method"."""
+    methods = (rows["form"] + ", " + rows["source"]).replace("floor, -", "floor")
+    return mean_over_others(rows.assign(method=methods), "quality")
+
+
+def differences(rows, form, index):
+    """ARI of a form with text minus that with each other source, and minus the floor."""
+    part = rows[rows["form"].isin(["floor", form])]
+    part = part.assign(method=part["source"].replace("-", "floor"))
+    return paired(mean_over_others(part, index), ["floor", *SOURCES[1:]], method="text", index=index)
+
+
+def mean_over_others(rows, index):
+    return rows.groupby([index, "seed", "method"], sort=False)["ari"].mean().reset_index()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
