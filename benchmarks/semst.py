@@ -194,7 +194,7 @@ def report(rows):
         part = rows[rows["method"].isin(methods)]
         if table != "Domains":
             part = part[part["seed"] < 3] if part["seed"].nunique() > 3 else part
-        if part.empty:
+        if part["method"].nunique() < 2:
             continue
         part = part.sort_values("method", kind="stable", key=lambda names: names.map(list(methods).index))
         part = part.sort_values("data", kind="stable", key=lambda names: names.map(list(SPATIAL).index))
