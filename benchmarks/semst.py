@@ -29,7 +29,7 @@ def semst(k, seed, normalize=True, **parameters):
 
 
 def ablated(k, seed, normalize=True, *, text=None, **parameters):
-    """Two networks instead of four; `text` holds parameters of the encoder.
+    """`text` holds parameters of the encoder, which reads fewer prompts.
 
     The control draws anew for each seed; which prompts are read stays the same otherwise, to save the reading.
     """
@@ -38,7 +38,7 @@ def ablated(k, seed, normalize=True, *, text=None, **parameters):
         text["random_state"] = seed
     if text["mode"] == "aggregate":
         del text["max_texts"]
-    return SemSTClusterer(k, random_state=seed, n_networks=2, text=GeneTextEncoder(**text), **parameters)
+    return SemSTClusterer(k, random_state=seed, text=GeneTextEncoder(**text), **parameters)
 
 
 def plugged(k, seed, normalize=True, *, text=None):
@@ -99,7 +99,7 @@ TEXTS = {
     "Domains": "One setting for all.  `expression` is averaged expression and the same consensus of mixtures without "
     "a network: the floor to beat.  `smooth + mixture` is its plain form, one tied mixture.  SpaLLMFusion and others "
     "are in accuracy.md.",
-    "Fusion": "How text enters (SemST, Table 2).  Two networks, 500 prompts read.  `no price` is FSM with "
+    "Fusion": "How text enters (SemST, Table 2).  500 prompts read.  `no price` is FSM with "
     "`text_weight=0`, as published.",
     "Text": "What text enters (SemST, Table 2).  `permuted`: each gene under the name of another.  `unrelated`: under "
     "names of everyday things.  `Gaussian`: noise for each prompt.  `summaries`: sum of the vectors of gene summaries.",

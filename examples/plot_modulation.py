@@ -17,7 +17,7 @@ from skst.plotting import plot_modulation
 
 adata = fetch_starmap()
 text = GeneTextEncoder(mode="prompt", k_g=10, max_texts=500)
-model = SemSTClusterer(adata.obs["label"].nunique(), text=text, n_networks=2, start="averaged", random_state=0)
+model = SemSTClusterer(adata.obs["label"].nunique(), text=text, start="averaged", random_state=0)
 model.fit(adata)
 alpha, beta = model.modulation_
 

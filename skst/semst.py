@@ -69,7 +69,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         Neighbours of a spot by the cosine of averaged expression.
     n_top_genes : int, default=500
         Number of genes whose counts are decoded: those of largest variance on the principal axes.
-    n_networks : int, default=4
+    n_networks : int, default=2
         Networks trained, one after the other.
     start : {"both", "averaged", "random"}, default="both"
         "averaged": :math:`S_g` is the expression averaged over the graph, and the network begins with it as its
@@ -199,7 +199,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
     >>> from skst.datasets import make_spatial_domains
     >>> adata = make_spatial_domains(n_samples=300, n_domains=3, random_state=0)
     >>> text = GeneTextEncoder(model="lexical", mode="prompt", cache=False)
-    >>> model = SemSTClusterer(3, text=text, n_networks=2, max_epochs=5, random_state=0).fit(adata)
+    >>> model = SemSTClusterer(3, text=text, max_epochs=5, random_state=0).fit(adata)
     >>> model.labels_.shape, model.history_.shape[0]
     ((300,), 10)
     """
@@ -252,7 +252,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         radius=None,
         n_expression_neighbors=15,
         n_top_genes=500,
-        n_networks=4,
+        n_networks=2,
         start="both",
         zero_inflation=False,
         correlation_weight=0.1,
@@ -491,7 +491,5 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.input_tags.positive_only = True
-        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

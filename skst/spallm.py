@@ -299,12 +299,10 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         views = [SpatialGraphTransformer() if self.spatial is None else self.spatial]
         if self.strategy != "expression":
             views.append(GeneTextEncoder() if self.text is None else self.text)
         tags.input_tags.positive_only = any(get_tags(view).input_tags.positive_only for view in views)
-        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
 

@@ -26,7 +26,7 @@ def _fusion(**parameters):
 
 
 def _semst(**parameters):
-    quick = {"text": _text(mode="prompt", k_g=5), "n_clusters": 4, "n_networks": 2, "max_epochs": 2}
+    quick = {"text": _text(mode="prompt", k_g=5), "n_clusters": 4, "max_epochs": 2}
     return SemSTClusterer(**(quick | {"clusterer": "kmeans", "random_state": 0} | parameters))
 
 

@@ -27,7 +27,7 @@ def _text(**parameters):
 
 
 def _semst(**parameters):
-    quick = {"n_clusters": 3, "n_networks": 2, "max_epochs": 3, "clusterer": "kmeans"}
+    quick = {"n_clusters": 3, "max_epochs": 3, "clusterer": "kmeans"}
     return SemSTClusterer(**({"text": _text(mode="prompt")} | quick | parameters))
 
 

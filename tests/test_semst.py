@@ -30,7 +30,7 @@ def _text(**parameters):
 
 def _semst(**parameters):
     """Quick to fit: two networks, few epochs, and k-means in place of the mixture."""
-    quick = {"text": _text(), "n_clusters": 4, "n_networks": 2, "max_epochs": 5, "clusterer": "kmeans"}
+    quick = {"text": _text(), "n_clusters": 4, "max_epochs": 5, "clusterer": "kmeans"}
     return SemSTClusterer(**(quick | {"random_state": 0} | parameters))
 
 
@@ -495,5 +495,5 @@ def starmap():
 
 
 def test_real_tissue(starmap):
-    fitted = SemSTClusterer(7, fusion=None, n_networks=2, random_state=0).fit(starmap)
+    fitted = SemSTClusterer(7, fusion=None, random_state=0).fit(starmap)
     assert _ari(fitted, starmap) > 0.7

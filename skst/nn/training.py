@@ -105,6 +105,8 @@ class SpotNet(skorch.NeuralNet):
         The network, made already.
     correlation_weight, spatial_weight : float
         Weights of the correlation reduction and the spatial regularisation beside the likelihood.
+    text_weight : float, default=0.0
+        Weight of what the text moves, the mean square of its part of the representation.
     balanced : bool, default=True
         See :func:`spatial_regularization`.
     **options

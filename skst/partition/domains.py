@@ -109,6 +109,12 @@ class DomainMixin(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixi
         if self.verbose:
             print(f"[{type(self).__name__}] {step}")
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
     @property
     def _n_features_out(self):
         return np.shape(self.embedding_)[1]
