@@ -124,7 +124,7 @@ def correlation_reduction(first, second):
             "shape (n_spots, n_features)."
         )
     n_features = first.shape[1]
-    cosines = _unit(first, 0).T @ _unit(second, 0)
+    cosines = unit_length(first, 0).T @ unit_length(second, 0)
     diagonal = cosines.diagonal()
     agreement = (diagonal - 1).square().mean()
     others = (cosines - torch.diag(diagonal)).square().sum()
@@ -198,7 +198,7 @@ def spatial_regularization(embedding, edges, edge_weight=None, n_negatives=None,
     if n_negatives is not None and n_negatives < 1:
         raise ValueError(f"n_negatives={n_negatives!r}; pass at least 1 pair, or None for the sum over all pairs.")
     n_pairs = embedding.shape[0] ** 2
-    unit = _unit(embedding, 1)
+    unit = unit_length(embedding, 1)
     cosines = _EdgeProducts.apply(unit, edges)
     if n_negatives is None:
         # Means over all pairs: they stay of order 1, where the sums would exhaust float32.
@@ -356,7 +356,7 @@ def _rising(y):
     return product.log(), (2 * y + 3) * (2 * outer + 2) / product
 
 
-def _unit(values, dim):
+def unit_length(values, dim):
     """Scale to unit length along `dim`; zeros stay zeros and have gradient zero."""
     square = values.square().sum(dim=dim, keepdim=True)
     positive = square > torch.finfo(values.dtype).tiny

@@ -70,6 +70,13 @@ class SparseOperator:
     def device(self):
         return self._forward.device
 
+    @property
+    def T(self):
+        """The transpose, which shares its memory."""
+        transpose = object.__new__(SparseOperator)
+        transpose._forward, transpose._backward = self._backward, self._forward
+        return transpose
+
     def to(self, device):
         """The operator on another device.
 
