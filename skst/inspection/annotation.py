@@ -1,0 +1,410 @@
+"""What clusters of cells are: by overlap of markers, by what is written about their genes, by known labels."""
+
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from skst.genes import GeneTextEncoder
+from skst.genes.backends import encode_texts, resolve_backend
+from skst.genes.cache import VectorCache
+from skst.genes.identity import detect_species
+from skst.inspection._statistics import holm
+from skst.metrics import hungarian_match
+from skst.plotting._labels import label_column, sort_labels
+
+_TYPES = Path(__file__).with_name("cell_types.tsv")
+_EVERYWHERE = "any"
+
+
+def load_cell_types(tissue=None):
+    """Read the cell types that come with the package.
+
+    Some 140 types of human and mouse tissues and common tumours, each with a description of what it does and of the
+    functions that its genes have, and a few well-known markers.  The descriptions name no gene symbol.
+
+    Parameters
+    ----------
+    tissue : str or list of str, default=None
+        Keep types of these tissues and those found in any tissue; by default all.
+
+    Returns
+    -------
+    DataFrame
+        Columns of str: "cell_type", "tissue" and "species" (``|``-separated; "any" stands for all tissues),
+        "description" and "markers" (human symbols, ``|``-separated).
+
+    Raises
+    ------
+    ValueError
+        If no type is of that tissue.
+
+    Examples
+    --------
+    >>> from skst.inspection import load_cell_types
+    >>> types = load_cell_types("pancreas").set_index("cell_type")
+    >>> types.loc["pancreatic beta cell", "markers"].split("|")[:2]
+    ['INS', 'IAPP']
+    """
+    return _within(pd.read_csv(_TYPES, sep="\t", dtype=str, keep_default_na=False), "tissue", tissue)
+
+
+def annotate_by_markers(
+    markers, table=None, *, species=None, tissue=None, n_top=50, min_overlap=2, alpha=0.05, background=None
+):
+    r"""Name each cluster by the cell type whose known markers its own markers overlap beyond chance.
+
+    A cluster that overlaps no type beyond chance is left without a name: unlike :func:`best_mapping`, which has to name
+    as many clusters as there are labels, this can say that it does not know.
+
+    Parameters
+    ----------
+    markers : DataFrame
+        Genes of each cluster as from :func:`marker_genes`: columns "cluster" and "gene", in order of importance.  With
+        its columns "score", "fraction_in" and "fraction_out" the genes of a cluster are first put in order of
+        specificity; see Notes.
+    table : DataFrame, default=None
+        Known markers, one gene of one type a row: "cell_type", "gene" and, where there are any, "species", "tissue" and
+        "sign" (rows of "-", genes that a type lacks, are not used).  By default those of :func:`load_cell_types`.
+        Genes are compared without regard to case, so that tables of human symbols serve for mouse.
+    species, tissue : str or list of str, default=None
+        Use only rows of these in `table`; types of tissue "any" stay.
+    n_top : int, default=50
+        Genes of each cluster that are compared, but no more than a tenth of all that were measured: of a small panel,
+        half would overlap with anything.
+    min_overlap : int, default=2
+        Fewest shared genes for a name.
+    alpha : float, default=0.05
+        A name needs a p-value of at most this.  A panel of some dozens of genes cannot reach 0.05 for a single type;
+        1 takes the best overlap in any case.
+    background : array-like of str, default=None
+        Names of all genes that were measured; by default ``markers.attrs["genes"]``, else the genes of `markers`
+        and `table`.
+
+    Returns
+    -------
+    DataFrame
+        One row a cluster (the index): "cell_type" (None if unassigned), "score" (:math:`-\log_{10}` of the
+        hypergeometric p of the best type), "p_value" (that p after Holm's correction for all pairs of cluster and
+        type), "n_overlap", "n_known" (markers of that type that were measured), "runner_up" (the second best type, None
+        if no other overlaps) and "genes" (those shared, the most specific first, separated by commas).
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, a number is out of range, or no row of `table` is left.
+
+    Notes
+    -----
+    The p-value is the chance that as many of the n_top genes or more are among the known markers of a type if they
+    were drawn blindly from the genes that were measured.  Unlike a count of shared genes it allows for types with long
+    lists of markers, and for small panels.  Genes that are strongly expressed are found more easily and are also
+    better known, so read it as a rule for when to abstain rather than as a probability of error.
+
+    A type that was split over several clusters shares its markers among them: compared with one another, each may lack
+    what would name it.
+
+    Specificity is ``score * (fraction_in - fraction_out) / (fraction_out + 0.05)``: Welch's t alone ranks genes high
+    that all cells express, a little more in the cluster.  Where all genes are found in all cells the score is used.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skst.inspection import annotate_by_markers
+    >>> markers = pd.DataFrame({"cluster": [0, 0, 0, 1, 1], "gene": ["Ins2", "Iapp", "Pdx1", "Actb", "Malat1"]})
+    >>> table = pd.DataFrame({"gene": ["INS2", "IAPP", "PDX1", "GCG", "TTR"]})
+    >>> table["cell_type"] = ["beta"] * 3 + ["alpha"] * 2
+    >>> background = ["Ins2", "Iapp", "Pdx1", "Gcg", "Ttr", "Actb", "Malat1", *map(str, range(50))]
+    >>> annotate_by_markers(markers, table, background=background)[["cell_type", "n_overlap"]]
+            cell_type  n_overlap
+    cluster
+    0            beta          3
+    1            None          0
+    """
+    _check_positive(n_top=n_top, min_overlap=min_overlap)
+    if table is None:
+        table = load_cell_types()
+        table = table.assign(gene=table["markers"].str.split("|")).explode("gene")
+    _check_columns(table, "table", ("cell_type", "gene"))
+    table = _within(_within(table, "species", species), "tissue", tissue)
+    if "sign" in table:
+        table = table[table["sign"] != "-"]
+    known = table.assign(gene=_fold(table["gene"])).groupby("cell_type")["gene"].agg(set)
+    found = {cluster: _fold(genes["gene"]) for cluster, genes in _specific(markers).items()}
+    if background is None:
+        background = markers.attrs.get("genes", [*table["gene"], *markers["gene"]])
+    measured = set(_fold(pd.Series(background, dtype=object)))
+    known = known.map(measured.intersection)
+    known = known[known.map(len) > 0]
+    if known.empty:
+        raise ValueError("table has no gene that was measured; give markers and background by symbols, as in table.")
+
+    n_top = min(n_top, -(-len(measured) // 10))
+    listed = [list(dict.fromkeys(gene for gene in genes if gene in measured))[:n_top] for genes in found.values()]
+    shared = np.array([[len(genes.intersection(top)) for genes in known] for top in listed])
+    sizes = np.array([len(top) for top in listed])
+    log_p = _log_chance(shared, len(measured), known.map(len).to_numpy(), sizes[:, None])
+    corrected = holm(np.exp(log_p).ravel()).reshape(log_p.shape)
+    rows = []
+    for number, top in enumerate(listed):
+        # Equal p: the larger overlap first, so that the order of the table hardly matters.
+        order = np.lexsort((-shared[number], log_p[number]))
+        best, second = order[0], order[1] if len(order) > 1 else None
+        n_overlap = int(shared[number, best])
+        certain = n_overlap >= min_overlap and corrected[number, best] <= alpha
+        rows.append(
+            {
+                "cell_type": known.index[best] if certain else None,
+                "score": abs(log_p[number, best]) / np.log(10),
+                "p_value": corrected[number, best],
+                "n_overlap": n_overlap,
+                "n_known": len(known.iloc[best]),
+                "runner_up": known.index[second] if second is not None and shared[number, second] else None,
+                "genes": ", ".join(gene.upper() for gene in top if gene in known.iloc[best]),
+            }
+        )
+    return _by_cluster(rows, found)
+
+
+def annotate_by_text(
+    markers,
+    cell_types=None,
+    *,
+    tissue=None,
+    n_top=20,
+    model="auto",
+    text="summary",
+    species="auto",
+    descriptions=None,
+    control=None,
+    cache=True,
+    random_state=None,
+):
+    r"""Name each cluster in words: what is written about its genes against what cell types are said to do.
+
+    It needs no table of markers, only a sentence for each type, and always names the nearest one: look at "margin", and
+    at what `control` gives, before a name is believed.
+
+    Parameters
+    ----------
+    markers : DataFrame
+        Genes of each cluster, as for :func:`annotate_by_markers`.
+    cell_types : DataFrame or dict of str to str, default=None
+        Types with their descriptions: columns "cell_type", "description" and, where there is one, "tissue", or a dict
+        from name to description ("" for none; bare names work far worse).  By default those of
+        :func:`load_cell_types`.
+    tissue : str or list of str, default=None
+        Use only types of these tissues, and of tissue "any".
+    n_top : int, default=20
+        Genes of each cluster that are read: the most specific ones that have a text.
+    model : str or object, default="auto"
+        What makes vectors of texts, as in :class:`~skst.GeneTextEncoder`.
+    text : {"summary", "name", "card", "symbol"}, default="summary"
+        What is said of a gene.
+    species : {"auto", "human", "mouse"}, default="auto"
+        Whose genes they are.
+    descriptions : DataFrame, str or path-like, default=None
+        Gene descriptions, as in :class:`~skst.GeneTextEncoder`.
+    control : {None, "permuted", "unrelated", "gaussian"}, default=None
+        Replace the texts of genes, to see what names are worth: names under "permuted" are due to anything but meaning.
+    cache : bool, str or path-like, default=True
+        Keep text vectors on disk, as in :class:`~skst.GeneTextEncoder`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of `control`.
+
+    Returns
+    -------
+    DataFrame
+        One row a cluster (the index): "cell_type" (None if none of its genes has a text), "score" (cosine), "margin"
+        (to the score of the next), "runner_up" and "genes" (those read, separated by commas).
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, a number is out of range, no type is left, or no gene has a text.
+
+    Notes
+    -----
+    With f the vectors of genes and w their specificity (see :func:`annotate_by_markers`), the vector of a cluster is
+    :math:`\sum_g w_g (f_g - m) / \sum_g w_g`, compared by cosine with the vector of "name: description".  The mean m
+    is over these genes and the markers of all types that come with the package: the genes of a panel are about one
+    tissue, and their mean is what the types of that tissue have in common.
+
+    Small panels are where this fails: of 33 genes, those of a cluster include some that it hardly expresses.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skst.inspection import annotate_by_text
+    >>> markers = pd.DataFrame({"cluster": [0, 0, 1, 1], "gene": ["INS", "IAPP", "MBP", "PLP1"]})
+    >>> types = {"beta cell": "Secretes insulin and amylin.", "oligodendrocyte": "Makes the myelin of white matter."}
+    >>> annotate_by_text(markers, types, model="lexical", cache=False)["cell_type"].tolist()
+    ['beta cell', 'oligodendrocyte']
+    """
+    _check_positive(n_top=n_top)
+    if isinstance(cell_types, dict):
+        cell_types = pd.DataFrame({"cell_type": list(cell_types), "description": list(cell_types.values())})
+    cell_types = load_cell_types() if cell_types is None else cell_types
+    _check_columns(cell_types, "cell_types", ("cell_type", "description"))
+    cell_types = _within(cell_types, "tissue", tissue)
+    if cell_types.empty:
+        raise ValueError("cell_types is empty; give at least one type with its description.")
+    # Some genes have no text, so a few more than n_top are looked up.
+    found = {cluster: table[: 2 * n_top] for cluster, table in _specific(markers).items()}
+    read = pd.Index(pd.concat([table["gene"] for table in found.values()]).astype(str)).unique()
+    genes = read.append(pd.Index(load_cell_types()["markers"].str.split("|").explode())).unique()
+    backend = resolve_backend(model)
+    encoder = GeneTextEncoder(
+        model=backend,
+        text=text,
+        species=detect_species(markers["gene"]) if species == "auto" else species,
+        descriptions=descriptions,
+        control=control,
+        gene_names=genes,
+        n_top_genes=None,
+        cache=cache,
+        random_state=random_state,
+    ).fit(np.isin(genes, read)[None].astype(np.float32))  # so that its coverage is that of the data's genes
+    described = (encoder.gene_report_["text"] != "").to_numpy()
+    vectors = encoder.gene_vectors_ - encoder.gene_vectors_[described].mean(axis=0)
+    lines = [
+        f"{name}: {said}" if said else name
+        for name, said in zip(cell_types["cell_type"], cell_types["description"].fillna(""), strict=True)
+    ]
+    stored = VectorCache(backend.key, None if cache is True else cache) if cache and backend.key else None
+    types = encode_texts(lines, backend, stored)
+    names = cell_types["cell_type"].to_numpy(dtype=object)
+    rows = []
+    for table in found.values():
+        places = genes.get_indexer(table["gene"].astype(str))
+        table, places = table[described[places]][:n_top], places[described[places]][:n_top]
+        cluster = table["weight"].to_numpy() @ vectors[places]
+        scores = types @ cluster / np.maximum(np.linalg.norm(types, axis=1) * np.linalg.norm(cluster), 1e-12)
+        order = np.argsort(-scores, kind="stable")[:2]
+        named = cluster.any()
+        rows.append(
+            {
+                "cell_type": names[order[0]] if named else None,
+                "score": scores[order[0]] if named else np.nan,
+                "margin": scores[order[0]] - scores[order[1]] if named and len(order) > 1 else np.nan,
+                "runner_up": names[order[1]] if named and len(order) > 1 else None,
+                "genes": ", ".join(table["gene"].astype(str)),
+            }
+        )
+    return _by_cluster(rows, found)
+
+
+def best_mapping(labels, reference):
+    """Name clusters by known labels, one to one, so that as many cells as possible are named as they are known.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n_cells,)
+        Cluster of each cell.
+    reference : array-like of shape (n_cells,)
+        Known label of each cell; cells without one have no say.
+
+    Returns
+    -------
+    DataFrame
+        One row a cluster (the index): "cell_type" (None for clusters left over), "n_cells", and "share" (of the cells
+        with a known label that have the one given).
+
+    Raises
+    ------
+    ValueError
+        If lengths differ or no cell has both labels.
+
+    See Also
+    --------
+    skst.metrics.hungarian_match : The same names for each cell.
+
+    Examples
+    --------
+    >>> from skst.inspection import best_mapping
+    >>> best_mapping([0, 0, 0, 1, 2], ["beta", "beta", "alpha", "alpha", "beta"])
+            cell_type  n_cells     share
+    cluster
+    0            beta        3  0.666667
+    1           alpha        1  1.000000
+    2            None        1  0.000000
+    """
+    labels = label_column(None, np.asarray(labels, dtype=object), "labels", len(labels))
+    reference = label_column(None, np.asarray(reference, dtype=object), "reference", len(labels))
+    found = labels.notna()
+    labels, reference = labels[found], reference[found]
+    names = pd.Series(hungarian_match(reference, labels), index=labels.index, dtype=object)
+    rows = {}
+    for cluster in sort_labels(labels.unique()):
+        cells = labels == cluster
+        known = reference[cells].dropna()
+        name = names[cells].iloc[0]
+        share = float((known == name).mean()) if len(known) else np.nan
+        rows[cluster] = {"cell_type": name, "n_cells": int(cells.sum()), "share": share}
+    return _by_cluster(rows.values(), rows)
+
+
+def _check_positive(**numbers):
+    for name, value in numbers.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r} is not a positive integer; give one.")
+
+
+def _check_columns(table, name, columns):
+    absent = [column for column in columns if column not in table]
+    if absent:
+        raise ValueError(f"{name} lacks the columns {absent}; it has {list(table.columns)}: rename them.")
+
+
+def _within(table, column, wanted):
+    """Rows whose `column`, of entries parted by "|", has one of those wanted or is "any"."""
+    if wanted is None:
+        return table
+    _check_columns(table, "table", (column,))
+    wanted = {name.casefold() for name in ([wanted] if isinstance(wanted, str) else wanted)}
+    has = table[column].fillna("").str.casefold().str.split("|").map(set)
+    if not has.map(wanted.intersection).any():
+        there = sorted(set().union(*table[column].dropna().str.split("|")))
+        raise ValueError(f"{column}={sorted(wanted)} is not in the table, which has {there[:40]}; take one of them.")
+    return table[has.map((wanted | {_EVERYWHERE}).intersection).map(bool)]
+
+
+def _fold(genes):
+    return genes.astype(str).str.strip().str.casefold()
+
+
+def _specific(markers):
+    """Markers of each cluster, the most specific first, with a weight."""
+    _check_columns(markers, "markers", ("cluster", "gene"))
+    clusters = markers["cluster"]
+    names = clusters.cat.categories if isinstance(clusters.dtype, pd.CategoricalDtype) else clusters.unique()
+    found = {}
+    for cluster in names:
+        table = markers[clusters == cluster]
+        if {"score", "fraction_in", "fraction_out"} <= set(table):
+            lift = (table["fraction_in"] - table["fraction_out"]) / (table["fraction_out"] + 0.05)
+            weight = np.maximum(table["score"] * lift, 0)
+            # Where every gene is found in every cell, fractions tell nothing.
+            table = table.assign(weight=weight if weight.any() else table["score"])
+            table = table.sort_values("weight", ascending=False, kind="stable")
+        else:
+            table = table.assign(weight=1.0)
+        found[cluster] = table
+    return found
+
+
+def _log_chance(shared, n_measured, n_known, n_listed):
+    """Logarithm of the chance to share as many genes or more."""
+    # Scipy takes these arguments one by one, and only from flat arrays.
+    flat = [values.ravel() for values in np.broadcast_arrays(shared - 1, n_measured, n_known, n_listed)]
+    return np.minimum(stats.hypergeom.logsf(*flat), 0).reshape(shared.shape)
+
+
+def _by_cluster(rows, clusters):
+    index = pd.Index(list(clusters), name="cluster")
+    table = pd.DataFrame(list(rows), index=index)
+    # None, not NaN, where there is no name: also in a column that has none at all.
+    names = table.columns.intersection(["cell_type", "runner_up"])
+    return table.assign(**{name: table[name].astype(object).where(table[name].notna(), None) for name in names})

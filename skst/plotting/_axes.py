@@ -1,0 +1,77 @@
+"""Figures and axes that the plots share."""
+
+import numpy as np
+
+from skst._contract import is_anndata
+
+
+def bare(ax, coordinates, title):
+    """Axes as an image has them: one scale, no ticks, no frame."""
+    ax.set_aspect("equal")
+    ax.set(xticks=[], yticks=[], title=title)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    _frame(ax, coordinates)
+
+
+def new_figure(n_panels, coordinates=None):
+    """Figure of panels in the proportions of the tissue, with room for a legend."""
+    import matplotlib.pyplot as plt
+
+    width, height = (4.0, 3.2) if coordinates is None else np.ptp(coordinates, axis=0) + 1e-9
+    panel = 3.6 * np.clip(width / height, 0.5, 2.0)
+    n_columns = min(n_panels, 4)
+    n_rows = -(-n_panels // n_columns)
+    size = (panel * n_columns + 1.6, 4.0 * n_rows)
+    return plt.subplots(n_rows, n_columns, figsize=size, layout="constrained")[0]
+
+
+def read_axes(ax, size):
+    """The axes given, or those of a new figure of `size` in inches."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def add_legend(owner, ax, size, **where):
+    """Put the legend of `ax` on `owner`, the axes or their figure; its dots do not shrink with the spots."""
+    handles, names = ax.get_legend_handles_labels()
+    owner.legend(
+        handles,
+        names,
+        frameon=False,
+        fontsize="small",
+        markerscale=np.sqrt(40 / size),
+        ncols=1 + (len(names) - 1) // 15,
+        handletextpad=0.2,
+        **where,
+    )
+
+
+def read_coordinates(source, spatial_key):
+    if is_anndata(source):
+        if spatial_key not in source.obsm:
+            raise ValueError(f"spatial_key={spatial_key!r} is not in obsm, which holds {list(source.obsm)}.")
+        source = source.obsm[spatial_key]
+    coordinates = np.asarray(source, dtype=np.float64)
+    if coordinates.ndim != 2 or coordinates.shape[1] < 2 or not len(coordinates):
+        raise ValueError(f"coordinates have shape {coordinates.shape}; pass an array of shape (n_spots, 2).")
+    return coordinates[:, :2]
+
+
+def _frame(ax, coordinates):
+    low, high = coordinates.min(axis=0), coordinates.max(axis=0)
+    margin = 0.02 * max(*(high - low), 1e-9)
+    ax.set_xlim(low[0] - margin, high[0] + margin)
+    ax.set_ylim(high[1] + margin, low[1] - margin)
+
+
+def touching_size(ax, coordinates):
+    """Area, in square points, of discs that fill the frame when spread evenly."""
+    box = ax.get_window_extent()
+    span = np.ptp(coordinates, axis=0)
+    inches = min(box.width / max(span[0], 1e-9), box.height / max(span[1], 1e-9)) / ax.figure.dpi
+    area = max(span[0], 1e-9) * max(span[1], 1e-9) * (72 * inches) ** 2
+    return float(np.clip(area / len(coordinates), 0.5, 400))

@@ -1,0 +1,62 @@
+"""Labels of cells and spots, and the colours that stand for them."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+from skst._contract import is_anndata
+from skst.metrics import UNLABELLED, hungarian_match
+
+# Twenty colours.  The first seven are those of Okabe and Ito, told apart in all common forms of colour
+# blindness; the others vary lightness as well as hue.
+PALETTE = (
+    *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442"),
+    *("#332288", "#882255", "#999933", "#44AA99", "#661100", "#B8A0E0", "#117733"),
+    *("#F4A6A0", "#1F3A4D", "#A6761D", "#AA4499", "#B5E2A0", "#5A5A5A"),
+)
+UNLABELLED_COLOUR = "#D9D9D9"
+
+
+def label_column(source, labels, name, n_spots):
+    """Labels of the spots as a Series, NaN where unlabelled."""
+    if isinstance(labels, str):
+        if not is_anndata(source) or labels not in source.obs:
+            known = list(source.obs) if is_anndata(source) else "no columns"
+            raise ValueError(f"{name}={labels!r} names no column of obs ({known}); pass one, or the labels.")
+        labels = source.obs[labels]
+    labels = pd.Series(np.asarray(labels, dtype=object))
+    if len(labels) != n_spots:
+        raise ValueError(f"{name} has {len(labels)} entries but there are {n_spots} spots; give one a spot.")
+    return labels.mask(labels.isin(UNLABELLED))
+
+
+def assign_colours(labels, reference, palette):
+    """Label -> colour, in the order of the legend."""
+    present = sort_labels(labels.dropna().unique())
+    if isinstance(palette, dict):
+        absent = [label for label in present if label not in palette]
+        if absent:
+            raise ValueError(f"palette has no colour for the labels {absent}; add them.")
+        return {label: palette[label] for label in present}
+    palette = PALETTE if palette is None else palette
+    if reference is None:
+        return dict(zip(present, itertools.cycle(palette), strict=False))
+    theirs = dict(zip(sort_labels(reference.dropna().unique()), itertools.cycle(palette), strict=False))
+    both = labels.notna() & reference.notna()
+    matched = {}
+    if both.any():
+        names = hungarian_match(reference[both], labels[both])
+        matched = {label: name for label, name in zip(labels[both], names, strict=True) if name is not None}
+    unused = [colour for colour in palette if colour not in theirs.values()] or list(palette)
+    spare = itertools.cycle(unused)
+    colours = {label: theirs[matched[label]] if label in matched else next(spare) for label in present}
+    order = list(theirs.values())
+    return dict(sorted(colours.items(), key=lambda item: order.index(item[1]) if item[0] in matched else len(order)))
+
+
+def sort_labels(labels):
+    try:
+        return sorted(labels)
+    except TypeError:  # numbers among strings
+        return sorted(labels, key=str)

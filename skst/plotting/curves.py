@@ -1,0 +1,104 @@
+"""The choice of the number of domains, and scores under each text."""
+
+import numpy as np
+import pandas as pd
+
+from skst.plotting._axes import new_figure
+from skst.plotting._labels import PALETTE
+
+
+def plot_k_curve(curve, ax=None):
+    """Draw the criterion by which a number of clusters was chosen.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        One row for each number tried: ``n_clusters``, ``criterion``, and ``chosen``, true in the row taken.
+    ax : matplotlib Axes, default=None
+        Where to draw; by default a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skst.plotting import plot_k_curve
+    >>> curve = pd.DataFrame({"n_clusters": [2, 3], "criterion": [0.4, 0.9], "chosen": [False, True]})
+    >>> plot_k_curve(curve).get_xlabel()
+    'number of clusters'
+    """
+    absent = [name for name in ("n_clusters", "criterion", "chosen") if name not in curve]
+    if absent:
+        raise ValueError(f"curve lacks the columns {absent}; pass a table with n_clusters, criterion and chosen.")
+    if ax is None:
+        ax = new_figure(1).axes[0]
+    curve = curve.sort_values("n_clusters")
+    chosen = curve[curve["chosen"].astype(bool)]
+    ax.plot(curve["n_clusters"], curve["criterion"], "-o", color=PALETTE[0], markersize=4)
+    ax.plot(chosen["n_clusters"], chosen["criterion"], "o", color=PALETTE[3], markersize=9, label="chosen")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set(xlabel="number of clusters", ylabel="criterion")
+    ax.spines[["top", "right"]].set_visible(False)
+    if len(chosen):
+        ax.legend(frameon=False)
+    return ax
+
+
+def plot_text_scores(scores):
+    """Draw the scores of refits with the real text and with each control.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        ``scores`` of a :class:`skst.inspection.SemanticTest`: columns "text", "replicate", "score" and "value".
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a score: a point for each replicate (the mean over its seeds), a bar at the mean of each text, and
+        a line through all texts at that of the real one.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or there is no row.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skst.plotting import plot_text_scores
+    >>> rows = [("real", 0, "ari", 0.6), ("real", 1, "ari", 0.5), ("permuted", 0, "ari", 0.4)]
+    >>> figure = plot_text_scores(pd.DataFrame(rows, columns=["text", "replicate", "score", "value"]))
+    >>> figure.axes[0].get_xlabel()
+    'ari'
+    """
+    absent = [name for name in ("text", "replicate", "score", "value") if name not in scores]
+    if absent or not len(scores):
+        lack = f"the columns {absent}" if absent else "rows"
+        raise ValueError(f"scores lacks {lack}; pass the scores of a semantic_permutation_test.")
+    texts, names = list(scores["text"].unique()), list(scores["score"].unique())
+    figure = new_figure(len(names))
+    figure.set_figheight(1.2 + 0.4 * len(texts))
+    points = scores.pivot_table(index="replicate", columns=["score", "text"], values="value")
+    for ax, name in zip(figure.axes, names, strict=False):
+        for row, text in enumerate(texts):
+            values = points[name].get(text, pd.Series(dtype=float)).dropna().to_numpy()
+            # Spread within the row, in the order of the replicates, so that equal scores stay apart.
+            offsets = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(len(values))
+            ax.scatter(values, row + offsets, s=16, color=PALETTE[row], alpha=0.7, linewidths=0, label=text)
+            if len(values):
+                ax.plot([values.mean()] * 2, [row - 0.34, row + 0.34], color=PALETTE[row], linewidth=2.5)
+            if len(values) and text == "real":
+                ax.axvline(values.mean(), color=PALETTE[row], linewidth=0.8, linestyle=":", zorder=0)
+        ax.set(xlabel=name, yticks=range(len(texts)), yticklabels=texts)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.invert_yaxis()
+    return figure

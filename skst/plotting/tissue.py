@@ -1,0 +1,223 @@
+"""Domains and modulation on the tissue."""
+
+import numpy as np
+
+from skst.metrics import score_partition
+from skst.plotting._axes import add_legend, bare, new_figure, read_coordinates, touching_size
+from skst.plotting._labels import UNLABELLED_COLOUR, assign_colours, label_column
+
+
+def plot_domains(
+    adata_or_coordinates,
+    labels,
+    *,
+    reference=None,
+    ax=None,
+    title=None,
+    spot_size=None,
+    palette=None,
+    legend=True,
+    spatial_key="spatial",
+):
+    """Draw the labels of spots where they lie in the tissue.
+
+    Parameters
+    ----------
+    adata_or_coordinates : AnnData or array-like of shape (n_spots, 2)
+        Positions, in ``obsm[spatial_key]`` of an AnnData; the y axis points down, as in an image.
+    labels : array-like of shape (n_spots,) or str
+        Labels, or the name of an ``obs`` column of the AnnData.  Missing labels are drawn in light grey.
+    reference : array-like of shape (n_spots,) or str, default=None
+        Other labels of the same spots, whose colours the labels take over: each label that of the reference
+        label it overlaps most, one to one (:func:`skst.metrics.hungarian_match`).  Labels left over get
+        colours of their own.
+    ax : matplotlib Axes, default=None
+        Where to draw; by default a new figure.
+    title : str, default=None
+        Title of the axes.
+    spot_size : float, default=None
+        Area of a spot in square points; by default spots just touch.
+    palette : sequence of colours or dict from label to colour, default=None
+        By default 20 colours chosen with colour blindness in mind; they repeat when there are more labels.
+    legend : bool, default=True
+        Whether to list the labels beside the axes.
+    spatial_key : str, default="spatial"
+        Where the coordinates of an AnnData are.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn on: one scatter for each label, named by it.
+
+    Raises
+    ------
+    ValueError
+        If coordinates or a column are missing, lengths differ, or a palette lacks a label.
+
+    Examples
+    --------
+    >>> from skst.datasets import make_spatial_domains
+    >>> from skst.plotting import plot_domains
+    >>> ax = plot_domains(make_spatial_domains(200, random_state=0), "label", title="truth")
+    >>> ax.get_title()
+    'truth'
+    """
+    coordinates = read_coordinates(adata_or_coordinates, spatial_key)
+    labels = label_column(adata_or_coordinates, labels, "labels", len(coordinates))
+    if reference is not None:
+        reference = label_column(adata_or_coordinates, reference, "reference", len(coordinates))
+    colours = assign_colours(labels, reference, palette)
+    if ax is None:
+        ax = new_figure(1, coordinates).axes[0]
+    bare(ax, coordinates, title or "")
+    size = touching_size(ax, coordinates) if spot_size is None else spot_size
+    unlabelled = labels.isna().to_numpy()
+    groups = [(None, UNLABELLED_COLOUR, unlabelled)] if unlabelled.any() else []
+    groups += [(label, colour, (labels == label).to_numpy()) for label, colour in colours.items()]
+    for label, colour, mask in groups:
+        name = "unlabelled" if label is None else str(label)
+        # One picture per group, not one path per spot: a vector file of a large slice stays small.
+        ax.scatter(
+            *coordinates[mask].T,
+            s=size,
+            color=colour,
+            label=name,
+            linewidths=0,
+            rasterized=mask.sum() > 10_000,
+        )
+    if legend:
+        add_legend(ax, ax, size, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return ax
+
+
+def plot_domain_comparison(adata, *, truth, predictions, spatial_key="spatial", spot_size=None):
+    """Draw the known domains and, beside them, what methods found.
+
+    Parameters
+    ----------
+    adata : AnnData or array-like of shape (n_spots, 2)
+        Positions of the spots.
+    truth : array-like of shape (n_spots,) or str
+        Known labels, or the name of an ``obs`` column.
+    predictions : dict of str to array-like of shape (n_spots,), or to str
+        Labels, or the names of ``obs`` columns, by the name of their method.
+    spatial_key : str, default="spatial"
+        Where the coordinates of an AnnData are.
+    spot_size : float, default=None
+        Area of a spot in square points; by default spots just touch.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel for the truth and one for each method, titled with its adjusted Rand index over the labelled
+        spots.
+
+    Raises
+    ------
+    ValueError
+        If `predictions` is empty, or as :func:`plot_domains`.
+
+    Examples
+    --------
+    >>> from skst.datasets import make_spatial_domains
+    >>> from skst.plotting import plot_domain_comparison
+    >>> adata = make_spatial_domains(200, random_state=0)
+    >>> figure = plot_domain_comparison(adata, truth="label", predictions={"same": "label"})
+    >>> [ax.get_title() for ax in figure.axes]
+    ['known', 'same\\nARI 1.00']
+    """
+    if not predictions:
+        raise ValueError("predictions is empty; give at least one labelling by the name of its method.")
+    coordinates = read_coordinates(adata, spatial_key)
+    truth = label_column(adata, truth, "truth", len(coordinates))
+    panels = {"known": truth}
+    for name, labels in predictions.items():
+        labels = label_column(adata, labels, f"predictions[{name!r}]", len(coordinates))
+        found = labels.notna()
+        ari = score_partition(truth[found], labels[found])["ari"]
+        panels[f"{name}\nARI {ari:.2f}"] = labels
+    figure = new_figure(len(panels), coordinates)
+    for ax, (title, labels) in zip(figure.axes, panels.items(), strict=False):
+        if spot_size is None:
+            spot_size = touching_size(ax, coordinates)
+        reference = None if labels is truth else truth
+        plot_domains(coordinates, labels, reference=reference, ax=ax, title=title, spot_size=spot_size, legend=False)
+    add_legend(figure, figure.axes[0], spot_size, loc="outside right center")
+    for ax in figure.axes[len(panels) :]:
+        ax.remove()
+    return figure
+
+
+def plot_modulation(
+    adata_or_coordinates, factor, *, n_factors=6, name="dimension", spot_size=None, spatial_key="spatial"
+):
+    """Draw the leading dimensions of a modulation factor on the tissue.
+
+    Parameters
+    ----------
+    adata_or_coordinates : AnnData or array-like of shape (n_spots, 2)
+        Positions, in ``obsm[spatial_key]`` of an AnnData; the y axis points down, as in an image.
+    factor : array-like of shape (n_spots, d), float
+        Factor of each spot, such as ``modulation_.alpha`` of a :class:`~skst.SemSTClusterer`.
+    n_factors : int, default=6
+        Dimensions drawn: those of largest standard deviation over the spots, the largest first.
+    name : str, default="dimension"
+        What the titles call a dimension, before its number.
+    spot_size : float, default=None
+        Area of a spot in square points; by default spots just touch.
+    spatial_key : str, default="spatial"
+        Where the coordinates of an AnnData are.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel a dimension, each with its standard deviation.  Colours show the difference from the mean over spots,
+        on one scale for all panels that is cut off at the 99 % largest difference.
+
+    Raises
+    ------
+    ValueError
+        If `factor` is no table with one row a spot, is not finite, or `n_factors` is below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skst.plotting import plot_modulation
+    >>> coordinates = np.array([[i, j] for i in range(6) for j in range(6)])
+    >>> figure = plot_modulation(coordinates, np.column_stack([coordinates[:, 0] / 50, coordinates[:, 1]]))
+    >>> [ax.get_title() for ax in figure.axes[:2]]
+    ['dimension 1\\nSD 1.71', 'dimension 0\\nSD 0.0342']
+    """
+    coordinates = read_coordinates(adata_or_coordinates, spatial_key)
+    factor = np.asarray(factor, dtype=np.float64)
+    if factor.ndim != 2 or len(factor) != len(coordinates) or not factor.size:
+        raise ValueError(
+            f"factor has shape {factor.shape} but there are {len(coordinates)} spots; give one row a spot."
+        )
+    if not np.isfinite(factor).all():
+        raise ValueError("factor is NaN or infinite in places; draw the factors of a fit that converged.")
+    if n_factors < 1:
+        raise ValueError(f"n_factors={n_factors} must be at least 1.")
+    spread = factor.std(axis=0)
+    leading = np.argsort(-spread, kind="stable")[:n_factors]
+    shown = factor[:, leading] - factor[:, leading].mean(axis=0)
+    limit = float(np.quantile(np.abs(shown), 0.99)) or 1.0
+    figure = new_figure(len(leading), coordinates)
+    for ax, dimension, values in zip(figure.axes, leading, shown.T, strict=False):
+        bare(ax, coordinates, f"{name} {dimension}\nSD {spread[dimension]:.3g}")
+        size = touching_size(ax, coordinates) if spot_size is None else spot_size
+        points = ax.scatter(
+            *coordinates.T,
+            s=size,
+            c=values,
+            cmap="RdBu_r",
+            vmin=-limit,
+            vmax=limit,
+            linewidths=0,
+            rasterized=len(values) > 10_000,
+        )
+    panels = figure.axes[: len(leading)]
+    for ax in figure.axes[len(leading) :]:
+        ax.remove()
+    figure.colorbar(points, ax=panels, shrink=0.6, extend="both", label="difference from the mean")
+    return figure
