@@ -5,7 +5,6 @@ import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -13,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skst._contract import check_counts, inherit, read_spots
 from skst._counts import library_sizes, median_depth
 from skst.genes import GeneTextEncoder
+from skst.genes.columns import TextColumns
 from skst.graph.build import KINDS, averaging_operator, expression_graph, spatial_operator
 from skst.graph.semantic import MAX_FULL_BATCH, TILE_SIZE, Modulation
 from skst.graph.smooth import AveragedPCA
@@ -23,8 +23,6 @@ STARTS = ("both", "averaged", "random")
 N_INPUT_GENES = 3000
 # So many prompts are read; the vectors of others are predicted from the genes they name.
 MAX_TEXTS = 1000
-# Principal components of the text vectors that reach the networks.
-TEXT_COLUMNS = 64
 _LOSS_PARAMETERS = ("correlation_weight", "spatial_weight", "text_weight", "balanced")
 _MAX_SEED = np.iinfo(np.int32).max
 
@@ -367,7 +365,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         self._validate_params()
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
         check_counts(spots, optional=False)
-        self._check_partition(spots)
+        self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)
         text_seed, partition_seed, self._graph_seed, *seeds = rng.randint(_MAX_SEED, size=3 + self.n_networks)
@@ -428,7 +426,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
     def _embed(self, X, spots):
         spatial = spatial_operator(self, spots)
         scores = self._pca.scores(spots.X, spatial)
-        semantic = None if self.text_ is None else self._standardized(self.text_.transform(X), spatial)
+        semantic = None if self.text_ is None else self._columns.transform(self.text_.transform(X), spatial)
         batches = self._batches(spots, spatial, scores, semantic, None)
         return self._side_by_side(batches, self._ensemble.embed(batches))
 
@@ -439,16 +437,12 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
             return None
         text = inherit(self._default_text() if self.text is None else self.text, self, seed)
         self._say(f"text of the spots: {text}")
-        vectors = np.asarray(text.fit_transform(X), dtype=np.float32)
-        if not np.ptp(vectors, axis=0).any():
-            return None  # no gene names: the encoder has warned
-        self._text_pca = PCA(min(TEXT_COLUMNS, *vectors.shape), random_state=int(seed)).set_output(transform="default")
-        semantic = self._pca.spread(self._text_pca.fit_transform(vectors), spatial)
-        if semantic.var(axis=0).sum() <= 1e-10 * vectors.var(axis=0).sum():
-            return None  # all spots are neighbours: what the average leaves is rounding
+        self._columns = TextColumns(self._pca.spread)
+        semantic = self._columns.fit_transform(text.fit_transform(X), seed, spatial)
+        if not self._columns.informative_:
+            return None  # no gene names, of which the encoder has warned, or all spots are neighbours
         self.text_ = text
-        self._text_scale = semantic.mean(axis=0), np.float32(np.sqrt(semantic.var(axis=0).mean()))
-        return (semantic - self._text_scale[0]) / self._text_scale[1]
+        return semantic
 
     def _epochs(self, n_batches):
         if self.max_epochs != "auto":
@@ -457,11 +451,6 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
 
     def _default_text(self):
         return GeneTextEncoder(mode="prompt", max_texts=MAX_TEXTS, verbose=self.verbose)
-
-    def _standardized(self, vectors, spatial):
-        centre, scale = self._text_scale
-        vectors = self._text_pca.transform(np.asarray(vectors, dtype=np.float32))
-        return (self._pca.spread(vectors, spatial) - centre) / scale
 
     def _batches(self, spots, spatial, scores, semantic, rng):
         from skst.nn.batches import tiles

@@ -96,28 +96,24 @@ class _Stop(Exception):
     """A callback has seen enough."""
 
 
-class SpotNet(skorch.NeuralNet):
-    """Trains a :class:`SpotAutoencoder` on :class:`SpotBatches`.
+class LossNet(skorch.NeuralNet):
+    """Trains a module on batches that know their size, and writes down every term of the loss.
+
+    A batch is a named tuple with ``n_core``, the number of rows that the loss looks at, and ``to(device)``.  Subclasses
+    name the terms of the loss in ``terms`` and compute them in ``losses(output, batch)``, a dict from name to
+    (weight, value).
 
     Parameters
     ----------
-    module : SpotAutoencoder
+    module : torch.nn.Module
         The network, made already.
-    correlation_weight, spatial_weight : float
-        Weights of the correlation reduction and the spatial regularisation beside the likelihood.
-    text_weight : float, default=0.0
-        Weight of what the text moves, the mean square of its part of the representation.
-    balanced : bool, default=True
-        See :func:`spatial_regularization`.
     **options
         Of :class:`skorch.NeuralNet`.
     """
 
-    def __init__(self, module, *, correlation_weight, spatial_weight, text_weight=0.0, balanced=True, **options):
-        self.correlation_weight = correlation_weight
-        self.spatial_weight = spatial_weight
-        self.text_weight = text_weight
-        self.balanced = balanced
+    terms = ()
+
+    def __init__(self, module, **options):
         super().__init__(module, criterion=torch.nn.Identity, **options)
 
     def get_split_datasets(self, X, y=None, **fit_params):
@@ -156,25 +152,15 @@ class SpotNet(skorch.NeuralNet):
         return self.module_(x.to(self.device))
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        batch = X.to(self.device)
-        losses = {"zinb": zinb_loss(batch.counts, y_pred.log_mean, y_pred.log_dispersion, y_pred.dropout_logits)}
-        total = losses["zinb"]
-        if len(y_pred.views) > 1 and self.correlation_weight:
-            losses["correlation"] = correlation_reduction(y_pred.views[0], y_pred.views[1])
-            total = total + self.correlation_weight * losses["correlation"]
-        if batch.edges.shape[1] and self.spatial_weight:
-            losses["spatial"] = spatial_regularization(y_pred.embedding, batch.edges, balanced=self.balanced)
-            total = total + self.spatial_weight * losses["spatial"]
-        if self.text_weight:
-            losses["text"] = y_pred.moved
-            total = total + self.text_weight * losses["text"]
-        for name, loss in losses.items():
-            self.history.record_batch(name, loss.item())
+        total = 0.0
+        for name, (weight, value) in self.losses(y_pred, X.to(self.device)).items():
+            self.history.record_batch(name, value.item())
+            total = total + weight * value
         return total
 
     @property
     def _default_callbacks(self):
-        terms = [(name, PassthroughScoring(name, on_train=True)) for name in ("zinb", "correlation", "spatial", "text")]
+        terms = [(name, PassthroughScoring(name, on_train=True)) for name in self.terms]
         return [
             ("epoch_timer", EpochTimer()),
             ("train_loss", PassthroughScoring("train_loss", on_train=True)),
@@ -182,13 +168,52 @@ class SpotNet(skorch.NeuralNet):
         ]
 
 
-def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbose, weights):
-    """Train `module` in place until the loss no longer falls, `max_epochs` are over, or Ctrl-C.
+class SpotNet(LossNet):
+    """Trains a :class:`SpotAutoencoder` on :class:`SpotBatches`.
 
     Parameters
     ----------
     module : SpotAutoencoder
-    batches : SpotBatches
+        The network, made already.
+    correlation_weight, spatial_weight : float
+        Weights of the correlation reduction and the spatial regularisation beside the likelihood.
+    text_weight : float, default=0.0
+        Weight of what the text moves, the mean square of its part of the representation.
+    balanced : bool, default=True
+        See :func:`spatial_regularization`.
+    **options
+        Of :class:`skorch.NeuralNet`.
+    """
+
+    terms = ("zinb", "correlation", "spatial", "text")
+
+    def __init__(self, module, *, correlation_weight, spatial_weight, text_weight=0.0, balanced=True, **options):
+        self.correlation_weight = correlation_weight
+        self.spatial_weight = spatial_weight
+        self.text_weight = text_weight
+        self.balanced = balanced
+        super().__init__(module, **options)
+
+    def losses(self, output, batch):
+        likelihood = zinb_loss(batch.counts, output.log_mean, output.log_dispersion, output.dropout_logits)
+        losses = {"zinb": (1.0, likelihood)}
+        if len(output.views) > 1 and self.correlation_weight:
+            losses["correlation"] = self.correlation_weight, correlation_reduction(*output.views[:2])
+        if batch.edges.shape[1] and self.spatial_weight:
+            spatial = spatial_regularization(output.embedding, batch.edges, balanced=self.balanced)
+            losses["spatial"] = self.spatial_weight, spatial
+        if self.text_weight:
+            losses["text"] = self.text_weight, output.moved
+        return losses
+
+
+def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbose, weights, net=SpotNet):
+    """Train `module` in place until the loss no longer falls, `max_epochs` are over, or Ctrl-C.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    batches : SpotBatches or another iterable of batches
     max_epochs : int
     lr : float
         Learning rate of Adam.
@@ -200,7 +225,9 @@ def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbo
     verbose : int
         1 shows a progress bar.
     weights : dict
-        Weights of the loss terms, as in :class:`SpotNet`.
+        Weights of the loss terms, and whatever else `net` takes.
+    net : type, default=SpotNet
+        The :class:`LossNet` that does it.
 
     Returns
     -------
@@ -215,7 +242,7 @@ def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbo
         callbacks.append(stop)
     if verbose:
         callbacks.append(ProgressBar(batches_per_epoch="auto"))
-    net = SpotNet(
+    net = net(
         module,
         optimizer=torch.optim.Adam,
         lr=lr,
@@ -227,7 +254,7 @@ def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbo
     )
     net.fit(batches, None)
     # An epoch that was cut short has no loss.
-    columns = ("epoch", "train_loss", "zinb", "correlation", "spatial", "text", "dur")
+    columns = ("epoch", "train_loss", *net.terms, "dur")
     rows = [{name: row[name] for name in columns if name in row} for row in net.history if "train_loss" in row]
     return pd.DataFrame(rows, columns=[name for name in columns if not rows or name in rows[0]]), net.interrupted
 

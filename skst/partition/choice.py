@@ -1,11 +1,14 @@
 """Which clusterer, how many domains, and what the neighbours say."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
 
 from skst.graph.build import spatial_graph
@@ -16,6 +19,7 @@ from skst.partition.tied import fit_tied_mixture
 
 N_LEADING = 10
 CLUSTERERS = ("mixture", "kmeans", "leiden", "louvain")
+_COLLAPSED = 0.95
 
 
 def make_clusterer(clusterer, n_clusters, random_state=None, *, n_views=1):
@@ -132,6 +136,58 @@ def estimate_n_clusters(embedding, *, n_clusters=range(1, 16), max_samples=20_00
 
 def _bic(embedding, k, seed):
     return min(fit_tied_mixture(embedding, k, seed + start).bic(len(embedding)) for start in range(3))
+
+
+def soft_labels(clusterer, embedding, labels, n_clusters):
+    """Share of each cluster in each row of an embedding.
+
+    Parameters
+    ----------
+    clusterer : estimator
+        Fitted; its ``predict_proba`` is used where it has one.
+    embedding : ndarray of shape (n_spots, n_components)
+    labels : ndarray of int of shape (n_spots,)
+        Cluster of each row, from 0 on.
+    n_clusters : int
+        Columns wanted, at least.
+
+    Returns
+    -------
+    ndarray of shape (n_spots, n_clusters), float64
+        Rows sum to 1.  Without ``predict_proba``, Student's t kernel around the mean of each cluster; a cluster without
+        rows has no share.
+    """
+    if hasattr(clusterer, "predict_proba"):
+        return clusterer.predict_proba(embedding)
+    present = np.unique(labels)
+    means = np.stack([embedding[labels == label].mean(axis=0, dtype=np.float64) for label in present])
+    kernel = 1.0 / (1.0 + euclidean_distances(embedding.astype(np.float64), means, squared=True))
+    shares = np.zeros((len(embedding), max(n_clusters, int(present.max()) + 1)))
+    shares[:, present] = kernel / kernel.sum(axis=1, keepdims=True)
+    return shares
+
+
+def warn_of_collapse(labels, n_clusters, advice):
+    """Warn if fewer than `n_clusters` clusters hold rows, or one of several holds more than 95 %.
+
+    Parameters
+    ----------
+    labels : ndarray of int of shape (n_spots,)
+        Cluster of each row, from 0 on.
+    n_clusters : int
+        Clusters asked for.
+    advice : str
+        What to do about it.
+    """
+    sizes = np.bincount(labels)
+    found, largest = int((sizes > 0).sum()), sizes.max() / len(labels)
+    if found < n_clusters or (n_clusters > 1 and largest > _COLLAPSED):
+        warnings.warn(
+            f"The partition has collapsed: of {n_clusters} clusters {found} hold cells, and one holds {largest:.0%} of "
+            f"them; {advice}.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def agreement_medoid(labelings):

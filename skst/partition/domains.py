@@ -1,4 +1,4 @@
-"""What every estimator of domains does alike: partition an embedding, predict, transform."""
+"""What every estimator of domains or cell types does alike: partition an embedding, predict, transform."""
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
@@ -9,11 +9,102 @@ from skst.partition.choice import estimate_n_clusters, majority_vote, make_clust
 from skst.partition.mixture import check_n_clusters
 
 
-class DomainMixin(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin):
+class PartitionMixin(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin):
+    """Methods of an estimator that partitions an embedding of its own.
+
+    The estimator has the parameters ``n_clusters``, ``clusterer`` and ``verbose`` and sets ``embedding_`` in ``fit``.
+    """
+
+    def _check_partition(self, n_spots):
+        """Raise what the partition would, before anything takes time."""
+        if self.n_clusters is not None:
+            check_n_clusters(self.n_clusters, n_spots)
+        make_clusterer(self.clusterer, 1)
+
+    def _choose_n_clusters(self, embedding, seed):
+        """Set the number of clusters to what was asked for or, from an embedding, estimated."""
+        vars(self).pop("n_clusters_curve_", None)
+        self.n_clusters_ = self.n_clusters
+        if self.n_clusters is None:
+            self._say("estimating the number of clusters")
+            self.n_clusters_, self.n_clusters_curve_ = estimate_n_clusters(embedding, random_state=int(seed))
+
+    def _fit_clusterer(self, seed, n_views=1):
+        """Fit the clusterer to ``embedding_``, which holds so many embeddings side by side; return its labels."""
+        self.clusterer_ = make_clusterer(self.clusterer, self.n_clusters_, int(seed), n_views=n_views)
+        self._say(f"partition into {self.n_clusters_} clusters: {self.clusterer_}")
+        self.clusterer_.fit(self.embedding_)
+        return self.clusterer_.predict(self.embedding_)
+
+    def _say(self, step):
+        if self.verbose:
+            print(f"[{type(self).__name__}] {step}")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    @property
+    def _n_features_out(self):
+        return np.shape(self.embedding_)[1]
+
+
+class CellTypeMixin(PartitionMixin):
+    """Methods of an estimator that embeds cells; ``_embed(X)`` embeds others."""
+
+    def transform(self, X):
+        """Embedding of cells, new ones included.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray or sparse of shape (n_cells, n_genes)
+            Cells with the genes seen in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_cells, n_columns), float32
+        """
+        check_is_fitted(self)
+        return self._embed(X)
+
+    def predict(self, X):
+        """Type of each cell, new ones included.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray or sparse of shape (n_cells, n_genes)
+            Cells with the genes seen in ``fit``.
+
+        Returns
+        -------
+        ndarray of int of shape (n_cells,)
+            Types numbered as in ``labels_``.
+        """
+        check_is_fitted(self)
+        return self.clusterer_.predict(self._embed(X))
+
+    def fit_transform(self, X, y=None):
+        """Fit and return ``embedding_``.
+
+        Parameters
+        ----------
+        X, y
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_cells, n_columns), float32
+        """
+        return self.fit(X, y).embedding_
+
+
+class DomainMixin(PartitionMixin):
     """Methods of an estimator that embeds spots and partitions the embedding.
 
-    The estimator has the parameters ``n_clusters``, ``clusterer``, ``n_vote_neighbors`` and ``verbose``, sets
-    ``embedding_`` in ``fit`` and then calls ``_find_domains``; ``_embed(X, spots)`` embeds other spots.
+    The estimator has the parameter ``n_vote_neighbors`` too, and calls ``_find_domains`` after ``embedding_`` is set;
+    ``_embed(X, spots)`` embeds other spots.
     """
 
     def transform(self, X, *, coordinates=None, batch=None):
@@ -80,41 +171,12 @@ class DomainMixin(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixi
         """
         return self.fit(X, y, coordinates=coordinates, batch=batch).embedding_
 
-    def _check_partition(self, spots):
-        """Raise what the partition would, before anything takes time."""
-        if self.n_clusters is not None:
-            check_n_clusters(self.n_clusters, spots.X.shape[0])
-        make_clusterer(self.clusterer, 1)
-
     def _find_domains(self, spots, seed, n_views=1):
         """Set the number of domains, the clusterer and the labels from ``embedding_``."""
-        seed = int(seed)
-        vars(self).pop("n_clusters_curve_", None)
-        self.n_clusters_ = self.n_clusters
-        if self.n_clusters is None:
-            self._say("estimating the number of domains")
-            first = self.embedding_[:, : self.embedding_.shape[1] // n_views]
-            self.n_clusters_, self.n_clusters_curve_ = estimate_n_clusters(first, random_state=seed)
-        self.clusterer_ = make_clusterer(self.clusterer, self.n_clusters_, seed, n_views=n_views)
-        self._say(f"partition into {self.n_clusters_} domains: {self.clusterer_}")
-        self.clusterer_.fit(self.embedding_)
-        self.labels_ = self._voted(self.clusterer_.predict(self.embedding_), spots)
+        self._choose_n_clusters(self.embedding_[:, : self.embedding_.shape[1] // n_views], seed)
+        self.labels_ = self._voted(self._fit_clusterer(seed, n_views), spots)
 
     def _voted(self, labels, spots):
         if spots.coordinates is None or self.n_vote_neighbors == 0:
             return labels
         return majority_vote(labels, spots.coordinates, n_neighbors=self.n_vote_neighbors, batch=spots.batch)
-
-    def _say(self, step):
-        if self.verbose:
-            print(f"[{type(self).__name__}] {step}")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
-
-    @property
-    def _n_features_out(self):
-        return np.shape(self.embedding_)[1]

@@ -91,3 +91,26 @@ def _softmax(logits):
     sums = logits.sum(axis=1, keepdims=True)
     logits /= sums
     return logits, np.log(sums) + top
+
+
+def likeliest_mixture(X, n_clusters, random_state, *, n_init=4, max_samples=20_000):
+    """The likeliest of a few tied mixtures, from different starts.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_spots, n_components), float64
+    n_clusters : int
+    random_state : RandomState
+        Draws starts and rows.
+    n_init : int, default=4
+        Starts.
+    max_samples : int, default=20_000
+        Rows, drawn at random, on which mixtures are fitted when there are more.
+
+    Returns
+    -------
+    TiedMixture
+    """
+    rows = X if len(X) <= max_samples else X[random_state.choice(len(X), max_samples, replace=False)]
+    seeds = random_state.randint(np.iinfo(np.int32).max, size=n_init)
+    return max((fit_tied_mixture(rows, n_clusters, seed) for seed in seeds), key=lambda mixture: mixture.log_likelihood)
