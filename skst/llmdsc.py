@@ -50,7 +50,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
     n_clusters : int, default=None
         Number of cell types; estimated by :func:`skst.partition.estimate_n_clusters` if None.
     text : transformer or None, default="dual"
-        Makes the text vectors; "dual" is ``GeneTextEncoder(mode="dual", k_g=60, max_texts=500)``, the paper's two
+        Makes the text vectors; "dual" is ``GeneTextEncoder(mode="dual", k_g=60, max_texts=1000)``, the paper's two
         paths.  None leaves text out.
     text_weight : float, default=0.1
         Share of the projected text in the embedding, from 0 to 1; the paper's Eq. 13 has 0.5.
@@ -473,7 +473,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         return semantic
 
     def _default_text(self):
-        return GeneTextEncoder(mode="dual", k_g=60, max_texts=500, normalize=self.normalize, verbose=self.verbose)
+        return GeneTextEncoder(mode="dual", k_g=60, max_texts=1000, normalize=self.normalize, verbose=self.verbose)
 
     def _side_by_side(self, inputs, structure, text=None):
         """Z of Eq. 13, with the text's share, and the axes that the networks began at."""
