@@ -35,7 +35,8 @@ def llmdsc(k, seed, normalize=True, *, text=None, model="auto", **parameters):
         if text["mode"] == "aggregate":
             del text["max_texts"]
         parameters["text"] = GeneTextEncoder(normalize=normalize, **text)
-    parameters.setdefault("text", None)
+    else:
+        parameters["align_to"] = None
     return LLMDSCClusterer(k, random_state=seed, normalize=normalize, **parameters)
 
 
@@ -109,11 +110,11 @@ TABLES = {
 FACTORIES = {name: factory for table in TABLES.values() for name, factory in table.items()}
 SEEDS = {"Cell types": 10, "Text": 5}
 TEXTS = {
-    "Cell types": "One setting for all.  `no text` is the same with `text=None`.  The others are the usual pipeline: "
+    "Cell types": "One setting for all.  `no text` is the same with `align_to=None`.  The others are the usual pipeline: "
     "logarithms of normalised counts, 2,000 genes, z-scores, 30 principal components, then k-means, Leiden communities "
     "searched to k, or the likeliest of ten tied mixtures.",
-    "Text": "Text and its controls, 300 sentences read.  `dual`: the two paths of the default.  `permuted`: each gene under the name of another.  `Gaussian`: noise.  `lexical`: "
-    "hashed words, no model.",
+    "Text": "Text and its controls, 300 sentences read.  `dual`: the two paths of the default.  `permuted`: each gene "
+    "under the name of another.  `Gaussian`: noise.  `lexical`: hashed words, no model.",
     "Ablations": "Losses left out (scLLM-DSC, Figure 5), without text.",
     "Alignment": "How text is aligned.  `half text` has the published share of text in Z; `shared` is the published "
     "alignment, which moves both views; `paper` has all published settings that equations allow.",

@@ -49,14 +49,15 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
     ----------
     n_clusters : int, default=None
         Number of cell types; estimated by :func:`skst.partition.estimate_n_clusters` if None.
-    text : transformer or None, default="dual"
-        Makes the text vectors; "dual" is ``GeneTextEncoder(mode="dual", k_g=60, max_texts=1000)``, the paper's two
-        paths.  None leaves text out.
+    text : transformer, default=None
+        Makes the text vectors; ``GeneTextEncoder(mode="dual", k_g=60, max_texts=1000)`` by default, the paper's two
+        paths.
     text_weight : float, default=0.1
         Share of the projected text in the embedding, from 0 to 1; the paper's Eq. 13 has 0.5.
-    align_to : {"structure", "shared"}, default="structure"
+    align_to : {"structure", "shared", None}, default="structure"
         "structure": text is projected onto the structural embedding, which the alignment does not move.  "shared": both
         views are projected into a space of `n_projection` columns, brought to unit length, and moved, as published.
+        None leaves text out.
     n_components : int, default=16
         Columns of the structural embedding of each network.
     n_hidden : int, default=256
@@ -199,9 +200,9 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
 
     _parameter_constraints = {
         "n_clusters": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "text": [StrOptions({"dual"}), HasMethods(["fit_transform", "transform"]), None],
+        "text": [HasMethods(["fit_transform", "transform"]), None],
         "text_weight": [Interval(numbers.Real, 0, 1, closed="both")],
-        "align_to": [StrOptions({"structure", "shared"})],
+        "align_to": [StrOptions({"structure", "shared"}), None],
         "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
         "n_hidden": [Interval(numbers.Integral, 1, None, closed="left")],
         "n_projection": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -237,7 +238,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         self,
         n_clusters=None,
         *,
-        text="dual",
+        text=None,
         text_weight=0.1,
         align_to="structure",
         n_components=16,
@@ -460,10 +461,9 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
     def _fit_text(self, X, cells, seed):
         """Columns of the text of the cells; None if nothing tells cells apart."""
         self.text_ = None
-        if self.text is None:
+        if self.align_to is None:
             return None
-        text = self._default_text() if isinstance(self.text, str) else self.text
-        text = inherit(text, self, seed)
+        text = inherit(self._default_text() if self.text is None else self.text, self, seed)
         self._say(f"text of the cells: {text}")
         self._columns = TextColumns(WithoutDepth(self._genes.expression_))
         semantic = self._columns.fit_transform(text.fit_transform(X), seed, cells)

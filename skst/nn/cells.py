@@ -83,7 +83,8 @@ class CellBatches:
     @property
     def n_batches(self):
         """Steps of an epoch."""
-        return 1 if self.batch_size is None else -(-len(self) // self.batch_size)
+        # Two cells at least in each: the cut looks at pairs.
+        return 1 if self.batch_size is None else min(-(-len(self) // self.batch_size), len(self) // 2)
 
     def __iter__(self):
         """Batches of one epoch, each with the None that stands for its labels."""
