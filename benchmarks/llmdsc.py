@@ -110,9 +110,9 @@ TABLES = {
 FACTORIES = {name: factory for table in TABLES.values() for name, factory in table.items()}
 SEEDS = {"Cell types": 10, "Text": 5}
 TEXTS = {
-    "Cell types": "One setting for all.  `no text` is the same with `align_to=None`.  The others are the usual pipeline: "
-    "logarithms of normalised counts, 2,000 genes, z-scores, 30 principal components, then k-means, Leiden communities "
-    "searched to k, or the likeliest of ten tied mixtures.",
+    "Cell types": "One setting for all.  `no text` is the same with `align_to=None`.  The others are the usual "
+    "pipeline: logarithms of normalised counts, 2,000 genes, z-scores, 30 principal components, then k-means, "
+    "Leiden communities searched to k, or the likeliest of ten tied mixtures.",
     "Text": "Text and its controls, 300 sentences read.  `dual`: the two paths of the default.  `permuted`: each gene "
     "under the name of another.  `Gaussian`: noise.  `lexical`: hashed words, no model.",
     "Ablations": "Losses left out (scLLM-DSC, Figure 5), without text.",

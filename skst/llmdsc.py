@@ -366,17 +366,17 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         text_seed, partition_seed, *seeds = rng.randint(_MAX_SEED, size=2 + self.n_networks)
 
         self._say(f"axes of {cells.shape[0]} cells x {cells.shape[1]} genes")
-        numbers_of_genes = np.atleast_1d(self.n_top_genes)
         self._genes = GeneViews(
             self.n_networks,
-            numbers_of_genes,
+            self.n_top_genes,
             N_AXES,
             self.n_components,
             normalize=self.normalize,
             raw=self.inputs == "counts",
         ).fit(cells, rng)
         inputs = self._genes.inputs(cells)
-        self._choose_n_clusters(inputs[0], partition_seed)
+        axes = inputs if self.inputs == "axes" else self._genes.axes(cells)
+        self._choose_n_clusters(axes[0], partition_seed)
         semantic = self._fit_text(X, cells, text_seed)
         self._ensemble = CellEnsemble(
             {
@@ -456,6 +456,8 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
 
         known = self._genes.expression_
         values = known.read(cells)[0][:, known.genes("residual", N_CUT_GENES)]
+        if values.min() < 0:
+            raise ValueError(f"X holds {values.min():.3g}, and the cut takes nothing below 0; set cut_weight=0.")
         return NormalizedCut(values, balance=self.cut_balance, ortho_weight=self.ortho_weight, deflate=True)
 
     def _fit_text(self, X, cells, seed):
@@ -486,7 +488,8 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.positive_only = bool(self.normalize)
+        # Cosines of expression weigh the graph that is cut.
+        tags.input_tags.positive_only = bool(self.normalize or self.cut_weight)
         return tags
 
 

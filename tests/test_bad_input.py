@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from skst import GeneTextEncoder, SemSTClusterer, SpaLLMFusion, SpatialGraphTransformer
+from skst import GeneTextEncoder, LLMDSCClusterer, SemSTClusterer, SpaLLMFusion, SpatialGraphTransformer
 from skst.genes import backends
 from skst.genes.endpoint import EndpointBackend
 
@@ -28,6 +28,11 @@ def _fusion(**parameters):
 def _semst(**parameters):
     quick = {"text": _text(mode="prompt", k_g=5), "n_clusters": 4, "max_epochs": 2}
     return SemSTClusterer(**(quick | {"clusterer": "kmeans", "random_state": 0} | parameters))
+
+
+def _llmdsc(**parameters):
+    quick = {"text": _text(mode="dual", k_g=5), "n_clusters": 4, "n_networks": 2, "n_top_genes": (40, 80)}
+    return LLMDSCClusterer(**(quick | {"max_epochs": 2, "clusterer": "kmeans", "random_state": 0} | parameters))
 
 
 def _is_one_sentence(message):
@@ -65,7 +70,7 @@ def _works(adata, make=_fusion, **parameters):
 
 
 def _estimators():
-    return [_text(), SpatialGraphTransformer(), _fusion(), _semst()]
+    return [_text(), SpatialGraphTransformer(), _fusion(), _semst(), _llmdsc()]
 
 
 def _change(adata, row, column, value):
@@ -80,7 +85,7 @@ def _change(adata, row, column, value):
 
 def test_no_gene_is_known(tissue):
     tissue.var_names = [f"peak{i}" for i in range(tissue.n_vars)]
-    for estimator in (_text(), _fusion(), _semst(text=_text())):
+    for estimator in (_text(), _fusion(), _semst(text=_text()), _llmdsc(text=_text())):
         with _refused("None of the 120 gene names of X, such as 'peak0', 'peak1', 'peak2'.*gene_names, set species"):
             estimator.fit(tissue)
     _works(tissue, strategy="expression")
@@ -138,6 +143,12 @@ def test_counts_that_have_been_logged(tissue):
         with _warned("so it looks log-transformed; pass raw counts .*`layer=`"):
             estimator.fit(tissue)
     _works(tissue, spatial=SpatialGraphTransformer(normalize=False), text=_text(normalize=False))
+    _works(tissue, _llmdsc, normalize=False, text=_text(normalize=False))
+
+
+def test_values_that_were_centred(tissue):
+    tissue.X = tissue.X.toarray() - tissue.X.mean(axis=0).A1
+    _works(tissue, _llmdsc, normalize=False, align_to=None, cut_weight=0.0)
 
 
 def test_cells_and_genes_without_counts(tissue):
@@ -148,6 +159,10 @@ def test_cells_and_genes_without_counts(tissue):
     for parameters in ({}, {"zero_inflation": True, "start": "random"}, {"batch_size": 20}):
         fitted = _works(tissue, _semst, **parameters)
         assert set(fitted.labels_) == set(range(4)) and np.isfinite(fitted.denoised_).all()
+    for parameters in ({}, {"inputs": "counts"}, {"batch_size": 64, "clusterer": "mixture"}, {"align_to": "shared"}):
+        fitted = _works(tissue, _llmdsc, **parameters)
+        assert np.isfinite(fitted.soft_assignment_).all() and np.isfinite(fitted.history_["train_loss"]).all()
+        assert len(set(fitted.labels_[[0, 50, 51]])) == 1
 
 
 def test_no_counts_at_all(tissue):
@@ -158,6 +173,24 @@ def test_no_counts_at_all(tissue):
         networks = _semst().fit(tissue)
     assert not fitted.embedding_.any() and len(set(fitted.labels_)) == 1
     assert np.isfinite(networks.embedding_).all() and np.isfinite(networks.history_["train_loss"]).all()
+    with _refused(r"X has no gene that varies .* beyond their depth \(n_samples=400, n_features=120\); pass counts"):
+        _llmdsc().fit(tissue)
+
+
+def test_cells_that_are_all_alike(tissue):
+    tissue.X = sparse.csr_matrix(np.tile(tissue.X[0].toarray(), (400, 1)) * (1 + np.arange(400)[:, None] % 3))
+    with _refused("X has no gene that varies between cells beyond their depth .*pass"):
+        _llmdsc().fit(tissue)
+    with _refused(r"beyond their depth \(n_samples=1, n_features=120\)"):
+        _llmdsc(n_clusters=1).fit(tissue[:1])
+    nearly = np.tile(tissue.X[0].toarray(), (400, 1))
+    nearly[:3] += np.random.default_rng(0).poisson(50, (3, 120))
+    tissue.X = sparse.csr_matrix(nearly)
+    for clusterer in ("mixture", "kmeans"):
+        with _warned(
+            "The partition has collapsed: of 3 clusters 3 hold cells, and one holds .*; ask for fewer clusters"
+        ):
+            _llmdsc(n_clusters=3, clusterer=clusterer).fit(tissue)
 
 
 # Places
@@ -216,12 +249,21 @@ def test_a_slice_of_one_spot(tissue):
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_more_domains_than_spots(tissue):
-    for make in (_fusion, _semst):
+    for make in (_fusion, _semst, _llmdsc):
         with _refused("n_clusters=401 is larger than the 400 spots .*ask for fewer"):
             make(n_clusters=401).fit(tissue)
         assert make(n_clusters=3).fit(tissue[:3]).labels_.shape == (3,)
         assert set(make(n_clusters=1).fit(tissue).labels_) == {0}
         make(n_clusters=None).fit(tissue[:3])
+
+
+def test_a_gene_alone(tissue):
+    tissue = tissue[:, :1].copy()
+    tissue.X = sparse.csr_matrix(np.arange(400)[:, None] % 5, dtype=np.float32)
+    assert _works(tissue, _llmdsc, n_clusters=2).embedding_.shape == (400, 3)
+    tissue.X = sparse.csr_matrix(1 + np.arange(400)[:, None] % 5, dtype=np.float32)  # all there is, whatever the depth
+    with _refused(r"beyond their depth \(n_samples=400, n_features=1\)"):
+        _llmdsc().fit(tissue)
 
 
 def test_more_neighbors_than_spots(tissue):
@@ -230,7 +272,7 @@ def test_more_neighbors_than_spots(tissue):
 
 
 def test_a_clusterer_that_is_unknown(tissue):
-    for make in (_fusion, _semst):
+    for make in (_fusion, _semst, _llmdsc):
         with _refused("clusterer='mclust' is not one of"):
             make(clusterer="mclust").fit(tissue)
 

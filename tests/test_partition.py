@@ -29,8 +29,9 @@ from skst.partition import (
     majority_vote,
     make_clusterer,
 )
+from skst.partition.choice import soft_labels, warn_of_collapse
 from skst.partition.mixture import check_n_clusters
-from skst.partition.tied import fit_tied_mixture
+from skst.partition.tied import fit_tied_mixture, likeliest_mixture
 
 
 def _blobs(n_clusters, n=300, dims=6, seed=0):
@@ -448,3 +449,52 @@ def test_the_medoid_agrees_best_with_the_others():
     np.testing.assert_allclose(agreement, expected)
     assert index == np.argmax(expected) == 2
     assert agreement_medoid([truth])[0] == 0
+
+
+# Shares, collapse
+
+
+def test_shares_by_student_s_kernel_equal_brute_force():
+    X, labels = _blobs(3, n=40)
+    labels = np.array([0, 2, 3])[labels]  # nothing in 1
+    shares = soft_labels(KMeans(), X, labels, 5)
+    kernel = np.zeros((40, 5))
+    for label in (0, 2, 3):
+        kernel[:, label] = 1 / (1 + np.square(X - X[labels == label].mean(axis=0)).sum(axis=1))
+    np.testing.assert_allclose(shares, kernel / kernel.sum(axis=1, keepdims=True), rtol=1e-6)
+    assert shares.dtype == np.float64 and soft_labels(KMeans(), X, labels, 2).shape == (40, 4)
+
+
+def test_shares_of_a_clusterer_that_knows_them():
+    X, _ = _blobs(3)
+    mixture = ConsensusMixture(3, random_state=0).fit(X)
+    np.testing.assert_array_equal(soft_labels(mixture, X, mixture.labels_, 3), mixture.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n_clusters", "match"),
+    [
+        ([96, 2, 2], 3, "of 3 clusters 3 hold cells, and one holds 96% of them; do this."),
+        ([60, 0, 40], 3, "of 3 clusters 2 hold cells, and one holds 60% of them; do this."),
+        ([95, 5], 2, None),
+        ([100], 1, None),
+        ([40, 30, 20, 10], 3, None),
+    ],
+)
+def test_a_collapse_is_told(sizes, n_clusters, match):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_collapse(np.repeat(np.arange(len(sizes)), sizes), n_clusters, "do this")
+    assert [str(warning.message) for warning in caught] == ([f"The partition has collapsed: {match}"] if match else [])
+
+
+def test_the_likeliest_of_several_mixtures():
+    X, _ = _blobs(6)
+    found = likeliest_mixture(X, 6, np.random.RandomState(3))
+    seeds = np.random.RandomState(3).randint(np.iinfo(np.int32).max, size=4)
+    assert found.log_likelihood == max(fit_tied_mixture(X, 6, seed).log_likelihood for seed in seeds)
+    some = likeliest_mixture(X, 6, np.random.RandomState(3), n_init=1, max_samples=100)
+    drawn = np.random.RandomState(3)
+    rows = X[drawn.choice(300, 100, replace=False)]
+    expected = fit_tied_mixture(rows, 6, drawn.randint(np.iinfo(np.int32).max, size=1)[0])
+    np.testing.assert_array_equal(some.coefficients, expected.coefficients)

@@ -231,7 +231,8 @@ class CellAxes:
         most = known.mean_[self.genes] + CLIP * known.scale_[self.genes]
         values = values[:, self.genes]
         if not sparse.issparse(values):
-            return np.minimum(values, most + np.outer(log_depth, known.slope_[self.genes])).astype(np.float32)
+            most = most + np.outer(log_depth, known.slope_[self.genes])
+            return np.minimum(values, np.maximum(most, 0.0)).astype(np.float32)
         rows = np.repeat(log_depth, np.diff(values.indptr))
         most = most[values.indices] + rows * known.slope_[self.genes][values.indices]
         data = np.minimum(values.data, np.maximum(most, 0.0)).astype(np.float32)
@@ -282,7 +283,7 @@ class GeneViews:
     ----------
     n_views : int
         Networks that take the choices of genes in turn.
-    n_top_genes : sequence of int
+    n_top_genes : int or sequence of int
         Numbers of genes; each is chosen by both criteria.  Choices that come out alike, as in small panels, are one.
     n_axes : int
         Principal axes of each.
@@ -325,13 +326,16 @@ class GeneViews:
         Raises
         ------
         ValueError
-            If no gene varies.
+            If no gene varies, or `n_top_genes` is not a positive integer or a sequence of these.
         """
+        numbers_of_genes = np.atleast_1d(self.n_top_genes)
+        if numbers_of_genes.size == 0 or numbers_of_genes.dtype.kind not in "iu" or numbers_of_genes.min() < 1:
+            raise ValueError(f"n_top_genes={self.n_top_genes!r} is not a positive integer, nor a sequence of these.")
         self.expression_ = CellExpression(self.normalize).fit(X)
         choices = {}
         # The leading views are to differ in both, numbers and criteria.
         for shift in range(len(CRITERIA)):
-            for i, n_genes in enumerate(self.n_top_genes):
+            for i, n_genes in enumerate(numbers_of_genes):
                 genes = self.expression_.genes(CRITERIA[(i + shift) % len(CRITERIA)], n_genes)
                 choices.setdefault(genes.tobytes(), genes)
         self._genes = list(choices.values())
@@ -367,5 +371,9 @@ class GeneViews:
         """
         if self.raw:
             return [X[:, genes] for genes in self._genes]
+        return self.axes(X)
+
+    def axes(self, X):
+        """Principal axes of cells by each choice of genes; parameters and result as in :meth:`inputs`."""
         values, log_depth = self.expression_.read(X)
         return [axes.transform(values, log_depth) * scale for axes, scale in zip(self._axes, self._scales, strict=True)]

@@ -425,6 +425,7 @@ class CellEnsemble:
                 break
         history = pd.concat([part for part in histories if len(part)] or histories[:1], ignore_index=True)
         leading = ["network", "stage"]
+        history = history[[*history.columns.drop("dur"), "dur"]]
         self.history = history[[*leading, *history.columns.drop(leading)]]
         return self
 

@@ -158,7 +158,7 @@ def soft_labels(clusterer, embedding, labels, n_clusters):
         rows has no share.
     """
     if hasattr(clusterer, "predict_proba"):
-        return clusterer.predict_proba(embedding)
+        return clusterer.predict_proba(embedding.astype(np.float64))
     present = np.unique(labels)
     means = np.stack([embedding[labels == label].mean(axis=0, dtype=np.float64) for label in present])
     kernel = 1.0 / (1.0 + euclidean_distances(embedding.astype(np.float64), means, squared=True))
@@ -181,9 +181,10 @@ def warn_of_collapse(labels, n_clusters, advice):
     """
     sizes = np.bincount(labels)
     found, largest = int((sizes > 0).sum()), sizes.max() / len(labels)
+    percent = int(100 * largest)  # rounded down: 100 is one cluster alone
     if found < n_clusters or (n_clusters > 1 and largest > _COLLAPSED):
         warnings.warn(
-            f"The partition has collapsed: of {n_clusters} clusters {found} hold cells, and one holds {largest:.0%} of "
+            f"The partition has collapsed: of {n_clusters} clusters {found} hold cells, and one holds {percent}% of "
             f"them; {advice}.",
             UserWarning,
             stacklevel=3,
