@@ -15,7 +15,7 @@ html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
 autodoc_member_order = "bysource"
 # scikit-learn makes these, and their text refers to its glossary
 autodoc_default_options = {
-    "exclude-members": "set_fit_request, set_predict_request, set_transform_request, get_metadata_routing"
+    "exclude-members": "set_output, set_fit_request, set_predict_request, set_transform_request, get_metadata_routing"
 }
 # methods are shown by autodoc; numpydoc's own tables of them would need a page each
 numpydoc_show_class_members = False

@@ -241,7 +241,7 @@ def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbo
         stop = EarlyStopping("train_loss", patience=patience, threshold=1e-4, sink=lambda _: None)
         callbacks.append(stop)
     if verbose:
-        callbacks.append(ProgressBar(batches_per_epoch="auto"))
+        callbacks.append(ProgressBar(batches_per_epoch=batches.n_batches))
     net = net(
         module,
         optimizer=torch.optim.Adam,
