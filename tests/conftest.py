@@ -34,6 +34,25 @@ def _loopback_only(monkeypatch):
 
 
 @pytest.fixture
+def largest_tensor():
+    """Makes contexts whose ``numel`` is the size of the largest tensor made within; stored entries, where sparse."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Largest(TorchDispatchMode):
+        numel = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            tensors = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
+            self.numel = max([self.numel, *(t.numel() if t.layout == torch.strided else t._nnz() for t in tensors)])
+            return out
+
+    return Largest
+
+
+@pytest.fixture
 def bare_home(tmp_path, monkeypatch):
     """A data home with nothing in it: genes are described by the marker table of the package."""
     monkeypatch.setenv("SKST_DATA_HOME", str(tmp_path / "empty"))

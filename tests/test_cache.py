@@ -18,9 +18,7 @@ from skst.genes.cache import VectorCache
 
 def _vectors(texts, d=8):
     """A vector that only its text decides."""
-    return np.stack([np.random.default_rng(zlib.crc32(text.encode())).random(d) for text in texts]).astype(
-        "f4"
-    )
+    return np.stack([np.random.default_rng(zlib.crc32(text.encode())).random(d) for text in texts]).astype("f4")
 
 
 def _texts(start, stop):
@@ -84,9 +82,7 @@ def test_shards_are_not_read_again_for_what_is_known(tmp_path, monkeypatch):
         cache.store(_texts(i, i + 1), np.ones((1, 2)))
     opened = []
     load = np.load
-    monkeypatch.setattr(
-        cache_module.np, "load", lambda path, **options: opened.append(path) or load(path, **options)
-    )
+    monkeypatch.setattr(cache_module.np, "load", lambda path, **options: opened.append(path) or load(path, **options))
     assert cache.lookup(_texts(2, 3))[1].all()
     assert len(opened) == 1
 

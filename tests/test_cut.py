@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
 from scipy.stats import multivariate_hypergeom
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from skst.nn import NormalizedCut
 
@@ -233,25 +231,16 @@ def test_second_order_in_blocks_is_the_same(monkeypatch):
     torch.testing.assert_close(NormalizedCut(C).estimate(z[rows], rows), whole)
 
 
-class _Largest(TorchDispatchMode):
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if torch.is_tensor(leaf) and leaf.layout == torch.strided:
-                self.entries = max(getattr(self, "entries", 0), leaf.numel())
-        return out
-
-
-def test_nothing_of_cells_by_cells_is_made(monkeypatch):
+def test_nothing_of_cells_by_cells_is_made(monkeypatch, largest_tensor):
     monkeypatch.setattr("skst.nn.cut._BLOCK", 500 * 50)
     n, d = 3000, 4
     C = sparse.random_array((n, 50), density=0.1, format="csr", rng=np.random.default_rng(0))
     cut = NormalizedCut(C)
     z = torch.randn(n, d, requires_grad=True)
-    with _Largest() as made:
+    with largest_tensor() as made:
         cut(z).backward()
         cut.estimate(z[:500], range(500)).backward()
-    assert n * 2 * d <= made.entries <= 500 * 50
+    assert n * 2 * d <= made.numel <= 500 * 50
 
 
 def test_moving_to_where_it_is_costs_nothing():

@@ -197,9 +197,7 @@ def publish_dlpfc(published, slice, genes):
     counts = np.arange(3 * len(genes)).reshape(3, -1) % 4
     ids = [f"ENSG{i}" for i in range(len(genes))]
     types = ["Gene Expression"] * (len(genes) - 1) + ["Antibody Capture"]
-    published(
-        f"{slice}_filtered_feature_bc_matrix.h5", tenx_h5(counts, ["A-1", "C-1", "B-1"], genes, ids, types)
-    )
+    published(f"{slice}_filtered_feature_bc_matrix.h5", tenx_h5(counts, ["A-1", "C-1", "B-1"], genes, ids, types))
     positions = b"B-1,1,2,4,20,10\nA-1,1,1,3,30,40\nZ-1,0,9,9,9,9\nC-1,1,5,6,7,8\n"
     published(f"{slice}_tissue_positions_list.txt", positions)
     published("barcode_level_layer_map.tsv", b"B-1\t151508\tWM\nA-1\t151508\tL1\nC-1\t151507\tL6\n")

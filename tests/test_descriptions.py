@@ -19,9 +19,7 @@ INFO_HEADER = (
 ).split()
 
 
-def _info(
-    tax_id, gene_id, symbol, *, aliases="-", refs="-", name="-", kind="protein-coding", official=("-", "-")
-):
+def _info(tax_id, gene_id, symbol, *, aliases="-", refs="-", name="-", kind="protein-coding", official=("-", "-")):
     fields = [
         tax_id,
         gene_id,
@@ -99,9 +97,7 @@ def test_download_human(ncbi, tmp_path):
     assert tuple(table.columns) == COLUMNS
     sst = table.iloc[0]
     assert sst["summary"] == "A hormone." and sst["ensembl_id"] == "ENSG00000157005"
-    assert (
-        sst["aliases"] == "SMST|SST1" and sst["entrez_id"] == "6750" and sst["locus_type"] == "protein-coding"
-    )
+    assert sst["aliases"] == "SMST|SST1" and sst["entrez_id"] == "6750" and sst["locus_type"] == "protein-coding"
     assert table.iloc[1]["aliases"] == "COX1" and table.iloc[1]["name"] == "mitochondrially encoded CO1"
     assert table.iloc[2]["name"] == 'a "quoted" name' and table.iloc[2]["summary"] == ""
     assert not table.isin(["-"]).any(axis=None)
@@ -218,9 +214,7 @@ def test_marker_table_is_sound():
         # No alias may be the symbol of another gene.
         foreign = owners[owners.index.str.upper() != owners]
         assert not set(foreign) & set(table["symbol"].str.upper())
-    assert {"Ins2", "Plp1", "mt-Co1"} <= set(mouse["symbol"]) and "GNLY" not in set(
-        mouse["symbol"].str.upper()
-    )
+    assert {"Ins2", "Plp1", "mt-Co1"} <= set(mouse["symbol"]) and "GNLY" not in set(mouse["symbol"].str.upper())
 
 
 @pytest.mark.parametrize("species", ["human", "mouse"])

@@ -99,9 +99,7 @@ def test_order_of_rows_does_not_matter():
 
 
 def test_species_rows_are_preferred():
-    both = pd.concat(
-        [load_marker_descriptions("human"), load_marker_descriptions("mouse")], ignore_index=True
-    )
+    both = pd.concat([load_marker_descriptions("human"), load_marker_descriptions("mouse")], ignore_index=True)
     found = match_genes(["Sst", "Gad1", "Plp1"], both)
     assert set(both["species"].iloc[found["row"]]) == {"mouse"}
     assert found["matched"].tolist() == ["symbol"] * 3

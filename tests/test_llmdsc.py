@@ -15,7 +15,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
-from test_semst import _Largest
 
 from skst import GeneTextEncoder, LLMDSCClusterer, llmdsc
 from skst.datasets import fetch_baron_mouse, make_spatial_domains
@@ -429,13 +428,13 @@ def test_passes_depend_on_the_number_of_batches(cells, monkeypatch):
 
 
 @pytest.mark.parametrize("batch_size", ["auto", 256])
-def test_nothing_of_size_n_by_n_is_allocated(bare_home, batch_size):
+def test_nothing_of_size_n_by_n_is_allocated(bare_home, batch_size, largest_tensor):
     n = 3000
     adata = make_spatial_domains(n, n_genes=60, n_domains=3, random_state=0)
     quick = {"text": _text(mode="aggregate"), "n_contrast": 200, "n_hidden": 32, "max_epochs": 1, "n_networks": 1}
     model = _llmdsc(n_clusters=3, batch_size=batch_size, **quick)
     clone(model).fit(adata[:100].copy())  # imports, and what is made once
-    with _Largest() as largest:
+    with largest_tensor() as largest:
         tracemalloc.start()
         fitted = model.fit(adata)
         fitted.predict(adata)

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 from scipy.special import gammaln
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from skst.nn import correlation_reduction, spatial_regularization, zinb_loss
 
@@ -400,33 +398,21 @@ def test_balance_keeps_the_edges_felt_as_the_tissue_grows():
     assert abs(terms[1000, False]) < abs(terms[10, False]) / 50
 
 
-class _Largest(TorchDispatchMode):
-    """Records the size of the largest tensor that any operation returns."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        sizes = (t.numel() for t in tree_leaves(out) if isinstance(t, torch.Tensor))
-        self.numel = max(self.numel, *sizes, 0)
-        return out
-
-
 @pytest.mark.parametrize("n_negatives", [None, 100_000])
-def test_nothing_of_size_n_by_n_is_allocated(n_negatives):
+def test_nothing_of_size_n_by_n_is_allocated(n_negatives, largest_tensor):
     n, d, k = 60_000, 16, 6
     embedding = torch.randn(n, d, generator=torch.Generator().manual_seed(0)).requires_grad_()
     i = torch.arange(n).repeat_interleave(k)
     edges = torch.stack([i, (i + torch.arange(1, k + 1).repeat(n)) % n])
-    with _Largest() as largest:
+    with largest_tensor() as largest:
         spatial_regularization(embedding, edges, n_negatives=n_negatives).backward()
     assert embedding.grad is not None
     assert n * d <= largest.numel <= 2 * n * d, "more than the embedding and a few vectors over edges"
 
 
-def test_a_product_of_all_pairs_would_be_noticed():
+def test_a_product_of_all_pairs_would_be_noticed(largest_tensor):
     z = torch.ones(50, 2)
-    with _Largest() as largest:
+    with largest_tensor() as largest:
         (z @ z.T).sum()
     assert largest.numel == 2500
 

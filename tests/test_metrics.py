@@ -75,9 +75,7 @@ def test_a_renamed_truth_scores_one(rows):
 
 
 @pytest.mark.parametrize("unknown", [None, np.nan, pd.NA, "NA", "nan", "None", "<NA>"])
-@pytest.mark.parametrize(
-    "container", [list, tuple, pd.Series, pd.Categorical, lambda v: np.array(v, dtype=object)]
-)
+@pytest.mark.parametrize("container", [list, tuple, pd.Series, pd.Categorical, lambda v: np.array(v, dtype=object)])
 def test_unlabelled_spots_do_not_count(unknown, container):
     true, pred = ["a", "a", "b", "b", "b"], [1, 1, 2, 2, 1]
     expected = score_partition(true, pred)
@@ -99,9 +97,7 @@ def test_real_strings_that_look_like_nothing_are_kept_on_request():
     assert clustering_accuracy(["NA", "a"], [0, 0]) == 1
 
 
-@pytest.mark.parametrize(
-    "score", [score_partition, clustering_accuracy, macro_f1, weighted_f1, hungarian_match]
-)
+@pytest.mark.parametrize("score", [score_partition, clustering_accuracy, macro_f1, weighted_f1, hungarian_match])
 @pytest.mark.parametrize(
     ("true", "pred", "message"),
     [
@@ -156,9 +152,7 @@ def test_spatial_scores_equal_brute_force(seed, dimensions):
     labels = rng.integers(0, 4, 60)
     assert chaos_score(labels, coordinates) == pytest.approx(_chaos_by_hand(labels, coordinates))
     for k in (1, 6, 10, 100):
-        assert pas_score(labels, coordinates, n_neighbors=k) == pytest.approx(
-            _pas_by_hand(labels, coordinates, k)
-        )
+        assert pas_score(labels, coordinates, n_neighbors=k) == pytest.approx(_pas_by_hand(labels, coordinates, k))
     assert spatial_silhouette(labels, coordinates) == pytest.approx(silhouette_score(coordinates, labels))
 
 

@@ -153,9 +153,7 @@ def test_clusterers_without_predict_can_be_searched():
     X = np.concatenate([np.linspace(0, 1, 20), np.linspace(3, 4, 20)])[:, None]
     y = np.repeat([0.0, 1.0], 20)
     y[5] = np.nan
-    search = GridSearchCV(
-        DBSCAN(), {"eps": [0.001, 0.5, 5]}, cv=NoSplit(), scoring=labels_scorer(), refit=False
-    )
+    search = GridSearchCV(DBSCAN(), {"eps": [0.001, 0.5, 5]}, cv=NoSplit(), scoring=labels_scorer(), refit=False)
     assert search.fit(X, y).cv_results_["mean_test_score"].argmax() == 1
 
 

@@ -116,9 +116,7 @@ def test_public_names_load_and_are_documented():
     for name in skst.__all__:
         assert getattr(skst, name) is not None
         if name != "__version__":
-            assert re.search(rf"^\.\. auto\w+:: skst\.{name}$", reference, flags=re.M), (
-                f"skst.{name} has no page"
-            )
+            assert re.search(rf"^\.\. auto\w+:: skst\.{name}$", reference, flags=re.M), f"skst.{name} has no page"
     assert set(skst.__all__) <= set(dir(skst))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = skst.nothing
@@ -126,9 +124,7 @@ def test_public_names_load_and_are_documented():
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=_name)
 def test_examples_use_names_that_exist(path):
-    names = [
-        name for name in _imports(ast.walk(ast.parse(path.read_text("utf-8")))) if name.startswith("skst.")
-    ]
+    names = [name for name in _imports(ast.walk(ast.parse(path.read_text("utf-8")))) if name.startswith("skst.")]
     assert names
     for name in names:
         module, _, attribute = name.rpartition(".")

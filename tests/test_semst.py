@@ -13,8 +13,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch.callbacks import Callback
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from skst import GeneTextEncoder, SemSTClusterer
 from skst.datasets import fetch_starmap, make_spatial_domains
@@ -392,25 +390,13 @@ def test_passes_depend_on_the_number_of_batches(tissue):
     assert len(_semst(batch_size=4, **quick).fit(tissue).history_) == 13  # 100 tiles, 13 batches, 160 steps
 
 
-class _Largest(TorchDispatchMode):
-    """Records how many entries the largest tensor has that any operation returns; stored ones, where it is sparse."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        tensors = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
-        self.numel = max([self.numel, *(t.numel() if t.layout == torch.strided else t._nnz() for t in tensors)])
-        return out
-
-
 @pytest.mark.parametrize("batch_size", ["auto", 64])
-def test_nothing_of_size_n_by_n_is_allocated(bare_home, batch_size):
+def test_nothing_of_size_n_by_n_is_allocated(bare_home, batch_size, largest_tensor):
     n = 3000
     adata = make_spatial_domains(n, n_genes=60, n_domains=3, random_state=0)
     model = _semst(n_clusters=3, text=_text(mode="aggregate"), max_epochs=2, batch_size=batch_size)
     clone(model).fit(adata[:100].copy())  # imports, and what is made once
-    with _Largest() as largest:
+    with largest_tensor() as largest:
         tracemalloc.start()
         fitted = model.fit(adata)
         fitted.predict(adata)

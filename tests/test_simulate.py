@@ -76,9 +76,7 @@ def test_programmes_are_of_related_real_genes():
 
 @pytest.mark.parametrize("n_domains, n_cell_types", [(1, None), (40, None), (3, 30), (1, 1)])
 def test_more_programmes_than_themes(n_domains, n_cell_types):
-    adata = make_spatial_domains(
-        80, n_genes=60, n_domains=n_domains, n_cell_types=n_cell_types, random_state=0
-    )
+    adata = make_spatial_domains(80, n_genes=60, n_domains=n_domains, n_cell_types=n_cell_types, random_state=0)
     assert adata.var["programme"].replace("", pd.NA).nunique() == n_domains + (n_cell_types or 0)
     assert adata.var_names.is_unique and adata.shape == (80, 60)
 
@@ -134,9 +132,7 @@ def test_the_seed_decides_everything_and_the_chunk_nothing(monkeypatch):
     other = make_spatial_domains(300, n_slices=2, n_cell_types=3, random_state=8)
     assert (first.X != second.X).nnz == 0 and first.obs.equals(second.obs)
     assert np.array_equal(first.obsm["spatial"], second.obsm["spatial"])
-    assert (first.X != other.X).nnz > 1000 and not np.array_equal(
-        first.obsm["spatial"], other.obsm["spatial"]
-    )
+    assert (first.X != other.X).nnz > 1000 and not np.array_equal(first.obsm["spatial"], other.obsm["spatial"])
     state = np.random.RandomState(7)
     assert (make_spatial_domains(300, n_slices=2, n_cell_types=3, random_state=state).X != first.X).nnz == 0
 
@@ -187,9 +183,7 @@ def test_parameters_out_of_range_are_named(parameters, match):
         make_spatial_domains(**parameters)
 
 
-counts = arrays(
-    np.float32, st.tuples(st.integers(1, 12), st.integers(1, 9)), elements=st.sampled_from([0, 1, 2, 7])
-)
+counts = arrays(np.float32, st.tuples(st.integers(1, 12), st.integers(1, 9)), elements=st.sampled_from([0, 1, 2, 7]))
 formats = st.sampled_from([None, sparse.csr_matrix, sparse.csr_array, sparse.csc_matrix, sparse.coo_array])
 
 

@@ -54,9 +54,7 @@ def _write(path):
         path.write_bytes(pickle.dumps({name: row.tolist() for name, row in TABLE.items()}))
 
 
-@pytest.mark.parametrize(
-    "kind", ["csv", "tsv", "csv.gz", "txt", "parquet", "pq", "npz", "h5ad", "pickle", "pkl"]
-)
+@pytest.mark.parametrize("kind", ["csv", "tsv", "csv.gz", "txt", "parquet", "pq", "npz", "h5ad", "pickle", "pkl"])
 def test_every_format_gives_the_same_table(tmp_path, kind):
     path = tmp_path / f"vectors.{kind}"
     _write(path)
@@ -179,9 +177,7 @@ def test_pickled_lists_of_numpy_scalars(tmp_path):
 
 @settings(deadline=None, max_examples=50)
 @given(
-    hnp.arrays(
-        st.sampled_from(["<f4", "<f8", ">i4", "|b1"]), hnp.array_shapes(min_dims=2, max_dims=2, max_side=5)
-    ),
+    hnp.arrays(st.sampled_from(["<f4", "<f8", ">i4", "|b1"]), hnp.array_shapes(min_dims=2, max_dims=2, max_side=5)),
     st.integers(0, 5),
     st.booleans(),
 )
@@ -249,9 +245,7 @@ def _malicious(marker):
     pickles["alter a stand-in"] = _protocol_0(
         b"cnumpy.core.multiarray\n_reconstruct\n", b"(d", b"S'_function'\n", shell, b"s", b"b"
     )
-    pickles["alter a stand-in by slots"] = _protocol_0(
-        b"cnumpy\nndarray\n", b"(N(dS'_function'\nS'x'\nst", b"b"
-    )
+    pickles["alter a stand-in by slots"] = _protocol_0(b"cnumpy\nndarray\n", b"(N(dS'_function'\nS'x'\nst", b"b")
     pickles["alter a builtin type"] = _protocol_0(b"c__builtin__\ndict\n", b"(N(dS'get'\nI1\nst", b"b")
     pickles["persistent id"] = b"Pspam\n."
     pickles["extension code"] = b"\x80\x02\x82\x01."
@@ -326,9 +320,7 @@ def test_dtype_flags_of_a_pickle_are_not_believed():
 @given(st.data())
 def test_damaged_pickles_raise_or_give_plain_values(data):
     """Whatever a byte is changed to, the unpickler fails or returns nothing but plain values."""
-    whole = bytearray(
-        pickle.dumps({"A": np.arange(3.0), "B": [1.0, 2.0]}, protocol=data.draw(st.integers(0, 5)))
-    )
+    whole = bytearray(pickle.dumps({"A": np.arange(3.0), "B": [1.0, 2.0]}, protocol=data.draw(st.integers(0, 5))))
     for _ in range(data.draw(st.integers(1, 3))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     if any(
