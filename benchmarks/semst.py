@@ -9,7 +9,7 @@ from pathlib import Path
 from accuracy import in_order
 from harness import Run, read, run_all
 from methods import METHODS, SPATIAL, fusion
-from records import RESULTS
+from records import RESULTS, current_rows, provenance
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from tables import by_method, head, paired, section
@@ -165,19 +165,21 @@ def main(argv=None):
     path = arguments.output / "semst.csv"
     failed, text = [], ""
     if wanted:
-        rows, failed = run_all(list(wanted.values()), path, jobs=arguments.jobs, fresh=arguments.fresh)
-        if not rows.empty:
-            text = head("SemSTClusterer", rows, "semst.py", argv) + report(in_order(rows, SPATIAL, FACTORIES))
+        _, failed = run_all(list(wanted.values()), path, jobs=arguments.jobs, fresh=arguments.fresh)
+    # The report shows all that the current code has made, whichever tables were asked for.
+    rows = current_rows(path, provenance())
+    if not rows.empty:
+        text = head("SemSTClusterer", rows, "semst.py", argv) + report(in_order(rows, SPATIAL, FACTORIES))
+    watched = path.with_name("semst_oracle.csv")
     if "Oracle" in arguments.table:
         runs = [
             Run({"data": data, "method": "paper", "seed": seed}, SPATIAL[data], None)
             for seed in range(arguments.seeds or 3)
             for data in arguments.data
         ]
-        rows, more = run_all(
-            runs, path.with_name("semst_oracle.csv"), jobs=arguments.jobs, fresh=arguments.fresh, execute=execute_oracle
-        )
-        failed += more
+        failed += run_all(runs, watched, jobs=arguments.jobs, fresh=arguments.fresh, execute=execute_oracle)[1]
+    rows = current_rows(watched, provenance())
+    if not rows.empty:
         text += oracle(in_order(rows, SPATIAL, {"paper": None}))
     if text:
         path.with_suffix(".md").write_text(text, encoding="utf-8")
@@ -211,8 +213,6 @@ def report(rows):
 
 def oracle(rows):
     """What looking at the labels would have given."""
-    if rows.empty:
-        return ""
     wide = rows.melt(["data", "seed"], ["oracle epoch", "last epoch"], var_name="method", value_name="ari")
     return section(
         "Oracle",
