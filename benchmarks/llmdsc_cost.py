@@ -18,7 +18,7 @@ from skst import LLMDSCClusterer
 from skst.metrics import score_partition
 
 SIZES = (5_000, 20_000, 100_000, 1_000_000)
-# Beyond this the dense affinities take more memory than the machine of the report has.
+# Beyond this the dense affinities take minutes and tens of GiB.
 MOST_DENSE = 20_000
 N_GENES, N_TYPES, N_COLUMNS, N_STEPS = 2000, 12, 16, 5
 # Mean counts of a cell: about one entry in ten is not zero.
@@ -164,7 +164,7 @@ def report(rows):
     ) + section(
         "Peak memory",
         "Largest resident size in MiB of a process that does this alone, libraries and data included; `data alone` is "
-        f"the size before it begins.  Above {MOST_DENSE:,} cells the dense affinities do not fit.",
+        f"the size before it begins.  Dense affinities, of the size of cells x cells, end at {MOST_DENSE:,}.",
         memory,
     )
 
@@ -177,10 +177,11 @@ def draw(rows, path):
     panels = figure.subplots(1, 2, sharex=True)
     shown = ("fit", "predict", "factored cut, step", "dense cut, step")
     for ax, (column, name) in zip(panels, {"seconds": "seconds", "peak_mib": "peak MiB"}.items(), strict=True):
-        for what in shown:
+        for number, what in enumerate(shown):
             part = rows[rows["what"] == what]
             if column == "seconds" or what != "predict":  # the same process as fit
-                ax.loglog(part["n_cells"], part[column], marker="o", label=what, linewidth=2 if what == "fit" else 1.2)
+                style = {"color": f"C{number}", "linewidth": 2 if what == "fit" else 1.2}
+                ax.loglog(part["n_cells"], part[column], marker="o", label=what, **style)
         ax.set_xlabel("cells")
         ax.set_ylabel(name)
         low, high = np.log10([rows[column].min(), rows[column].max()])
