@@ -132,7 +132,7 @@ def recall(names=("LLMDSCClusterer", "PCA + k-means", "PCA + Leiden", "PCA + mix
                 adata, truth = read(SETS[data])
                 truth = truth.astype(str)
                 found = TABLES["Cell types"][name](truth.nunique(), seed, True).fit_predict(adata)
-                matched = pd.Series(found, index=truth.index).map(hungarian_match(truth, found))
+                matched = pd.Series(hungarian_match(truth, found), index=truth.index)
                 for label, part in matched.groupby(truth):
                     share = (part == label).mean()
                     rows.append({"data": data, "method": name, "seed": seed, "type": label, "n": len(part), "r": share})
