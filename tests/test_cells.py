@@ -169,6 +169,14 @@ def test_text_begins_as_a_ridge_regression():
     assert all(torch.equal(value, before[name]) for name, value in shared.state_dict().items())
 
 
+@pytest.mark.parametrize("kl_weight", [0.0, 0.3])
+def test_text_that_is_not_aligned_still_predicts_the_structure(kl_weight):
+    network, batches = _network(rough=False, n_semantic=4), CellBatches(_inputs(), _semantic())
+    _fit(network, batches, align_weight=0.0, kl_weight=kl_weight)
+    structure, text = (view - view.mean(axis=0) for view in cells.view_all(network, batches))
+    assert np.square(text - structure).sum() < 0.5 * np.square(structure).sum()
+
+
 # The loss
 
 

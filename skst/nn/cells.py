@@ -16,7 +16,7 @@ from skst.nn.contrastive import info_nce, variance_hinge
 from skst.nn.losses import unit_length
 from skst.nn.training import LossNet, train
 
-# Epochs between two targets of the soft assignment, and learning that goes on towards each.
+# Steps of training towards each target of the soft assignment.
 REFRESH = 10
 # Blocks in which a contrast with all cells of a batch is computed.
 _CHUNK = 1024
@@ -302,7 +302,7 @@ class _Target(Callback):
         self.every = max(1, REFRESH // batches.n_batches)
 
     def on_epoch_begin(self, net, **kwargs):
-        if len(net.history) % self.every == 1 or self.every == 1:
+        if (len(net.history) - 1) % self.every == 0:
             embedding = torch.as_tensor(encode_all(net.module_, self.batches))
             found = soft_assignment(embedding, net.module_.centers.detach().cpu())
             self.batches.target = sinkhorn_target(found, self.sizes, self.power)
@@ -345,11 +345,10 @@ def fit_network(network, batches, initial, *, max_epochs, kl_weight, align_weigh
     batches.target = None
     history, interrupted = train(network, batches, weights=first, callbacks=callbacks, **shared)
     histories = [history.assign(stage=1)]
-    aligned = align_weight > 0 and network.has_text
-    if (aligned or kl_weight > 0) and not interrupted:
-        embedding = encode_all(network, batches)
-        if aligned:
-            network.cpu().start_text(torch.as_tensor(embedding), torch.as_tensor(batches.semantic))
+    embedding = encode_all(network, batches)
+    if network.has_text:  # trained to be aligned or not, text is to say something about the structure
+        network.cpu().start_text(torch.as_tensor(embedding), torch.as_tensor(batches.semantic))
+    if (kl_weight > 0 or (align_weight > 0 and network.has_text)) and not interrupted:
         if kl_weight > 0:
             numbers, labels, sizes = np.unique(initial(embedding), return_inverse=True, return_counts=True)
             sums = np.zeros((len(numbers), embedding.shape[1]))
@@ -424,9 +423,9 @@ class CellEnsemble:
             if self.interrupted:
                 break
         history = pd.concat([part for part in histories if len(part)] or histories[:1], ignore_index=True)
-        leading = ["network", "stage"]
-        history = history[[*history.columns.drop("dur"), "dur"]]
-        self.history = history[[*leading, *history.columns.drop(leading)]]
+        # The terms of the second stage come last where tables are joined.
+        terms = history.columns.drop(["network", "stage", "dur"])
+        self.history = history[["network", "stage", *terms, "dur"]]
         return self
 
     def views(self, inputs, semantic):
