@@ -175,7 +175,9 @@ def report(rows):
     """The tables of a table of runs, as Markdown."""
     sections = [
         "\nEvery method is told k, the number of labels; the labels themselves only score.  Mean ± standard deviation "
-        "over seeds of the adjusted Rand index; differences are between runs of one seed.\n"
+        "over seeds of the adjusted Rand index; differences are between runs of one seed.  The tables are filled from "
+        "all runs that this code has made, whichever command made them (the command above is the last), and that of "
+        "rare types by the last `--recall`.\n"
     ]
     for table, methods in TABLES.items():
         part = rows[rows["method"].isin(methods) & (rows["seed"] < SEEDS.get(table, 3))]

@@ -109,7 +109,7 @@ def check_counts(spots, *, optional=True):
     Warns
     -----
     UserWarning
-        If the values look log-transformed: not integers, and none above 16 (``log(1 + 10**7)``).
+        If the values look log-transformed; see :func:`looks_logarithmic`.
     """
     values = spots.X.data if sparse.issparse(spots.X) else spots.X
     if values.size == 0:
@@ -120,13 +120,37 @@ def check_counts(spots, *, optional=True):
             f"Negative values in data: X holds {values.min():.3g} where raw counts are expected; "
             f"pass raw counts{otherwise}."
         )
-    if values.max() <= 16 and not np.array_equal(values, np.floor(values)):
+    if looks_logarithmic(values):
         warnings.warn(
             f"X holds fractions and nothing above {values.max():.3g}, so it looks log-transformed; pass raw counts "
             f"(`layer=` names a layer of an AnnData){otherwise}.",
             UserWarning,
             stacklevel=4,
         )
+
+
+def looks_logarithmic(values):
+    """Tell logarithms from counts: fractions among them, and none above 16, which is ``log(1 + 10**7)``.
+
+    Parameters
+    ----------
+    values : ndarray
+        Entries of an expression matrix, of any shape; of a sparse one, those that are stored.
+
+    Returns
+    -------
+    bool
+        False if there are no values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skst._contract import looks_logarithmic
+    >>> counts = np.array([[9, 0], [3, 1]])
+    >>> looks_logarithmic(counts), looks_logarithmic(np.log1p(counts)), looks_logarithmic(counts * 7.5)
+    (False, True, False)
+    """
+    return values.size > 0 and bool(values.max() <= 16) and not np.array_equal(values, np.floor(values))
 
 
 def inherit(transformer, estimator, seed):

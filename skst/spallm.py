@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
 from skst._contract import inherit, read_spots
+from skst._scale import centre_and_scale
 from skst.genes import GeneTextEncoder
 from skst.graph import SpatialGraphTransformer
 from skst.partition.domains import DomainMixin
@@ -252,7 +253,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
     def _fit_fusion(self, structure, meaning):
         """Learn centres, scales and the alignment of the views; return the fused embedding."""
         structure = np.asarray(structure, dtype=np.float32)
-        self._structure = _centre_and_scale(structure)
+        self._structure = centre_and_scale(structure)
         self._text_axes = None
         if meaning is not None and not np.ptp(meaning, axis=0).any():
             meaning = None  # no gene names: the encoder has warned
@@ -322,9 +323,3 @@ def _fingerprint(spots):
     X = spots.X
     values = (X.data, X.indices, X.indptr, X.shape) if sparse.issparse(X) else X
     return joblib.hash((values, spots.genes, spots.coordinates, spots.batch))
-
-
-def _centre_and_scale(values):
-    centre = values.mean(axis=0, dtype=np.float64).astype(np.float32)
-    total = float(np.sqrt(values.var(axis=0, dtype=np.float64).sum()))
-    return centre, np.float32(1.0 / total if total > 0 else 1.0)

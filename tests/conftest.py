@@ -53,6 +53,33 @@ def largest_tensor():
 
 
 @pytest.fixture
+def epoch_watch():
+    """Makes callbacks that note losses of epochs and sizes of batches, anew each time that training begins.
+
+    Told `most`, one stops training after so many epochs.
+    """
+    from skorch.callbacks import Callback
+
+    class Watch(Callback):
+        def __init__(self, most=None):
+            self.most = most
+
+        def initialize(self):
+            self.epochs_, self.batches_ = [], []
+            return self
+
+        def on_batch_end(self, net, batch=None, **kwargs):
+            self.batches_.append(batch[0].n_core)
+
+        def on_epoch_end(self, net, **kwargs):
+            self.epochs_.append(net.history[-1, "train_loss"])
+            if len(self.epochs_) == self.most:
+                raise KeyboardInterrupt
+
+    return Watch
+
+
+@pytest.fixture
 def bare_home(tmp_path, monkeypatch):
     """A data home with nothing in it: genes are described by the marker table of the package."""
     monkeypatch.setenv("SKST_DATA_HOME", str(tmp_path / "empty"))

@@ -14,7 +14,6 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from skorch.callbacks import Callback
 
 from skst import GeneTextEncoder, LLMDSCClusterer, llmdsc
 from skst.datasets import fetch_baron_mouse, make_spatial_domains
@@ -222,8 +221,8 @@ def test_each_loss_can_be_left_out(cells, weight, batch_size):
         assert not np.array_equal(fitted.structural_embedding_, whole.structural_embedding_)
 
 
-def test_history(cells):
-    watch = _Watch()
+def test_history(cells, epoch_watch):
+    watch = epoch_watch()
     fitted = _llmdsc(callbacks=[watch], kl_weight=0.2, cut_weight=0.5).fit(cells)
     history = fitted.history_
     columns = {"network", "stage", "epoch", "train_loss", "mse", "cut", "alignment", "kl", "dur"}
@@ -252,25 +251,6 @@ def test_the_losses_have_their_parameters(cells):
 
 
 # Training, watched and stopped
-
-
-class _Watch(Callback):
-    """Counts epochs and batches; stops each stage after `most` epochs."""
-
-    def __init__(self, most=None):
-        self.most = most
-
-    def initialize(self):
-        self.epochs_, self.batches_ = [], []
-        return self
-
-    def on_batch_end(self, net, batch=None, **kwargs):
-        self.batches_.append(batch[0].n_core)
-
-    def on_epoch_end(self, net, **kwargs):
-        self.epochs_.append(net.history[-1, "train_loss"])
-        if len(self.epochs_) == self.most:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.filterwarnings("error::FutureWarning")
@@ -395,8 +375,8 @@ def test_no_collapse_is_reported_where_there_is_none(cells):
 # Mini-batches
 
 
-def test_mini_batches_agree_with_the_full_batch(cells):
-    watch = _Watch()
+def test_mini_batches_agree_with_the_full_batch(cells, epoch_watch):
+    watch = epoch_watch()
     full = _llmdsc().fit(cells)
     parts = _llmdsc(batch_size=64, callbacks=[watch]).fit(cells)
     assert watch.batches_ == [60] * 15
@@ -408,7 +388,7 @@ def test_mini_batches_agree_with_the_full_batch(cells):
     np.testing.assert_array_equal(whole.embedding_, full.embedding_)
 
 
-def test_passes_depend_on_the_number_of_batches(cells, monkeypatch):
+def test_passes_depend_on_the_number_of_batches(cells, monkeypatch, epoch_watch):
     quick = {
         "max_epochs": "auto",
         "align_to": None,
@@ -423,7 +403,7 @@ def test_passes_depend_on_the_number_of_batches(cells, monkeypatch):
     assert len(_llmdsc(batch_size=5, **quick).fit(cells).history_) == 3
     monkeypatch.setattr(llmdsc, "MAX_FULL_BATCH", 299)
     monkeypatch.setattr(llmdsc, "BATCH_SIZE", 60)
-    watch = _Watch()
+    watch = epoch_watch()
     assert len(_llmdsc(callbacks=[watch], **quick).fit(cells).history_) == 19 and set(watch.batches_) == {60}
 
 
@@ -447,8 +427,8 @@ def test_nothing_of_size_n_by_n_is_allocated(bare_home, batch_size, largest_tens
 # Part of scikit-learn
 
 
-def test_clone_keeps_parameters_alone(cells):
-    model = _llmdsc(callbacks=[_Watch()], text=_text(k_g=7))
+def test_clone_keeps_parameters_alone(cells, epoch_watch):
+    model = _llmdsc(callbacks=[epoch_watch()], text=_text(k_g=7))
     parameters = model.get_params()
     model.fit(cells)
     assert model.get_params().keys() == parameters.keys()

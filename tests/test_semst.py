@@ -12,7 +12,6 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from skorch.callbacks import Callback
 
 from skst import GeneTextEncoder, SemSTClusterer
 from skst.datasets import fetch_starmap, make_spatial_domains
@@ -159,27 +158,8 @@ def test_the_settings_of_the_paper(tissue):
 # Training, watched and stopped
 
 
-class _Watch(Callback):
-    """Counts epochs and batches; stops each network after `most` epochs."""
-
-    def __init__(self, most=None):
-        self.most = most
-
-    def initialize(self):
-        self.epochs_, self.batches_ = [], []
-        return self
-
-    def on_batch_end(self, net, batch=None, **kwargs):
-        self.batches_.append(batch[0].n_core)
-
-    def on_epoch_end(self, net, **kwargs):
-        self.epochs_.append(net.history[-1, "train_loss"])
-        if len(self.epochs_) == self.most:
-            raise KeyboardInterrupt
-
-
-def test_history_and_callbacks(tissue):
-    watch = _Watch()
+def test_history_and_callbacks(tissue, epoch_watch):
+    watch = epoch_watch()
     fitted = _semst(callbacks=[watch]).fit(tissue)
     history = fitted.history_
     assert list(history) == ["network", "epoch", "train_loss", "zinb", "correlation", "spatial", "text", "dur"]
@@ -197,8 +177,8 @@ def test_patience_ends_training(tissue):
     assert fitted.history_.groupby("network").size().tolist() == [3, 3] and not fitted.interrupted_
 
 
-def test_a_callback_may_stop_each_network(tissue):
-    fitted = _semst(callbacks=[_Watch(most=2)]).fit(tissue)
+def test_a_callback_may_stop_each_network(tissue, epoch_watch):
+    fitted = _semst(callbacks=[epoch_watch(most=2)]).fit(tissue)
     assert fitted.history_.groupby("network").size().tolist() == [2, 2]
     assert not fitted.interrupted_ and len(fitted.networks_) == 2
 
@@ -370,8 +350,8 @@ def test_domains_carry_over_to_an_unseen_slice(slices):
 # Mini-batches
 
 
-def test_mini_batches_agree_with_the_full_batch(tissue):
-    watch = _Watch()
+def test_mini_batches_agree_with_the_full_batch(tissue, epoch_watch):
+    watch = epoch_watch()
     full = _semst().fit(tissue)
     tiled = _semst(batch_size=16, callbacks=[watch]).fit(tissue)
     assert len(watch.batches_) == 5 * 4 and sum(watch.batches_) == 5 * 400 and max(watch.batches_) < 130
@@ -422,8 +402,8 @@ def test_pickle(tissue):
     assert len(dumped) - len(pickle.dumps(half)) < 200 * (4 * n_columns + 8) + 4_000
 
 
-def test_clone_keeps_parameters_alone(tissue):
-    watch = _Watch()
+def test_clone_keeps_parameters_alone(tissue, epoch_watch):
+    watch = epoch_watch()
     model = _semst(callbacks=[watch], text=_text(k_g=7))
     fitted = clone(model).fit(tissue)
     assert not hasattr(clone(fitted), "labels_") and clone(fitted).text.k_g == 7

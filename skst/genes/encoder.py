@@ -11,8 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from skst._contract import check_counts, missing, read_spots
 from skst._counts import scale_depth, square_root
-from skst.genes.backends import encode_texts, resolve_backend
-from skst.genes.cache import VectorCache
 from skst.genes.controls import gaussian_like, permuted_order, unrelated_names, unrelated_text
 from skst.genes.descriptions import check_coverage, describe_genes, find_descriptions, read_descriptions
 from skst.genes.identity import detect_species, match_vectors
@@ -20,6 +18,7 @@ from skst.genes.ranking import K_RULES
 from skst.genes.spot_texts import SpotTexts
 from skst.genes.table import read_gene_vectors
 from skst.genes.templates import cell_text
+from skst.genes.text_vectors import TextVectors
 
 _CHOICES = {
     "mode": ("aggregate", "sentence", "prompt", "dual"),
@@ -292,7 +291,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if self.normalize:
             check_counts(spots)
         reads = self.has_text_ and self.mode != "aggregate" and self._spot_texts.needs_model
-        return self._embed(spots.X, _TextVectors(self) if reads else None)
+        return self._embed(spots.X, TextVectors(self) if reads else None)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -319,7 +318,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             return expression, None, None, None
         encode = None
         if self.vectors is None or self.mode == "dual":
-            encode = _TextVectors(self)
+            encode = TextVectors(self)
         self.backend_name_ = "vectors" if encode is None else encode.backend.name
         rng = check_random_state(self.random_state)
         variance = self._learn_expression(expression)
@@ -471,21 +470,6 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     def _count_lookups(self, encode):
         cache = None if encode is None else encode.cache
         self.cache_hits_, self.cache_misses_ = (0, 0) if cache is None else (cache.hits, cache.misses)
-
-
-class _TextVectors:
-    """Texts to vectors, through the cache; lives only as long as a call, so that no model is pickled."""
-
-    def __init__(self, encoder):
-        self.options = {"batch_size": encoder.batch_size, "verbose": encoder.verbose}
-        self.backend = resolve_backend(encoder.model, device=encoder.device, batch_size=encoder.batch_size)
-        self.cache = None
-        if encoder.cache and self.backend.key is not None:
-            directory = None if encoder.cache is True else encoder.cache
-            self.cache = VectorCache(self.backend.key, directory)
-
-    def __call__(self, texts):
-        return encode_texts(texts, self.backend, self.cache, **self.options)
 
 
 def _centre_and_size(vectors):

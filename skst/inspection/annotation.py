@@ -8,9 +8,9 @@ import pandas as pd
 from scipy import stats
 
 from skst.genes import GeneTextEncoder
-from skst.genes.backends import encode_texts, resolve_backend
-from skst.genes.cache import VectorCache
+from skst.genes.backends import resolve_backend
 from skst.genes.identity import detect_species
+from skst.genes.text_vectors import TextVectors
 from skst.inspection._statistics import holm
 from skst.metrics import hungarian_match
 from skst.plotting._labels import label_column, sort_labels
@@ -255,9 +255,8 @@ def annotate_by_text(
     found = {cluster: table[: 2 * n_top] for cluster, table in _specific(markers).items()}
     read = pd.Index(pd.concat([table["gene"] for table in found.values()]).astype(str)).unique()
     genes = read.append(pd.Index(load_cell_types()["markers"].str.split("|").explode())).unique()
-    backend = resolve_backend(model)
     encoder = GeneTextEncoder(
-        model=backend,
+        model=resolve_backend(model),  # once for genes and types
         text=text,
         species=detect_species(markers["gene"]) if species == "auto" else species,
         descriptions=descriptions,
@@ -273,8 +272,7 @@ def annotate_by_text(
         f"{name}: {said}" if said else name
         for name, said in zip(cell_types["cell_type"], cell_types["description"].fillna(""), strict=True)
     ]
-    stored = VectorCache(backend.key, None if cache is True else cache) if cache and backend.key else None
-    types = encode_texts(lines, backend, stored)
+    types = TextVectors(encoder)(lines)
     names = cell_types["cell_type"].to_numpy(dtype=object)
     rows = []
     for table in found.values():

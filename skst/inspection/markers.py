@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
-from skst._contract import read_spots
+from skst._contract import looks_logarithmic, read_spots
 from skst._counts import library_sizes, median_depth, scale_depth
 from skst.plotting._labels import label_column, sort_labels
 
@@ -107,7 +107,7 @@ def _log_normalized(X):
     values = X.data if sparse.issparse(X) else X
     if values.size and values.min() < 0:
         raise ValueError(f"X holds {values.min():.3g} where counts or logarithms are expected; pass raw counts.")
-    if values.size and values.max() <= 16 and not np.array_equal(values, np.floor(values)):
+    if looks_logarithmic(values):
         return X
     sizes = library_sizes(X)
     scaled = scale_depth(X, median_depth(sizes), sizes)

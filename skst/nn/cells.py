@@ -11,6 +11,7 @@ from scipy import sparse
 from skorch.callbacks import Callback
 from torch import nn
 
+from skst._scale import centre_and_scale
 from skst.nn.assignment import assignment_divergence, sinkhorn_target, soft_assignment
 from skst.nn.contrastive import info_nce, variance_hinge
 from skst.nn.losses import unit_length
@@ -418,7 +419,7 @@ class CellEnsemble:
                 history, self.interrupted = fit_network(network, batches, found, **options)
             self.networks.append(network)
             views = view_all(network, batches)
-            self._scales.append([_centre_and_scale(view) for view in views])
+            self._scales.append([centre_and_scale(view) for view in views])
             histories.append(history.assign(network=number))
             if self.interrupted:
                 break
@@ -462,12 +463,6 @@ def view_all(network, batches):
         return [encode_all(network, batches)]
     parts = [network.align(network.encode(batch.inputs), batch.semantic) for batch in batches.in_order()]
     return [torch.cat(side).numpy() for side in zip(*parts, strict=True)]
-
-
-def _centre_and_scale(values):
-    centre = values.mean(axis=0, dtype=np.float64).astype(np.float32)
-    total = float(np.sqrt(values.var(axis=0, dtype=np.float64).sum()))
-    return centre, np.float32(1.0 / total if total > 0 else 1.0)
 
 
 def _perceptron(n_in, n_hidden, n_out, linear=False):
