@@ -16,6 +16,7 @@ from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skst import GeneTextEncoder, LLMDSCClusterer, SemSTClusterer, SpaLLMFusion, SpatialGraphTransformer
+from skst.graph.encoders import STAGATE, GraphST, SpaceFlow, StCluster
 from skst.partition import ConsensusMixture, GraphCommunities
 
 # In fit, fit_transform, predict and transform alike.
@@ -36,11 +37,19 @@ def _llmdsc(**parameters):
     return LLMDSCClusterer(**({"text": _text(mode="dual")} | quick | parameters))
 
 
+def _encoded(encoder, **parameters):
+    return SpatialGraphTransformer(encoder(n_hidden=8, max_epochs=2, **parameters), random_state=0)
+
+
 ESTIMATORS = [
     _text(),
     _text(normalize=False),
     SpatialGraphTransformer(),
     SpatialGraphTransformer(normalize=False),
+    _encoded(STAGATE),
+    _encoded(GraphST, batch_size=16),
+    _encoded(SpaceFlow),
+    _encoded(StCluster),
     SpaLLMFusion(text=_text(), n_clusters=3),
     SpaLLMFusion(SpatialGraphTransformer(normalize=False), _text(normalize=False), n_clusters=3),
     _semst(),
@@ -55,6 +64,7 @@ TRANSFORMERS = [
     _text(),
     _llmdsc(random_state=0),
     SpatialGraphTransformer(),
+    _encoded(STAGATE),
     SpaLLMFusion(text=_text(), n_clusters=3, random_state=0),
     _semst(random_state=0),
 ]
@@ -227,7 +237,7 @@ def test_routing_through_a_pipeline(slices):
     assert adjusted_rand_score(pipeline[-1].labels_, expected) > 0.99
 
 
-@pytest.mark.parametrize("estimator", SPATIAL[1:], ids=_name)
+@pytest.mark.parametrize("estimator", SPATIAL[2:], ids=_name)
 def test_routing_to_the_last_step(estimator, slices):
     X, name = slices.X, type(estimator).__name__.lower()
     places = {"coordinates": slices.obsm["spatial"], "batch": slices.obs["batch"]}

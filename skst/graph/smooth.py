@@ -200,6 +200,11 @@ class AveragedPCA:
         sizes = self._sizes(X, average)
         return np.asarray(self._values(X[:, self.kept_], average, sizes) @ self.axes_, dtype=np.float32)
 
+    def expression(self, X, average):
+        """Stabilised expression of the genes kept, ndarray of shape (n_spots, n_kept), float32."""
+        values = self._values(X[:, self.kept_], average, self._sizes(X, average))
+        return np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
+
     def average(self, scores, average):
         """Scores averaged over the graph and centred: the embedding."""
         return propagate(average, scores, self.hop_weights_) - self.offset_

@@ -1,9 +1,11 @@
 """SpatialGraphTransformer: expression and coordinates to a spatially aware embedding."""
 
 import numbers
+from importlib import import_module
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -12,6 +14,9 @@ from skst._contract import Spots, check_counts, inherit, read_spots
 from skst.graph import smooth
 from skst.graph.build import KINDS, spatial_operator
 from skst.graph.semantic import SemanticHead
+
+# Names of the encoders that train a network; their classes are in skst.graph.encoders, which loads torch.
+ENCODERS = {"stagate": "STAGATE", "graphst": "GraphST", "spaceflow": "SpaceFlow", "stcluster": "StCluster"}
 
 
 class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -29,8 +34,9 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
     Parameters
     ----------
-    method : {"smooth"}, default="smooth"
-        Encoder.
+    method : {"smooth", "stagate", "graphst", "spaceflow", "stcluster"} or encoder, default="smooth"
+        What makes the embedding: the formula above, or a graph network with its default settings.  An object of
+        :mod:`skst.graph.encoders`, such as ``STAGATE(n_hidden=128)``, has settings of your own.
     semantic : transformer, default=None
         Makes text vectors that modulate the embedding, such as ``GeneTextEncoder(mode="prompt", k_g=30)``; see Notes.
         Needs raw counts (``normalize=True``).  None leaves text out.
@@ -60,8 +66,9 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     on_missing : {"warn", "error"}, default="warn"
         What to do when there are no coordinates: warn and embed the expression alone, or raise.
     random_state : int, RandomState instance or None, default=None
-        Seeds the modulation, and `semantic` where it has no seed of its own.  Without `semantic` it is the start vector
-        of the iterative PCA alone, and results do not depend on it beyond rounding.
+        Seeds the network, the modulation, and `semantic` where it has no seed of its own.  With ``method="smooth"`` and
+        without `semantic` it is the start vector of the iterative PCA alone, and results do not depend on it beyond
+        rounding.
 
     Attributes
     ----------
@@ -73,14 +80,18 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         Hops over which raw counts were pooled (:math:`p`).
     hop_weights_ : ndarray of float32
         Weight of each number of hops, from 0, over which square roots are averaged.
-    components_ : ndarray of shape (n_columns, n_genes), float32
-        Principal axes before any modulation, zero for genes that were not kept.
+    components_ : ndarray of shape (n_axes, n_genes), float32
+        Principal axes of averaged expression, zero for genes that were not kept: those that the embedding consists of
+        before any modulation, or that a network reads.
+    encoder_ : encoder or None
+        Fitted encoder, with its network; None for ``method="smooth"``.
     semantic_ : estimator or None
         Fitted text encoder; None without `semantic` or gene names.
     modulation_ : Modulation or None
         Factors ``alpha`` and ``beta`` of each spot, each of shape (n_spots, n_columns); 0 changes nothing.
     history_ : DataFrame or None
-        One row an epoch of the training of the modulation, see :class:`skst.graph.semantic.SemanticHead`.
+        One row an epoch of training: "part" ("encoder" or "modulation"), "epoch", "train_loss", its terms, and "dur" in
+        seconds.  None where nothing is trained.
     n_features_in_ : int
         Number of genes seen in ``fit``.
     feature_names_in_ : ndarray of str of shape (n_genes,)
@@ -111,6 +122,11 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     spot to a common depth first gives the same weight to 3 molecules as to 300.
 
     New spots are embedded on a graph of their own: pass whole slices to ``transform``.
+
+    A network reads the scores of each spot on the leading principal axes of the averaged expression (50 by default),
+    not averaged themselves: noise that no neighbour shares is left out, and training costs as much with 20,000 genes as
+    with 200.  Its representation is centred and turned to its own principal axes.  :meth:`paper` gives published
+    settings.
 
     Without coordinates nothing is averaged: a graph of expression neighbours would make the embedding of a cell
     depend on the cells it happens to be transformed with.
@@ -147,7 +163,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     """
 
     _parameter_constraints = {
-        "method": [StrOptions({"smooth"})],
+        "method": [StrOptions({"smooth", *ENCODERS}), HasMethods(["fit_embed", "embed"])],
         "semantic": [HasMethods(["fit_transform", "transform"]), None],
         "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
         "graph": [StrOptions(set(KINDS))],
@@ -199,8 +215,33 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         self.on_missing = on_missing
         self.random_state = random_state
 
+    @classmethod
+    def paper(cls, method, **parameters):
+        """The published settings of an encoder: its sizes, weights and epochs, on the genes themselves.
+
+        Parameters
+        ----------
+        method : {"stagate", "graphst", "spaceflow", "stcluster"}
+            Encoder.
+        **parameters
+            Other parameters, or other values of those that are set here.
+
+        Returns
+        -------
+        SpatialGraphTransformer
+
+        Raises
+        ------
+        ValueError
+            If there is no such encoder.
+        """
+        if method not in ENCODERS:
+            raise ValueError(f"method={method!r} has no published settings; choose one of {tuple(ENCODERS)}.")
+        encoder = _encoder_class(method)
+        return cls(encoder(**encoder._published), **{**encoder._published_spatial, **parameters})
+
     def fit(self, X, y=None, *, coordinates=None, batch=None):
-        """Find the principal axes of the averaged expression.
+        """Find the principal axes of the averaged expression, and train the network where there is one.
 
         Parameters
         ----------
@@ -242,17 +283,30 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         average = spatial_operator(self, spots)
         if self.normalize:
             check_counts(spots)
+        self.encoder_ = self._make_encoder()
+        n_inputs = self.n_components if self.encoder_ is None else self.encoder_.n_inputs
         pca = smooth.AveragedPCA(
-            self.n_components, n_hops=self.n_hops, n_top_genes=self.n_top_genes, normalize=self.normalize
+            n_inputs or self.n_components, n_hops=self.n_hops, n_top_genes=self.n_top_genes, normalize=self.normalize
         )
         rng = check_random_state(self.random_state)
         scores = pca.fit_scores(spots.X, average, rng)
-        self.n_components_ = scores.shape[1]
         self.n_pool_, self.hop_weights_ = pca.n_pool_, pca.hop_weights_
-        self.components_ = np.zeros((self.n_components_, spots.X.shape[1]), dtype=np.float32)
+        self.components_ = np.zeros((pca.axes_.shape[1], spots.X.shape[1]), dtype=np.float32)
         self.components_[:, pca.kept_] = pca.axes_.T
         self._pca = pca
-        self.embedding_ = self._fit_modulation(X, spots, average, pca.average(scores, average), rng)
+        if self.encoder_ is None:
+            embedding = pca.average(scores, average)
+        else:
+            embedding = self.encoder_.fit_embed(
+                self._inputs(spots, average, scores),
+                average,
+                self.n_components,
+                points=spots.coordinates,
+                batch=spots.batch,
+                random_state=rng,
+            )
+        self.n_components_ = embedding.shape[1]
+        self.embedding_ = self._fit_modulation(X, spots, average, embedding, rng)
         return self.embedding_
 
     def transform(self, X, *, coordinates=None, batch=None):
@@ -274,7 +328,12 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         average = spatial_operator(self, spots)
         if self.normalize:
             check_counts(spots)
-        embedding = self._pca.average(self._pca.scores(spots.X, average), average)
+        scores = self._pca.scores(spots.X, average)
+        if self.encoder_ is None:
+            embedding = self._pca.average(scores, average)
+        else:
+            inputs = self._inputs(spots, average, scores)
+            embedding = self.encoder_.embed(inputs, average, points=spots.coordinates, batch=spots.batch)
         if self._head is None:
             return embedding
         return self._head.transform(embedding, self._spread_text(self.semantic_.transform(X), average))
@@ -297,8 +356,20 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         average = spatial_operator(self, Spots(values, None, np.asarray(coordinates, dtype=np.float64), batch))
         return self._pca.spread(values, average)
 
+    def _make_encoder(self):
+        """The encoder to be fitted, None for no network."""
+        if isinstance(self.method, str):
+            return None if self.method == "smooth" else _encoder_class(self.method)()
+        return clone(self.method)
+
+    def _inputs(self, spots, average, scores):
+        """What the network reads of spots."""
+        return scores if self.encoder_.n_inputs else self._pca.expression(spots.X, average)
+
     def _fit_modulation(self, X, spots, average, embedding, rng):
         self._head = self.semantic_ = self.modulation_ = self.history_ = None
+        if self.encoder_ is not None:
+            self.history_ = _of_part("encoder", self.encoder_.history_)
         if self.semantic is None:
             return embedding
         encoder_seed, head_seed = (int(seed) for seed in rng.randint(np.iinfo(np.int32).max, size=2))
@@ -309,7 +380,8 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         head = SemanticHead(random_state=head_seed)
         head.fit(embedding, text, spots.X, average, points=spots.coordinates, batch=spots.batch)
         self._head, self.semantic_ = head, encoder
-        self.modulation_, self.history_ = head.modulation_, head.history_
+        self.modulation_ = head.modulation_
+        self.history_ = pd.concat([self.history_, _of_part("modulation", head.history_)], ignore_index=True)
         return head.embedding_
 
     def _spread_text(self, vectors, average):
@@ -325,3 +397,11 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         tags.input_tags.positive_only = bool(self.normalize)
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _encoder_class(name):
+    return getattr(import_module(f"skst.graph.encoders.{name}"), ENCODERS[name])
+
+
+def _of_part(name, history):
+    return history.assign(part=name)[["part", *history.columns]]
