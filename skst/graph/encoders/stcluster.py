@@ -33,9 +33,9 @@ class StCluster(GraphEncoder):
     .. math::
 
         a_{ij} &= \mathrm{softmax}_j \, \mathrm{sigmoid}(v_s^\top W x_j + v_r^\top W x_i) \\
-        z_i &= V \, \mathrm{ELU}\Big( b + \sum_j (a^h)_{ij} W x_j \Big)
+        z_i &= V \, \mathrm{ELU}\Big( b + \sum_j a_{ij} W x_j \Big)
 
-    and z, unscaled, is the embedding; h is the number of hops.
+    and z is the embedding.
 
     *Contrast.*  Two views z', z'' are made on graphs that have lost edges, each with a probability of
     :math:`\min(0.7, \rho \, g_e / \bar g)`, where g is 1 minus the cosine between the ends of the edge, so that edges
@@ -71,8 +71,6 @@ class StCluster(GraphEncoder):
         Leading principal axes of expression that the network reads; None for the genes themselves.
     n_hidden : int, default=64
         Columns of the hidden layer, rows of W.
-    n_hops : int, default=2
-        Times that the attention is applied, h.
     reconstruction_weight, contrast_weight, spatial_weight, cluster_weight : float, default=10.0, 0.3, 0.1, 0.1
         Weights of the terms of the loss; a term of weight 0 is not computed.
     edge_dropout : float, default=0.1
@@ -126,10 +124,9 @@ class StCluster(GraphEncoder):
       task is as published, 1 to 0.3; the weight of the reconstruction is that of GraphST.
     - *Reconstruction* is of x itself by a linear layer.  The published target has rows of unit length, which discards
       that some spots differ more than others, and the published ELU cannot go below -1, as centred expression does.
-    - *Two hops* of attention, published is one (``n_hops=1``): domains are wider than a ring of neighbours, and what
-      widens the published view, 35 spatial neighbours in T and types refined by a vote of neighbours, is left out.
-    - *Contrast of a sample.*  A step contrasts 256 spots with each other, drawn anew: all together need four matrices
-      of n x n.  What is left out of the sum in the denominator shifts the loss by about :math:`\log(n / 256)`.
+    - *Contrast of a sample.*  A step contrasts 256 spots with each other, drawn anew, and drops edges to them alone;
+      all spots together need four matrices of n x n.  The sum in the denominator then has fewer terms, which shifts the
+      loss by about :math:`\log(n / 256)`.
     - *The spatial task* takes the mean over neighbours and that over all pairs.  Published is the mean of
       :math:`(c - T)^2` over all pairs, in which neighbours count less and less as the tissue grows.
     - *T* is a weighting of the spatial graph.  The published code takes the 35 nearest neighbours, drops 96 % of the
@@ -146,9 +143,7 @@ class StCluster(GraphEncoder):
     - *Sizes* are 64 hidden columns and ``n_components`` of z, 300 epochs, no weight decay and no clipping, as for all
       encoders here; published are 512 and 30, at most 1,000 epochs, 1e-4 and a norm of 5.
 
-    The sum over neighbours commutes with W and is taken on the side of fewer columns.  For mini-batches, the last ring
-    around a batch lacks neighbours of its own: edges there are dropped by a similarity that is only nearly that of the
-    full graph.
+    The sum over neighbours commutes with W and is taken on the side of fewer columns.
 
     References
     ----------
@@ -169,7 +164,6 @@ class StCluster(GraphEncoder):
 
     _parameter_constraints = {
         **GraphEncoder._parameter_constraints,
-        "n_hops": [Interval(numbers.Integral, 1, None, closed="left")],
         "reconstruction_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "contrast_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "spatial_weight": [Interval(numbers.Real, 0, None, closed="left")],
@@ -182,7 +176,6 @@ class StCluster(GraphEncoder):
     _published = {
         "n_inputs": None,
         "n_hidden": 512,
-        "n_hops": 1,
         "reconstruction_weight": 0.3,
         "contrast_weight": 1.0,
         "spatial_weight": 0.3,
@@ -203,7 +196,6 @@ class StCluster(GraphEncoder):
         *,
         n_inputs=50,
         n_hidden=64,
-        n_hops=2,
         reconstruction_weight=10.0,
         contrast_weight=0.3,
         spatial_weight=0.1,
@@ -222,7 +214,6 @@ class StCluster(GraphEncoder):
     ):
         self.n_inputs = n_inputs
         self.n_hidden = n_hidden
-        self.n_hops = n_hops
         self.reconstruction_weight = reconstruction_weight
         self.contrast_weight = contrast_weight
         self.spatial_weight = spatial_weight
@@ -239,11 +230,6 @@ class StCluster(GraphEncoder):
         self.device = device
         self.verbose = verbose
 
-    @property
-    def _hops(self):
-        # The spatial task compares a spot with its neighbours, whose z takes n_hops more.
-        return self.n_hops + 1
-
     def _network(self, n_inputs, n_components):
         weights = {
             "reconstruction": self.reconstruction_weight,
@@ -255,7 +241,6 @@ class StCluster(GraphEncoder):
             n_inputs,
             self.n_hidden,
             n_components,
-            n_hops=self.n_hops,
             n_types=self.n_types,
             weights=weights,
             edge_dropout=self.edge_dropout,
@@ -283,15 +268,13 @@ class StClusterNetwork(nn.Module):
         Columns of the expression, of the hidden layer and of the embedding.
     weights : dict of str to float
         Weight of each term of the loss; a term of weight 0 is not computed.
-    n_hops, n_types, edge_dropout, temperature
+    n_types, edge_dropout, temperature
         As in :class:`StCluster`.
     """
 
     terms = ("reconstruction", "contrast", "spatial", "cluster")
 
-    def __init__(
-        self, n_inputs, n_hidden, n_latent, *, weights, n_hops=2, n_types=15, edge_dropout=0.1, temperature=0.5
-    ):
+    def __init__(self, n_inputs, n_hidden, n_latent, *, weights, n_types=15, edge_dropout=0.1, temperature=0.5):
         super().__init__()
         self.first = nn.Linear(n_inputs, n_hidden)
         self.ends = nn.Parameter(torch.empty(2, n_hidden))
@@ -303,8 +286,7 @@ class StClusterNetwork(nn.Module):
         nn.init.normal_(self.centroids)
         for layer in (self.first, self.second, self.decode):
             nn.init.orthogonal_(layer.weight)
-        self.weights, self.n_hops = weights, n_hops
-        self.edge_dropout, self.temperature = edge_dropout, temperature
+        self.weights, self.edge_dropout, self.temperature = weights, edge_dropout, temperature
 
     @torch.no_grad()
     def place_centroids(self, profiles):
@@ -354,20 +336,22 @@ class StClusterNetwork(nn.Module):
         source, target = edges
         logits = torch.sigmoid(scores[:, 0].index_select(0, source) + scores[:, 1].index_select(0, target))
         attention = softmax(logits, target, num_nodes=len(sent))
-        for _ in range(self.n_hops):
-            sent = neighbor_sum(sent, attention, edges)
-        hidden = sent[spots] + self.first.bias if self._is_wide else self.first(sent[spots])
+        mean = neighbor_sum(sent, attention, edges)[spots]
+        hidden = mean + self.first.bias if self._is_wide else self.first(mean)
         return self.second(F.elu(hidden))
 
     def _views(self, sent, scores, latent, batch):
         """z of some spots of the core on two graphs that have lost edges."""
         spots = torch.randperm(batch.n_core, device=latent.device)[:CONTRASTED]
-        source, target = batch.edges
+        drawn = torch.zeros(len(latent), dtype=torch.bool, device=latent.device)
+        drawn[spots] = True
+        edges = batch.edges[:, drawn[batch.edges[1]]]
+        source, target = edges
         gap = 1 - _cosines(unit_length(latent.detach(), 1), source, target)
         gap = gap / gap.mean().clamp(min=torch.finfo(gap.dtype).tiny)
         for rate in (self.edge_dropout / 2, self.edge_dropout):
             lost = torch.rand_like(gap) < (rate * gap).clamp(max=MOST_DROPPED)
-            yield self._gather(sent, scores, batch.edges[:, ~lost | (source == target)], spots)
+            yield self._gather(sent, scores, edges[:, ~lost | (source == target)], spots)
 
 
 def contrast(first, second, temperature=0.5):
