@@ -121,7 +121,9 @@ class StCluster(GraphEncoder):
       history then say all about training, and mini-batches need no second schedule.
     - *Reconstruction leads.*  The contrast takes all other spots for strangers, those of the same domain too, and by
       itself spreads the domains out until they cannot be found.  Its weight to those of the spatial and the cluster
-      task is as published, 1 to 0.3; the weight of the reconstruction is that of GraphST.
+      task is as published, 1 to 0.3; the weight of the reconstruction is that of GraphST.  The published weights belong
+      to steps taken apart, and ``SpatialGraphTransformer.paper`` does not set them: put into one loss, they lose the
+      domains of STARmap (ARI 0.1).
     - *Reconstruction* is of x itself by a linear layer.  The published target has rows of unit length, which discards
       that some spots differ more than others, and the published ELU cannot go below -1, as centred expression does.
     - *Contrast of a sample.*  A step contrasts 256 spots with each other, drawn anew, and drops edges to them alone;
@@ -173,13 +175,10 @@ class StCluster(GraphEncoder):
         "n_types": [Interval(numbers.Integral, 1, None, closed="left")],
     }
 
+    # Not the weights: those published are of other steps and scales of the terms, see Notes.
     _published = {
         "n_inputs": None,
         "n_hidden": 512,
-        "reconstruction_weight": 0.3,
-        "contrast_weight": 1.0,
-        "spatial_weight": 0.3,
-        "cluster_weight": 0.3,
         "edge_dropout": 0.1,
         "temperature": 0.5,
         "max_epochs": 1000,
