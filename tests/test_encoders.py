@@ -138,7 +138,9 @@ def test_genes_themselves_are_read_with_published_settings(name, tissue):
 @pytest.mark.parametrize("name", METHODS)
 def test_interrupted_training_is_used(name, monkeypatch):
     inputs, average, points, _ = _inputs()
-    network = type(_make(name)._network(6, 4))
+    trained = _make(name, max_epochs=1)
+    trained.fit_embed(inputs, average, 4, points=points, random_state=0)
+    network = type(trained.network_)
     losses, calls = network.losses, []
 
     def interrupted(self, output, batch):

@@ -15,8 +15,9 @@ from torch_geometric.nn import MessagePassing
 
 from skst import SpatialGraphTransformer
 from skst.graph.build import averaging_operator, spatial_graph
+from skst.graph.encoders.attention import neighbor_sum
 from skst.graph.encoders.base import GraphBatch, GraphBatches
-from skst.graph.encoders.stagate import STAGATE, STAGATENetwork, neighbor_sum
+from skst.graph.encoders.stagate import STAGATE, STAGATENetwork
 from skst.nn.batches import tiles
 from skst.nn.propagation import SparseOperator
 

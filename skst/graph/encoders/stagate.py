@@ -9,9 +9,9 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils._param_validation import Interval
 from torch import nn
-from torch.autograd.function import once_differentiable
 from torch_geometric.utils import softmax
 
+from skst.graph.encoders.attention import edge_starts, neighbor_sum
 from skst.graph.encoders.base import GraphEncoder
 
 
@@ -260,72 +260,4 @@ class STAGATENetwork(nn.Module):
         scores = torch.sigmoid(to.index_select(0, target) + of.index_select(0, source))
         if cut is not None:
             scores = scores.masked_fill(cut, -torch.inf)
-        return softmax(scores, ptr=_starts(target, len(batch.inputs)))
-
-
-def neighbor_sum(values, weights, edges):
-    """Weighted sum over the spots that a spot has edges from.
-
-    Parameters
-    ----------
-    values : Tensor of shape (n_nodes, n_columns), float32 or float64
-        What is summed.
-    weights : Tensor of shape (n_edges,), dtype of `values`
-        Weight of each edge.
-    edges : Tensor of int64 of shape (2, n_edges)
-        From (first row) and to which node each edge goes, in ascending order of the second row.
-
-    Returns
-    -------
-    Tensor of shape (n_nodes, n_columns)
-        Zero for a node that no edge goes to; differentiable once, in `values` and `weights`.
-
-    Notes
-    -----
-    A message-passing layer holds a row of `values` for each edge.  Here forward and backward are products with a sparse
-    matrix, several times faster, in memory of the size of `values` and `weights`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skst.graph.encoders.stagate import neighbor_sum
-    >>> edges = torch.tensor([[0, 1, 1], [0, 0, 1]])
-    >>> neighbor_sum(torch.tensor([[1.0], [10.0]]), torch.tensor([0.5, 0.5, 1.0]), edges)
-    tensor([[ 5.5000],
-            [10.0000]])
-    """
-    return _NeighborSum.apply(values, weights, edges)
-
-
-class _NeighborSum(torch.autograd.Function):
-    """Product with a sparse matrix whose entries learn; torch's own backward pass of one is many times slower."""
-
-    @staticmethod
-    def forward(ctx, values, weights, edges):
-        ctx.save_for_backward(values, weights, edges)
-        return _matrix(*edges, weights, len(values)) @ values
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        values, weights, (source, target) = ctx.saved_tensors
-        of_values = of_weights = None
-        if ctx.needs_input_grad[0]:
-            order = source.argsort(stable=True)
-            of_values = _matrix(target[order], source[order], weights[order], len(values)) @ gradient
-        if ctx.needs_input_grad[1]:
-            places = _matrix(source, target, torch.zeros_like(weights), len(values))
-            of_weights = torch.sparse.sampled_addmm(places, gradient, values.T, beta=0.0).values()
-        return of_values, of_weights, None
-
-
-def _matrix(columns, rows, weights, n_nodes):
-    """Square CSR tensor, entries in the order of their rows."""
-    return torch.sparse_csr_tensor(
-        _starts(rows, n_nodes), columns, weights, size=(n_nodes, n_nodes), check_invariants=False
-    )
-
-
-def _starts(ascending, n_nodes):
-    """Where in an ascending row of indices each node begins, and the end of the last."""
-    return F.pad(torch.bincount(ascending, minlength=n_nodes).cumsum(0), (1, 0))
+        return softmax(scores, ptr=edge_starts(target, len(batch.inputs)))

@@ -12,8 +12,8 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch_geometric.utils import softmax
 
+from skst.graph.encoders.attention import neighbor_sum
 from skst.graph.encoders.base import GraphEncoder
-from skst.graph.encoders.stagate import neighbor_sum
 from skst.nn.assignment import assignment_divergence, soft_assignment
 from skst.nn.losses import unit_length
 
@@ -187,8 +187,6 @@ class StCluster(GraphEncoder):
     }
     # The published radius is chosen for each platform; on the grid of Visium it holds six neighbours.
     _published_spatial = {"n_components": 30, "graph": "knn", "n_neighbors": 6, "n_top_genes": 3000}
-    # Mean expression of each type, once they have been found.
-    _profiles = None
 
     def __init__(
         self,
@@ -245,8 +243,7 @@ class StCluster(GraphEncoder):
             edge_dropout=self.edge_dropout,
             temperature=self.temperature,
         )
-        if self._profiles is not None:
-            network.place_centroids(torch.as_tensor(self._profiles))
+        network.place_centroids(torch.as_tensor(self._profiles))
         return network
 
     def _more(self, inputs, points, batch, seed):
