@@ -6,19 +6,15 @@ import joblib
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
-from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
 from skst._contract import inherit, read_spots
-from skst._scale import centre_and_scale
+from skst._fusion import ALIGNMENTS, STRATEGIES, ViewFusion
 from skst.genes import GeneTextEncoder
 from skst.graph import SpatialGraphTransformer
 from skst.partition.domains import DomainMixin
-
-STRATEGIES = ("expression", "functional", "concat", "weighted")
-ALIGNMENTS = ("procrustes", "regression", "none")
 
 
 class SpaLLMFusion(DomainMixin, BaseEstimator):
@@ -246,15 +242,12 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
     def _embed(self, X, spots):
         structure = np.asarray(self.spatial_.transform(X, **_place(self.spatial_, spots)))
         if self.text_ is None:
-            return self._fuse(structure, None)
+            return self._fusion.fuse(structure, None)
         meaning = np.asarray(self.text_.transform(X, **_place(self.text_, spots)))
-        return self._fuse(structure, self._averaged(meaning, spots))
+        return self._fusion.fuse(structure, self._averaged(meaning, spots))
 
     def _fit_fusion(self, structure, meaning):
         """Learn centres, scales and the alignment of the views; return the fused embedding."""
-        structure = np.asarray(structure, dtype=np.float32)
-        self._structure = centre_and_scale(structure)
-        self._text_axes = None
         if meaning is not None and not np.ptp(meaning, axis=0).any():
             meaning = None  # no gene names: the encoder has warned
             if self.strategy == "functional":
@@ -262,41 +255,8 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
                     "strategy='functional' has nothing to go by, as the text embedding is the same for all spots; pass "
                     "gene names (an AnnData, a DataFrame or gene_names=)."
                 )
-        if meaning is not None:
-            n_columns = min(structure.shape[1], *meaning.shape)
-            pca = PCA(n_columns, random_state=0).set_output(transform="default").fit(meaning)
-            reduced = pca.transform(meaning)
-            axes = pca.components_.T.astype(np.float32)
-            axes /= np.float32(np.sqrt(reduced.var(axis=0, dtype=np.float64).sum()) or 1.0)
-            if self.strategy == "weighted":
-                target = (structure - self._structure[0]) * self._structure[1]
-                axes = axes @ self._alignment((meaning - pca.mean_.astype(np.float32)) @ axes, target)
-            self._text_axes = pca.mean_.astype(np.float32), axes.astype(np.float32)
-        return self._fuse(structure, meaning)
-
-    def _alignment(self, reduced, target):
-        if self.align == "none":
-            return np.eye(reduced.shape[1], target.shape[1])
-        cross = (reduced.T @ target).astype(np.float64)
-        if self.align == "procrustes":
-            left, _, right = np.linalg.svd(cross, full_matrices=False)
-            return left @ right
-        gram = (reduced.T @ reduced).astype(np.float64)
-        ridge = 1e-3 * np.trace(gram) / len(gram)
-        return np.linalg.solve(gram + ridge * np.eye(len(gram)), cross)
-
-    def _fuse(self, structure, meaning):
-        centre, scale = self._structure
-        structure = (structure - centre) * scale
-        if self._text_axes is None:
-            return (self.alpha * structure).astype(np.float32)
-        mean, axes = self._text_axes
-        meaning = (meaning - mean) @ axes
-        if self.strategy == "functional":
-            return meaning.astype(np.float32)
-        if self.strategy == "concat":
-            return np.hstack([self.alpha * structure, self.beta * meaning]).astype(np.float32)
-        return (self.alpha * structure + self.beta * meaning).astype(np.float32)
+        self._fusion = ViewFusion(self.strategy, alpha=self.alpha, beta=self.beta, align=self.align)
+        return self._fusion.fit_fuse(structure, meaning)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -20,7 +20,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglo
 
 # A module may import its own room and rooms on lower floors; the lowest is for everyone.
 FLOORS = [
-    {"_contract", "_counts", "_home", "_scale", "_version"},
+    {"_contract", "_counts", "_home", "_fusion", "_scale", "_version"},
     {"genes", "nn", "metrics"},
     {"graph"},
     {"datasets", "model_selection", "partition", "plotting"},
