@@ -10,6 +10,7 @@ _HOMES = {
     "SpatialGraphTransformer": "skst.graph",
     "SpaLLMFusion": "skst.spallm",
     "SemSTClusterer": "skst.semst",
+    "STLLMClusterer": "skst.stllm",
     "LLMDSCClusterer": "skst.llmdsc",
 }
 _MODULES = ("datasets", "genes", "graph", "inspection", "metrics", "model_selection", "nn", "partition", "plotting")

@@ -13,7 +13,7 @@ from skst._contract import check_counts, inherit, read_spots
 from skst._counts import library_sizes, median_depth
 from skst.genes import GeneTextEncoder
 from skst.genes.columns import TextColumns
-from skst.graph.build import KINDS, averaging_operator, expression_graph, spatial_operator
+from skst.graph.build import KINDS, LEARNED, averaging_operator, expression_graph, spatial_operator
 from skst.graph.semantic import MAX_FULL_BATCH, TILE_SIZE, Modulation
 from skst.graph.smooth import AveragedPCA
 from skst.partition.domains import DomainMixin
@@ -57,8 +57,9 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         Columns of each view and each representation.
     n_hidden : int, default=128
         Columns of the hidden layers of the convolutions.
-    graph : {"knn", "radius", "delaunay"}, default="knn"
-        Which spots are neighbours in space, see :func:`skst.graph.spatial_graph`.
+    graph : {"knn", "radius", "delaunay", "learned"} or SpatialGraphLearner, default="knn"
+        Which spots are neighbours in space, see :func:`skst.graph.spatial_graph`; or learnt, see
+        :class:`skst.graph.SpatialGraphLearner`.
     n_neighbors : int, default=6
         Spatial neighbours of a spot for ``graph="knn"``.
     radius : float, default=None
@@ -208,7 +209,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         "fusion": [StrOptions({"fsm", "concat", "add", "cross_attention"}), None],
         "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
         "n_hidden": [Interval(numbers.Integral, 1, None, closed="left")],
-        "graph": [StrOptions(set(KINDS))],
+        "graph": [StrOptions({*KINDS, LEARNED}), HasMethods(["fit", "build"])],
         "n_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],
         "radius": [Interval(numbers.Real, 0, None, closed="neither"), None],
         "n_expression_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -371,7 +372,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         text_seed, partition_seed, self._graph_seed, *seeds = rng.randint(_MAX_SEED, size=3 + self.n_networks)
 
         self._say(f"graphs of {spots.X.shape[0]} spots x {spots.X.shape[1]} genes")
-        spatial = spatial_operator(self, spots)
+        spatial = spatial_operator(self, spots, rng)
         self._pca = AveragedPCA(self.n_components, n_top_genes=N_INPUT_GENES)
         scores = self._pca.fit_scores(spots.X, spatial, rng)
         semantic = self._fit_text(X, spatial, text_seed)

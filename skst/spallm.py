@@ -236,7 +236,8 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
     def _averaged(self, meaning, spots):
         """The text view seen over as many hops as the spatial view."""
         if hasattr(self.spatial_, "average") and spots.coordinates is not None:
-            return self.spatial_.average(meaning, coordinates=spots.coordinates, batch=spots.batch)
+            places = {"coordinates": spots.coordinates, "batch": spots.batch}
+            return self.spatial_.average(meaning, **places, counts=spots.X)
         return meaning
 
     def _embed(self, X, spots):

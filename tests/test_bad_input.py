@@ -12,7 +12,14 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from skst import GeneTextEncoder, LLMDSCClusterer, SemSTClusterer, SpaLLMFusion, SpatialGraphTransformer
+from skst import (
+    GeneTextEncoder,
+    LLMDSCClusterer,
+    SemSTClusterer,
+    SpaLLMFusion,
+    SpatialGraphTransformer,
+    STLLMClusterer,
+)
 from skst.genes import backends
 from skst.genes.endpoint import EndpointBackend
 
@@ -28,6 +35,11 @@ def _fusion(**parameters):
 def _semst(**parameters):
     quick = {"text": _text(mode="prompt", k_g=5), "n_clusters": 4, "max_epochs": 2}
     return SemSTClusterer(**(quick | {"clusterer": "kmeans", "random_state": 0} | parameters))
+
+
+def _stllm(**parameters):
+    quick = {"text": _text(), "n_clusters": 4, "n_regions": 6, "graph": "knn", "clusterer": "kmeans"}
+    return STLLMClusterer(**(quick | {"random_state": 0} | parameters))
 
 
 def _llmdsc(**parameters):
@@ -70,7 +82,7 @@ def _works(adata, make=_fusion, **parameters):
 
 
 def _estimators():
-    return [_text(), SpatialGraphTransformer(), _fusion(), _semst(), _llmdsc()]
+    return [_text(), SpatialGraphTransformer(), _fusion(), _semst(), _stllm(graph="learned"), _llmdsc()]
 
 
 def _change(adata, row, column, value):
@@ -159,6 +171,9 @@ def test_cells_and_genes_without_counts(tissue):
     for parameters in ({}, {"zero_inflation": True, "start": "random"}, {"batch_size": 20}):
         fitted = _works(tissue, _semst, **parameters)
         assert set(fitted.labels_) == set(range(4)) and np.isfinite(fitted.denoised_).all()
+    for graph in ("knn", "learned"):
+        told = _works(tissue, _stllm, graph=graph)
+        assert "No gene is counted in this spot" in told.describe(50)
     for parameters in ({}, {"inputs": "counts"}, {"batch_size": 64, "clusterer": "mixture"}, {"align_to": "shared"}):
         fitted = _works(tissue, _llmdsc, **parameters)
         assert np.isfinite(fitted.soft_assignment_).all() and np.isfinite(fitted.history_["train_loss"]).all()
@@ -171,7 +186,9 @@ def test_no_counts_at_all(tissue):
         warnings.simplefilter("ignore")
         fitted = _fusion(strategy="weighted").fit(tissue)
         networks = _semst().fit(tissue)
+        told = [_stllm(graph=graph).fit(tissue) for graph in ("knn", "learned")]
     assert not fitted.embedding_.any() and len(set(fitted.labels_)) == 1
+    assert all(np.isfinite(model.embedding_).all() and (model.domains_["markers"] == "").all() for model in told)
     assert np.isfinite(networks.embedding_).all() and np.isfinite(networks.history_["train_loss"]).all()
     with _refused(r"X has no gene that varies .* beyond their depth \(n_samples=400, n_features=120\); pass counts"):
         _llmdsc().fit(tissue)
@@ -198,10 +215,10 @@ def test_cells_that_are_all_alike(tissue):
 
 def test_coordinates_that_are_missing(tissue):
     del tissue.obsm["spatial"]
-    for estimator in (SpatialGraphTransformer(), _fusion(), _semst()):
+    for estimator in (SpatialGraphTransformer(), _fusion(), _semst(), _stllm()):
         with _warned(r"X has no coordinates.*obsm\['spatial'\] of an AnnData or pass coordinates="):
             estimator.fit(tissue)
-    for estimator in (SpatialGraphTransformer(on_missing="error"), _semst(on_missing="error")):
+    for estimator in (make(on_missing="error") for make in (SpatialGraphTransformer, _semst, _stllm)):
         with _refused("X has no coordinates"):
             estimator.fit(tissue)
 
@@ -209,13 +226,13 @@ def test_coordinates_that_are_missing(tissue):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_coordinates_that_are_not_finite(tissue, value):
     tissue.obsm["spatial"][[5, 9], 1] = value
-    for estimator in (SpatialGraphTransformer(), _fusion(), _semst()):
+    for estimator in (SpatialGraphTransformer(), _fusion(), _semst(), _stllm()):
         with _refused("coordinates of 2 spots are NaN or infinite, the first in row 5; drop these spots"):
             estimator.fit(tissue)
 
 
 def test_coordinates_of_another_length(tissue):
-    for estimator in (SpatialGraphTransformer(), _fusion(), _semst()):
+    for estimator in (SpatialGraphTransformer(), _fusion(), _semst(), _stllm()):
         with _refused("coordinates have 399 rows but X has 400; give one row a spot"):
             estimator.fit(tissue, coordinates=tissue.obsm["spatial"][1:])
         with _refused(r"coordinates have shape \(400, 5\)"):
@@ -224,7 +241,7 @@ def test_coordinates_of_another_length(tissue):
             estimator.fit(tissue, batch=["a", "b", "c"])
 
 
-@pytest.mark.parametrize("graph", ["knn", "radius", "delaunay"])
+@pytest.mark.parametrize("graph", ["knn", "radius", "delaunay", "learned"])
 def test_spots_at_one_place_and_far_from_all(tissue, graph):
     tissue.obsm["spatial"][:30] = tissue.obsm["spatial"][30]
     tissue.obsm["spatial"][40] = 1e6
@@ -232,15 +249,17 @@ def test_spots_at_one_place_and_far_from_all(tissue, graph):
     assert set(fitted.labels_) == set(range(4))
     networks = {"graph": graph, "radius": 150.0, "fusion": None}
     assert set(_works(tissue, _semst, **networks).labels_) == set(range(4))
+    assert set(_works(tissue, _stllm, graph=graph, radius=150.0).labels_) == set(range(4))
     tissue.obsm["spatial"][:] = 0
     _works(tissue, spatial=SpatialGraphTransformer(graph=graph, radius=150.0))
     _works(tissue, _semst, **networks)
+    _works(tissue, _stllm, graph=graph, radius=150.0)
 
 
 def test_a_slice_of_one_spot(tissue):
     slices = np.where(np.arange(400) == 7, "alone", "together")
     tissue.obs["slice"] = slices
-    for parameters in ({"make": _fusion}, {"make": _semst}, {"make": _semst, "batch_size": 20}):
+    for parameters in ({"make": _fusion}, {"make": _semst}, {"make": _semst, "batch_size": 20}, {"make": _stllm}):
         assert set(_works(tissue, batch_key="slice", **parameters).labels_) == set(range(4))
 
 
@@ -249,7 +268,7 @@ def test_a_slice_of_one_spot(tissue):
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_more_domains_than_spots(tissue):
-    for make in (_fusion, _semst, _llmdsc):
+    for make in (_fusion, _semst, _stllm, _llmdsc):
         with _refused("n_clusters=401 is larger than the 400 spots .*ask for fewer"):
             make(n_clusters=401).fit(tissue)
         assert make(n_clusters=3).fit(tissue[:3]).labels_.shape == (3,)
@@ -269,16 +288,17 @@ def test_a_gene_alone(tissue):
 def test_more_neighbors_than_spots(tissue):
     _works(tissue[:9].copy(), spatial=SpatialGraphTransformer(n_neighbors=50))
     _works(tissue[:9].copy(), _semst, n_neighbors=50, n_expression_neighbors=50)
+    _works(tissue[:9].copy(), _stllm, n_neighbors=50, n_regions=50)
 
 
 def test_a_clusterer_that_is_unknown(tissue):
-    for make in (_fusion, _semst, _llmdsc):
+    for make in (_fusion, _semst, _stllm, _llmdsc):
         with _refused("clusterer='mclust' is not one of"):
             make(clusterer="mclust").fit(tissue)
 
 
 def test_a_radius_that_is_missing(tissue):
-    for make in (SpatialGraphTransformer, _semst):
+    for make in (SpatialGraphTransformer, _semst, _stllm):
         with _refused("radius=None, but graph='radius' needs a positive distance"):
             make(graph="radius").fit(tissue)
 
@@ -397,7 +417,7 @@ def test_an_h5ad_without_the_key(tissue, tmp_path, backed):
         "batch_key": "not a column of X.obs, which has",
     }
     for key, holder in places.items():
-        for estimator in (make(**{key: "wrong"}) for make in (SpatialGraphTransformer, _fusion, _semst)):
+        for estimator in (make(**{key: "wrong"}) for make in (SpatialGraphTransformer, _fusion, _semst, _stllm)):
             with _refused(f"{key}='wrong' is {holder}"):
                 estimator.fit(adata)
     assert _fusion().fit(adata).labels_.shape == (400,)

@@ -15,7 +15,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skst import GeneTextEncoder, LLMDSCClusterer, SemSTClusterer, SpaLLMFusion, SpatialGraphTransformer
+from skst import (
+    GeneTextEncoder,
+    LLMDSCClusterer,
+    SemSTClusterer,
+    SpaLLMFusion,
+    SpatialGraphTransformer,
+    STLLMClusterer,
+)
 from skst.graph.encoders import STAGATE, GraphST, SpaceFlow, StCluster
 from skst.partition import ConsensusMixture, GraphCommunities
 
@@ -37,6 +44,11 @@ def _llmdsc(**parameters):
     return LLMDSCClusterer(**({"text": _text(mode="dual")} | quick | parameters))
 
 
+def _stllm(**parameters):
+    quick = {"n_clusters": 3, "n_regions": 5, "graph": "knn", "clusterer": "kmeans"}
+    return STLLMClusterer(**({"text": _text()} | quick | parameters))
+
+
 def _encoded(encoder, **parameters):
     return SpatialGraphTransformer(encoder(n_hidden=8, max_epochs=2, **parameters), random_state=0)
 
@@ -54,6 +66,8 @@ ESTIMATORS = [
     SpaLLMFusion(SpatialGraphTransformer(normalize=False), _text(normalize=False), n_clusters=3),
     _semst(),
     _semst(fusion=None, start="random", batch_size=16),
+    _stllm(),
+    _stllm(graph="learned", levels=("region",), clusterer="mixture"),
     _llmdsc(),
     _llmdsc(align_to=None, inputs="counts", batch_size=16),
     _llmdsc(text=_text(normalize=False), align_to="shared", normalize=False, cut_weight=0.0),
@@ -67,6 +81,7 @@ TRANSFORMERS = [
     _encoded(STAGATE),
     SpaLLMFusion(text=_text(), n_clusters=3, random_state=0),
     _semst(random_state=0),
+    _stllm(graph="learned", random_state=0),
 ]
 # Columns of scikit-learn's frames are no genes, but any name can be a text.
 NAMED = [
@@ -74,6 +89,8 @@ NAMED = [
     SpatialGraphTransformer(),
     SpaLLMFusion(text=_text(text="symbol"), n_clusters=3, random_state=0),
     _semst(random_state=0),
+    _stllm(random_state=0),
+    _stllm(text=_text(text="symbol"), spot_text="compose", random_state=0),
     _llmdsc(text=_text(text="symbol", mode="dual"), random_state=0),
 ]
 SPATIAL = TRANSFORMERS[2:]
@@ -181,6 +198,8 @@ def _only_embedded(estimator):
         return {"n_components": 2, "n_networks": 1, "start": "random"}
     if isinstance(estimator, LLMDSCClusterer):  # two columns, of four choices of genes too, and three shares
         return {"n_components": 2, "n_networks": 1}
+    if isinstance(estimator, STLLMClusterer):  # and no edges of a learnt graph
+        return {"n_components": 6, "graph": "knn"}
     return {"n_components": 6} if isinstance(estimator, SpatialGraphTransformer) else {}
 
 

@@ -20,8 +20,8 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglo
 
 # A module may import its own room and rooms on lower floors; the lowest is for everyone.
 FLOORS = [
-    {"_contract", "_counts", "_home", "_fusion", "_scale", "_version"},
-    {"genes", "nn", "metrics"},
+    {"_contract", "_counts", "_home", "_scale", "_version"},
+    {"_fusion", "genes", "nn", "metrics"},
     {"graph"},
     {"datasets", "model_selection", "partition", "plotting"},
     {"llmdsc", "semst", "spallm", "stllm"},

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import sparse
 from scipy.spatial import Delaunay
+from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
@@ -11,6 +12,7 @@ from skst._contract import missing
 # Beyond so many spots neighbours in expression space are searched for approximately.
 MAX_EXACT = 100_000
 KINDS = ("knn", "radius", "delaunay")
+LEARNED = "learned"
 
 
 def nearest_neighbors(points, n_neighbors):
@@ -204,20 +206,25 @@ def averaging_operator(graph):
     return with_self
 
 
-def spatial_operator(estimator, spots):
+def spatial_operator(estimator, spots, rng=None):
     """Averaging operator of `spots` on the graph that `estimator` asks for; without coordinates, each spot alone.
 
     Parameters
     ----------
     estimator : BaseEstimator
-        With the parameters ``graph``, ``n_neighbors``, ``radius``, ``spatial_key`` and ``on_missing``.
+        With the parameters ``graph``, ``n_neighbors``, ``radius``, ``spatial_key`` and ``on_missing``.  A graph that is
+        learnt is left in its attribute ``graph_learner_``.
     spots : Spots
         From :func:`skst._contract.read_spots`.
+    rng : RandomState, default=None
+        Given in ``fit``, where a graph is learnt; other spots are joined by what was learnt there.
 
     Returns
     -------
     csr_array of shape (n_spots, n_spots), float32
     """
+    if rng is not None:
+        estimator.graph_learner_ = None
     if spots.coordinates is None:
         missing(
             estimator,
@@ -225,11 +232,37 @@ def spatial_operator(estimator, spots):
             f"obsm[{estimator.spatial_key!r}] of an AnnData or pass coordinates=.",
         )
         return sparse.eye_array(spots.X.shape[0], dtype=np.float32, format="csr")
-    graph = spatial_graph(
-        spots.coordinates,
-        kind=estimator.graph,
-        n_neighbors=estimator.n_neighbors,
-        radius=estimator.radius,
-        batch=spots.batch,
-    )
+    if isinstance(estimator.graph, str) and estimator.graph != LEARNED:
+        graph = spatial_graph(
+            spots.coordinates,
+            kind=estimator.graph,
+            n_neighbors=estimator.n_neighbors,
+            radius=estimator.radius,
+            batch=spots.batch,
+        )
+    elif rng is not None:
+        learner = _learner(estimator, rng.randint(np.iinfo(np.int32).max))
+        estimator.graph_learner_ = learner.fit(spots.X, spots.coordinates, batch=spots.batch)
+        graph = learner.graph_
+    elif estimator.graph_learner_ is None:
+        raise ValueError("coordinates are given but the graph was to be learnt in fit, which had none; fit with them.")
+    else:
+        graph = estimator.graph_learner_.build(spots.X, spots.coordinates, batch=spots.batch)
     return averaging_operator(graph)
+
+
+def _learner(estimator, seed):
+    """An unfitted learner with a seed."""
+    if isinstance(estimator.graph, str):
+        from skst.graph.policy import SpatialGraphLearner
+
+        return SpatialGraphLearner(
+            n_candidates=max(18, 3 * estimator.n_neighbors),
+            n_neighbors=estimator.n_neighbors,
+            normalize=getattr(estimator, "normalize", True),
+            random_state=int(seed),
+        )
+    learner = clone(estimator.graph)
+    if estimator.random_state is not None and learner.random_state is None:
+        learner.set_params(random_state=int(seed))
+    return learner

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skst._contract import Spots, check_counts, inherit, read_spots
 from skst.graph import smooth
-from skst.graph.build import KINDS, spatial_operator
+from skst.graph.build import KINDS, LEARNED, spatial_operator
 from skst.graph.semantic import SemanticHead
 
 # Names of the encoders that train a network; their classes are in skst.graph.encoders, which loads torch.
@@ -42,10 +42,10 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         Needs raw counts (``normalize=True``).  None leaves text out.
     n_components : int, default=20
         Columns of the embedding; fewer where X has fewer rows or columns.
-    graph : {"knn", "radius", "delaunay"}, default="knn"
-        Which spots are neighbours, see :func:`spatial_graph`.
+    graph : {"knn", "radius", "delaunay", "learned"} or SpatialGraphLearner, default="knn"
+        Which spots are neighbours, see :func:`spatial_graph`; or learnt, see :class:`SpatialGraphLearner`.
     n_neighbors : int, default=6
-        Neighbours of a spot for ``graph="knn"``.
+        Neighbours of a spot for ``graph="knn"``, and on the mean for ``graph="learned"``.
     radius : float, default=None
         Reach for ``graph="radius"``, in units of the coordinates.
     n_hops : int or "auto", default="auto"
@@ -83,6 +83,8 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     components_ : ndarray of shape (n_axes, n_genes), float32
         Principal axes of averaged expression, zero for genes that were not kept: those that the embedding consists of
         before any modulation, or that a network reads.
+    graph_learner_ : SpatialGraphLearner or None
+        What joins spots, if that was learnt.
     encoder_ : encoder or None
         Fitted encoder, with its network; None for ``method="smooth"``.
     semantic_ : estimator or None
@@ -166,7 +168,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         "method": [StrOptions({"smooth", *ENCODERS}), HasMethods(["fit_embed", "embed"])],
         "semantic": [HasMethods(["fit_transform", "transform"]), None],
         "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
-        "graph": [StrOptions(set(KINDS))],
+        "graph": [StrOptions({*KINDS, LEARNED}), HasMethods(["fit", "build"])],
         "n_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],
         "radius": [Interval(numbers.Real, 0, None, closed="neither"), None],
         "n_hops": [Interval(numbers.Integral, 0, None, closed="left"), StrOptions({"auto"})],
@@ -280,7 +282,8 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
                 "counts with normalize=True, or semantic=None."
             )
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
-        average = spatial_operator(self, spots)
+        rng = check_random_state(self.random_state)
+        average = spatial_operator(self, spots, rng)
         if self.normalize:
             check_counts(spots)
         self.encoder_ = self._make_encoder()
@@ -288,7 +291,6 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         pca = smooth.AveragedPCA(
             n_inputs or self.n_components, n_hops=self.n_hops, n_top_genes=self.n_top_genes, normalize=self.normalize
         )
-        rng = check_random_state(self.random_state)
         scores = pca.fit_scores(spots.X, average, rng)
         self.n_pool_, self.hop_weights_ = pca.n_pool_, pca.hop_weights_
         self.components_ = np.zeros((pca.axes_.shape[1], spots.X.shape[1]), dtype=np.float32)
@@ -338,7 +340,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             return embedding
         return self._head.transform(embedding, self._spread_text(self.semantic_.transform(X), average))
 
-    def average(self, values, *, coordinates, batch=None):
+    def average(self, values, *, coordinates, batch=None, counts=None):
         """Average anything about spots over the hops that the embedding sees.
 
         Parameters
@@ -347,13 +349,16 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             One row a spot.
         coordinates, batch
             As in ``fit``.
+        counts : ndarray or sparse of shape (n_spots, n_genes), default=None
+            Counts of the spots, by which a learnt graph joins them; without effect for other graphs.
 
         Returns
         -------
         ndarray of shape (n_spots, n_columns)
         """
         check_is_fitted(self)
-        average = spatial_operator(self, Spots(values, None, np.asarray(coordinates, dtype=np.float64), batch))
+        places = np.asarray(coordinates, dtype=np.float64)
+        average = spatial_operator(self, Spots(values if counts is None else counts, None, places, batch))
         return self._pca.spread(values, average)
 
     def _make_encoder(self):

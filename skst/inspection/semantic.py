@@ -20,7 +20,7 @@ METRICS = ("stability", "coherence", "ari")
 
 _NAMES = {"permuted": "the permuted control", "gaussian": "the Gaussian control", "none": "no text"}
 # How the estimators of skst are told to go without text.
-_WITHOUT_TEXT = {"strategy": "expression", "fusion": None, "align_to": None}
+_WITHOUT_TEXT = {"strategy": "expression", "fusion": None, "align_to": None, "levels": ()}
 _LEVEL = 0.05
 
 

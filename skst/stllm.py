@@ -1,0 +1,440 @@
+"""STLLMClusterer: a learnt graph of the tissue, told in words at three levels, read, and partitioned."""
+
+import numbers
+import time
+from itertools import compress
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, clone
+from sklearn.cluster import KMeans
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skst._contract import check_counts, inherit, missing, read_spots
+from skst._fusion import ViewFusion
+from skst.genes import GeneTextEncoder
+from skst.genes.columns import TextColumns
+from skst.genes.controls import gaussian_of_texts, permuted_order
+from skst.genes.descriptions import check_coverage, describe_genes, find_descriptions, read_descriptions
+from skst.genes.identity import detect_species
+from skst.genes.text_vectors import TextVectors
+from skst.graph.build import KINDS, LEARNED, spatial_operator
+from skst.graph.narrator import TissueNarrator
+from skst.graph.smooth import AveragedPCA
+from skst.partition.domains import DomainMixin
+
+LEVELS = ("spot", "neighborhood", "region")
+# Beyond so many spots the text of a spot is composed of the vectors of its genes instead of read.
+MAX_READ = 10_000
+_MAX_SEED = np.iinfo(np.int32).max
+
+
+class STLLMClusterer(DomainMixin, BaseEstimator):
+    r"""Find spatial domains from what a language model makes of a tissue told in words.
+
+    A graph of the spots is learnt (:class:`~skst.graph.SpatialGraphLearner`); on it, expression is averaged and
+    reduced to principal axes, :math:`H_E`.  The tissue is then told at three levels
+    (:class:`~skst.graph.TissueNarrator`): each spot by its most specific genes and its place, its
+    neighbourhood by what it shares and borders, and its region by size, place and markers.  A frozen language model
+    reads every distinct text once.  The vectors of the levels, averaged over the graph and side by side, make
+    :math:`H_T`, and the domains are a partition of
+
+    .. math:: H = \alpha H_E + \beta\, \mathrm{PCA}(H_T) R
+
+    with both views of unit total variance, and R the rotation that matches the second to the first.
+
+    Parameters
+    ----------
+    n_clusters : int, default=None
+        Number of domains; estimated by :func:`skst.partition.estimate_n_clusters` if None.
+    text : GeneTextEncoder, default=None
+        Says which model reads, which table describes genes, and what is cached; ``GeneTextEncoder()`` by default.  Its
+        `control` is heeded: "permuted" tells each gene under the name of another, "unrelated" by words without
+        meaning, "gaussian" draws vectors at random.
+    levels : sequence of {"spot", "neighborhood", "region"}, default=("spot", "neighborhood", "region")
+        Levels that are told; none for expression alone.
+    spot_text : {"auto", "read", "compose"}, default="auto"
+        Whether the texts of spots are read, or composed of the vectors of the descriptions of their genes, which costs
+        next to nothing; "auto" reads up to 10,000 spots.  The other levels are always read.  New slices are treated as
+        those of ``fit``, whatever their size.
+    k_g : int, default=10
+        Most genes named of a spot and of a neighbourhood.
+    max_tokens : int, default=200
+        Most tokens of a text.
+    alpha, beta : float, default=1.0, 0.05
+        Weights of expression and of text; ``alpha=0`` leaves text alone.
+    n_components : int, default=20
+        Columns of each view.
+    n_regions : int, default=20
+        Regions that are told of: groups of spots of like averaged expression, more than there are domains.
+    graph : {"learned", "knn", "radius", "delaunay"} or SpatialGraphLearner, default="learned"
+        Which spots are neighbours: learnt, or as :func:`skst.graph.spatial_graph` joins them.
+    n_neighbors : int, default=6
+        Neighbours of a spot: for ``graph="knn"``, and on the mean for ``graph="learned"``.
+    radius : float, default=None
+        Reach for ``graph="radius"``, in units of the coordinates.
+    clusterer : {"mixture", "kmeans", "leiden", "louvain"} or estimator, default="mixture"
+        Partition of the embedding, see :func:`skst.partition.make_clusterer`.
+    n_vote_neighbors : int, default=18
+        Spatial neighbours that vote on the label of a spot, see :func:`skst.partition.majority_vote`; 0 for no vote.
+    gene_names : array-like of str of shape (n_genes,), default=None
+        Names of the columns of an `X` that carries none.
+    layer : str, default=None
+        Layer of an AnnData that holds the counts; ``X.X`` by default.
+    spatial_key : str, default="spatial"
+        Key of the coordinates in ``X.obsm``.
+    batch_key : str, default=None
+        Column of ``X.obs`` that names the slice of each spot.
+    on_missing : {"warn", "error"}, default="warn"
+        What to do when there are no coordinates or gene names: warn and go on without, or raise.
+    random_state : int, RandomState instance or None, default=None
+        Determines everything.
+    verbose : int, default=0
+        1 shows what is done, and a progress bar of the reading.
+
+    Attributes
+    ----------
+    labels_ : ndarray of int of shape (n_spots,)
+        Domain of each spot, equal to ``predict`` of the same data.
+    embedding_ : ndarray of shape (n_spots, n_columns), float32
+        H.
+    domains_ : DataFrame
+        One row a domain, largest first: what :meth:`~skst.graph.TissueNarrator.table` tells of it, "text", its
+        description, and "domain", its label.
+    text_report_ : DataFrame
+        One row a level: number of "texts", of "distinct" ones, of those "read" by the model now and not found in the
+        cache, and "seconds".
+    narrator_ : TissueNarrator
+        Tells about the spots of ``fit``.  It holds what it tells of, so it is left out of a pickle.
+    text_ : GeneTextEncoder or None
+        What composes the texts of spots; None if they are read.
+    graph_learner_ : SpatialGraphLearner or None
+        The policy that joins spots; its ``history_`` has the reward of each epoch.
+    history_ : DataFrame or None
+        The same, for short.
+    n_clusters_ : int
+        Number of domains asked for or estimated.
+    n_clusters_curve_ : DataFrame
+        Only if `n_clusters` is None: the criterion at each number.
+    clusterer_ : estimator
+        Fitted partition of the embedding.
+    n_features_in_ : int
+        Number of genes seen in ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_genes,)
+        Gene names, where X has them.
+
+    Raises
+    ------
+    ValueError
+        If `n_clusters` is larger than the number of spots, a level is unknown, counts are negative, no gene has a
+        symbol, or ``alpha=0`` and there is no text.
+
+    Warns
+    -----
+    UserWarning
+        If there are no coordinates or gene names, genes with a symbol make up less than half of the counts, or X looks
+        log-transformed.
+
+    See Also
+    --------
+    SpaLLMFusion : The same fusion, of vectors of genes instead of texts about places.
+    skst.inspection.semantic_permutation_test : Whether the text mattered.
+
+    Notes
+    -----
+    Only the abstract of the paper [1]_ is public: a graph built by reinforcement learning, hierarchical descriptions
+    of it, and the embedding of these by a language model.  How each is done here is a design of this package.
+
+    Texts describe a whole slice, so ``predict`` wants whole slices too: a new slice is told by its own depth, axis and
+    markers, with regions by the expression profiles of ``fit``.
+
+    References
+    ----------
+    .. [1] Z. Xu et al., "ST-LLM: Spatial transcriptomics embedding with large language models", AAAI 2026,
+       doi:10.1609/aaai.v40i40.40713.
+
+    Examples
+    --------
+    >>> from skst import GeneTextEncoder, STLLMClusterer
+    >>> from skst.datasets import make_spatial_domains
+    >>> adata = make_spatial_domains(n_samples=300, n_domains=3, random_state=0)
+    >>> text = GeneTextEncoder(model="lexical", cache=False)
+    >>> model = STLLMClusterer(3, text=text, random_state=0).fit(adata)
+    >>> model.labels_.shape, model.domains_["n_spots"].sum()
+    ((300,), np.int64(300))
+    >>> print(model.describe(0).splitlines()[0])
+    Spot
+    """
+
+    _parameter_constraints = {
+        "n_clusters": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        "text": [GeneTextEncoder, None],
+        "levels": [list, tuple],
+        "spot_text": [StrOptions({"auto", "read", "compose"})],
+        "k_g": [Interval(numbers.Integral, 1, None, closed="left")],
+        "max_tokens": [Interval(numbers.Integral, 60, None, closed="left")],
+        "alpha": [Interval(numbers.Real, 0, None, closed="left")],
+        "beta": [Interval(numbers.Real, 0, None, closed="left")],
+        "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_regions": [Interval(numbers.Integral, 1, None, closed="left")],
+        "graph": [StrOptions({*KINDS, LEARNED}), HasMethods(["fit", "build"])],
+        "n_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],
+        "radius": [Interval(numbers.Real, 0, None, closed="neither"), None],
+        "clusterer": [str, HasMethods(["fit", "predict"]), None],
+        "n_vote_neighbors": [Interval(numbers.Integral, 0, None, closed="left")],
+        "gene_names": ["array-like", None],
+        "layer": [str, None],
+        "spatial_key": [str],
+        "batch_key": [str, None],
+        "on_missing": [StrOptions({"warn", "error"})],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        n_clusters=None,
+        *,
+        text=None,
+        levels=LEVELS,
+        spot_text="auto",
+        k_g=10,
+        max_tokens=200,
+        alpha=1.0,
+        beta=0.05,
+        n_components=20,
+        n_regions=20,
+        graph="learned",
+        n_neighbors=6,
+        radius=None,
+        clusterer="mixture",
+        n_vote_neighbors=18,
+        gene_names=None,
+        layer=None,
+        spatial_key="spatial",
+        batch_key=None,
+        on_missing="warn",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_clusters = n_clusters
+        self.text = text
+        self.levels = levels
+        self.spot_text = spot_text
+        self.k_g = k_g
+        self.max_tokens = max_tokens
+        self.alpha = alpha
+        self.beta = beta
+        self.n_components = n_components
+        self.n_regions = n_regions
+        self.graph = graph
+        self.n_neighbors = n_neighbors
+        self.radius = radius
+        self.clusterer = clusterer
+        self.n_vote_neighbors = n_vote_neighbors
+        self.gene_names = gene_names
+        self.layer = layer
+        self.spatial_key = spatial_key
+        self.batch_key = batch_key
+        self.on_missing = on_missing
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y=None, *, coordinates=None, batch=None):
+        """Learn the graph, tell the tissue, read it, and partition.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
+            Raw counts.
+        y : None
+            Ignored.
+        coordinates : array-like of shape (n_spots, 2) or (n_spots, 3), default=None
+            Positions; by default those of the AnnData.
+        batch : array-like of shape (n_spots,), default=None
+            Slice of each spot; by default the column `batch_key` of the AnnData.
+
+        Returns
+        -------
+        self : STLLMClusterer
+        """
+        self._validate_params()
+        if unknown := [level for level in self.levels if level not in LEVELS]:
+            raise ValueError(f"levels hold {unknown[0]!r}, which is not one of {LEVELS}.")
+        spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
+        check_counts(spots, optional=False)
+        self._check_partition(spots.X.shape[0])
+        rng = check_random_state(self.random_state)
+        self._text_seed, region_seed, partition_seed = (int(seed) for seed in rng.randint(_MAX_SEED, size=3))
+
+        self._say(f"graph of {spots.X.shape[0]} spots: {self.graph}")
+        average = spatial_operator(self, spots, rng)
+        self.history_ = None if self.graph_learner_ is None else self.graph_learner_.history_
+        self._pca = AveragedPCA(self.n_components)
+        structure = self._pca.average(self._pca.fit_scores(spots.X, average, rng), average)
+        n_regions = min(self.n_regions, len(np.unique(structure, axis=0)))
+        # Sorted, so that regions, and what is told of them, do not depend on the order of the spots.
+        ordered = structure[np.lexsort(structure.T)]
+        self._regions = KMeans(n_regions, n_init=3, random_state=region_seed).fit(ordered)
+        self._name_genes(spots)
+        self.narrator_ = self._narrate(spots, average, self._regions.predict(structure))
+        meaning = self._fit_levels(X, average)
+        if self.alpha == 0 and (meaning is None or self.beta == 0):
+            raise ValueError(
+                "alpha=0 leaves text alone, of which there is none; pass gene names, levels and beta above 0."
+            )
+        self._fusion = ViewFusion(alpha=self.alpha, beta=self.beta)
+        self.embedding_ = self._fusion.fit_fuse(structure, meaning)
+        self._find_domains(spots, partition_seed)
+        self.domains_ = self._tell_domains(spots, average)
+        return self
+
+    def describe(self, i):
+        """What is written about a spot of ``fit``, at all three levels; the model reads those among `levels`.
+
+        Parameters
+        ----------
+        i : int
+            Its index, from 0.
+
+        Returns
+        -------
+        str
+            A paragraph a level.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``, and after a pickle was loaded.
+        IndexError
+            If there is no such spot.
+        """
+        check_is_fitted(self)
+        if not hasattr(self, "narrator_"):
+            raise NotFittedError(
+                "narrator_ holds data of fit and is left out of a pickle; fit again to describe spots."
+            )
+        if not 0 <= i < len(self.labels_):
+            raise IndexError(f"i={i} is none of the {len(self.labels_)} spots of fit; give an index from 0.")
+        return self.narrator_.describe(i)
+
+    def __getstate__(self):
+        return {name: value for name, value in super().__getstate__().items() if name != "narrator_"}
+
+    def _embed(self, X, spots):
+        average = spatial_operator(self, spots)
+        structure = self._pca.average(self._pca.scores(spots.X, average), average)
+        if not self._columns:
+            return self._fusion.fuse(structure, None)
+        narrator = self._narrate(spots, average, self._regions.predict(structure))
+        columns = [
+            columns.transform(vectors, average)
+            for columns, vectors in zip(self._columns, self._read(X, narrator)[0], strict=True)
+        ]
+        return self._fusion.fuse(structure, np.hstack(columns))
+
+    def _name_genes(self, spots):
+        """What genes are called in the texts and what they do; nothing without gene names."""
+        self.text_ = None
+        self._encoder = inherit(GeneTextEncoder() if self.text is None else self.text, self, self._text_seed)
+        self._encoder._check_parameters()
+        if self.verbose:
+            self._encoder.set_params(verbose=self.verbose)
+        # A control is drawn by the seed of the encoder, so that it can be the same under other seeds of the rest.
+        self._control_seed = int(check_random_state(self._encoder.random_state).randint(_MAX_SEED))
+        self._symbols, self._functions = np.full(spots.X.shape[1], "", dtype=object), None
+        if spots.genes is None:
+            if self.levels:
+                missing(
+                    self,
+                    "X has no gene names, so STLLMClusterer goes on without text; pass an AnnData or a DataFrame with "
+                    "gene names as columns, or gene_names=.",
+                )
+            return
+        names, given = spots.genes.astype(str), self._encoder.descriptions
+        species = detect_species(names) if self._encoder.species == "auto" else self._encoder.species
+        table = find_descriptions(species) if given is None else read_descriptions(given)
+        report, self._symbols = describe_genes(names, table, species, "name")
+        if self.levels:
+            counts = np.asarray(spots.X.sum(axis=0, dtype=np.float64)).ravel()
+            check_coverage(counts, names, self._symbols != "", species, own_table=given is not None)
+        self._functions = np.array([text.partition(": ")[2].rstrip(".") for text in report["text"]], dtype=object)
+        if self._encoder.control == "permuted":
+            known = self._symbols != ""
+            order = permuted_order([known], np.random.RandomState(self._control_seed))
+            self._symbols, self._functions = self._symbols[order], self._functions[order]
+
+    def _narrate(self, spots, average, regions):
+        narrator = TissueNarrator(
+            k_g=self.k_g,
+            max_tokens=self.max_tokens,
+            names="nonsense" if self._encoder.control == "unrelated" else "symbol",
+        )
+        places = {"coordinates": spots.coordinates, "batch": spots.batch}
+        return narrator.fit(spots.X, average, regions, symbols=self._symbols, functions=self._functions, **places)
+
+    def _fit_levels(self, X, average):
+        """The levels that tell spots apart side by side, each of mean variance 1; None if there are none."""
+        self._columns, self._told = [], []
+        self.text_report_ = _report([])
+        if self._functions is None or not self.levels:
+            return None
+        n_spots = len(self.narrator_.region_index_)
+        self._composes = self.spot_text == "compose" or (self.spot_text == "auto" and n_spots > MAX_READ)
+        self._told = [level for level in LEVELS if level in self.levels]
+        vectors, self.text_report_ = self._read(X, self.narrator_)
+        learnt = [TextColumns(self._pca.spread) for _ in vectors]
+        values = [c.fit_transform(v, self._text_seed, average) for c, v in zip(learnt, vectors, strict=True)]
+        informative = [c.informative_ for c in learnt]
+        self._told, self._columns, values = (list(compress(part, informative)) for part in (self._told, learnt, values))
+        return np.hstack(values) if values else None
+
+    def _read(self, X, narrator):
+        """Vectors of each level for each spot, and what it took."""
+        encode = None if self._encoder.control == "gaussian" else TextVectors(self._encoder)
+        vectors, rows = [], []
+        for level in self._told:
+            start = time.perf_counter()
+            before = 0 if encode is None or encode.cache is None else encode.cache.misses
+            texts = []
+            if level == "spot" and self._composes:
+                values = self._composed(X)
+            else:
+                texts = getattr(narrator, f"{level}_texts")()
+                values = self._vectors(texts, encode)
+                values = values[narrator.region_index_] if level == "region" else values
+            distinct = len(set(texts))
+            read = distinct if encode is not None and encode.cache is None else 0
+            if encode is not None and encode.cache is not None:
+                read = encode.cache.misses - before
+            seconds = time.perf_counter() - start
+            rows.append({"level": level, "texts": len(texts), "distinct": distinct, "read": read, "seconds": seconds})
+            self._say(f"{level}: {len(texts)} texts, {distinct} distinct, {read} read in {seconds:.1f} s")
+            vectors.append(values)
+        return vectors, _report(rows)
+
+    def _vectors(self, texts, encode):
+        return gaussian_of_texts(texts, self._control_seed, 384) if encode is None else encode(texts)
+
+    def _composed(self, X):
+        """Vectors of spots from those of the descriptions of their genes."""
+        if self.text_ is None:
+            self.text_ = clone(self._encoder).set_params(mode="aggregate", max_texts=None).fit(X)
+        return self.text_.transform(X)
+
+    def _tell_domains(self, spots, average):
+        narrator = self._narrate(spots, average, self.labels_)
+        table = narrator.table().rename(columns={"region": "domain"})
+        return table.assign(text=narrator.region_texts())
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        return tags
+
+
+def _report(rows):
+    return pd.DataFrame(rows, columns=["level", "texts", "distinct", "read", "seconds"]).set_index("level")
