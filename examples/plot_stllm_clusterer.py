@@ -2,8 +2,8 @@
 A tissue told in words, on a graph that is learnt
 =================================================
 
-:class:`~skst.STLLMClusterer` learns which neighbouring spots belong together, writes about each spot, its neighbourhood
-and its region, has a language model read the texts, and adds what comes of it to the averaged expression.
+:class:`~skst.STLLMClusterer` writes about each spot, its neighbourhood and its region, has a language model read the
+texts, and adds what comes of it to the averaged expression.  Here the graph is learnt too.
 """
 
 # %%
@@ -18,7 +18,7 @@ from skst.metrics import score_partition
 from skst.plotting import plot_domains
 
 adata = fetch_starmap()
-model = STLLMClusterer(adata.obs["label"].nunique(), random_state=0, verbose=1).fit(adata)
+model = STLLMClusterer(adata.obs["label"].nunique(), graph="learned", random_state=0, verbose=1).fit(adata)
 scores = score_partition(adata.obs["label"], model.labels_)
 print(pd.Series(scores)[["ari", "nmi", "acc"]].round(3).to_string())
 print(model.text_report_)

@@ -1,4 +1,4 @@
-"""STLLMClusterer: a learnt graph of the tissue, told in words at three levels, read, and partitioned."""
+"""STLLMClusterer: a graph of the tissue, told in words at three levels, read, and partitioned."""
 
 import numbers
 import time
@@ -35,7 +35,7 @@ _MAX_SEED = np.iinfo(np.int32).max
 class STLLMClusterer(DomainMixin, BaseEstimator):
     r"""Find spatial domains from what a language model makes of a tissue told in words.
 
-    A graph of the spots is learnt (:class:`~skst.graph.SpatialGraphLearner`); on it, expression is averaged and
+    On a graph of the spots, which may be learnt (:class:`~skst.graph.SpatialGraphLearner`), expression is averaged and
     reduced to principal axes, :math:`H_E`.  The tissue is then told at three levels
     (:class:`~skst.graph.TissueNarrator`): each spot by its most specific genes and its place, its
     neighbourhood by what it shares and borders, and its region by size, place and markers.  A frozen language model
@@ -70,8 +70,8 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         Columns of each view.
     n_regions : int, default=20
         Regions that are told of: groups of spots of like averaged expression, more than there are domains.
-    graph : {"learned", "knn", "radius", "delaunay"} or SpatialGraphLearner, default="learned"
-        Which spots are neighbours: learnt, or as :func:`skst.graph.spatial_graph` joins them.
+    graph : {"knn", "learned", "radius", "delaunay"} or SpatialGraphLearner, default="knn"
+        Which spots are neighbours: as :func:`skst.graph.spatial_graph` joins them, or learnt.
     n_neighbors : int, default=6
         Neighbours of a spot: for ``graph="knn"``, and on the mean for ``graph="learned"``.
     radius : float, default=None
@@ -148,6 +148,10 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
     Only the abstract of the paper [1]_ is public: a graph built by reinforcement learning, hierarchical descriptions
     of it, and the embedding of these by a language model.  How each is done here is a design of this package.
 
+    The learnt graph joins spots of one domain more often than the nearest neighbours do, but averaging over it finds
+    domains no better, and on some tissues worse: a spot is averaged with those most like it anyway.  So it is not the
+    default.
+
     Texts describe a whole slice, so ``predict`` wants whole slices too: a new slice is told by its own depth, axis and
     markers, with regions by the expression profiles of ``fit``.
 
@@ -207,7 +211,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         beta=0.05,
         n_components=20,
         n_regions=20,
-        graph="learned",
+        graph="knn",
         n_neighbors=6,
         radius=None,
         clusterer="mixture",
