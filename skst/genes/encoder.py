@@ -59,7 +59,8 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Number of genes that a sentence or prompt names, or fewer where fewer are expressed.  "entropy" and "mass"
         choose it for each spot, from 5 to 50: the effective number of its genes, or the leading genes that hold half
         of its counts; see :func:`skst.genes.ranking.adaptive_k`.  scLLM-DSC names 2,048, which is more than most
-        encoders read: all-MiniLM-L6-v2 stops after 256 tokens, some 60 to 80 genes.
+        encoders read: all-MiniLM-L6-v2 stops after 256 tokens, some 60 to 80 genes.  Longer sentences are read in
+        pieces, and their vectors averaged; a prompt is cut off.
     max_texts : int or None, default=None
         In the modes "sentence", "prompt" and "dual", encode no more than this many distinct texts of cells with
         counts (at least 10).  If those of `fit` are more, a random sample is encoded, and the vectors of all cells,

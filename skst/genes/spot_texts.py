@@ -3,11 +3,13 @@
 import warnings
 
 import numpy as np
+from scipy import sparse
 
 from skst.genes.controls import gaussian_of_texts
 from skst.genes.ranking import rank_genes
 from skst.genes.regression import TextRegression
 from skst.genes.templates import CELL_EMPTY_V1, ranked_texts
+from skst.genes.tissue_templates import count_tokens
 
 _LOW_R2 = 0.5
 
@@ -87,7 +89,7 @@ class SpotTexts:
         if len(distinct) <= max_texts:
             return
         sample = [distinct[i] for i in rng.choice(len(distinct), max_texts, replace=False)]
-        vectors = encode([*sample, CELL_EMPTY_V1])
+        vectors = self._encoded([*sample, CELL_EMPTY_V1], encode)
         self._empty = vectors[-1].copy()
         self.regression = TextRegression().fit(ranked.take([spots[text] for text in sample]), vectors[:-1])
         r2 = self.regression.r2_
@@ -118,4 +120,53 @@ class SpotTexts:
             predicted[np.diff(ranked.starts) == 0] = self._empty
             return predicted
         texts = ranked_texts(ranked, self.names, self.mode)
-        return encode(texts) if self.noise is None else gaussian_of_texts(texts, *self.noise)
+        return self._encoded(texts, encode) if self.noise is None else gaussian_of_texts(texts, *self.noise)
+
+    def _encoded(self, texts, encode):
+        """Vectors of texts; a sentence that is too long for the model is read in pieces, its vector their mean."""
+        limit = getattr(encode, "max_tokens", None)
+        if self.mode != "sentence" or limit is None:
+            return encode(texts)
+        pieces = [split_sentence(text, limit) for text in texts]
+        whole = [piece for parts in pieces for piece in parts]
+        if len(whole) == len(texts):
+            return encode(texts)
+        genes = np.array([piece.count(" ") + 1 for piece in whole], dtype=np.float32)
+        starts = np.cumsum([0, *map(len, pieces)])
+        mean = sparse.csr_array((genes, np.arange(len(whole)), starts), shape=(len(texts), len(whole)))
+        return (mean @ encode(whole)) / mean.sum(axis=1)[:, None]
+
+
+def split_sentence(sentence, max_tokens):
+    """Cut a sentence of gene symbols into pieces that a model reads to their end.
+
+    Parameters
+    ----------
+    sentence : str
+        Symbols with spaces between them.
+    max_tokens : int
+        Longest text that the model reads, the marks of its beginning and end included.
+
+    Returns
+    -------
+    list of str
+        The sentence itself if it is short enough, by :func:`skst.genes.tissue_templates.count_tokens`.
+
+    Examples
+    --------
+    >>> from skst.genes.spot_texts import split_sentence
+    >>> split_sentence("PLP1 MBP MOBP GAD1", 9)
+    ['PLP1 MBP', 'MOBP GAD1']
+    """
+    room = max(1, max_tokens - 2)
+    if count_tokens(sentence) <= room:
+        return [sentence]
+    pieces, used = [], room
+    for symbol in sentence.split(" "):
+        n_tokens = count_tokens(symbol)
+        if used + n_tokens > room:
+            pieces.append([])
+            used = 0
+        pieces[-1].append(symbol)
+        used += n_tokens
+    return [" ".join(piece) for piece in pieces]

@@ -43,6 +43,11 @@ class TextVectors:
             directory = None if encoder.cache is True else encoder.cache
             self.cache = VectorCache(self.backend.key, directory)
 
+    @property
+    def max_tokens(self):
+        """Number of tokens beyond which the model cuts a text off; None if there is no such number."""
+        return self.backend.max_tokens
+
     def __call__(self, texts):
         """Vectors of texts, each distinct one encoded once and cached ones not at all.
 
