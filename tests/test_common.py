@@ -81,7 +81,7 @@ TRANSFORMERS = [
     _encoded(STAGATE),
     SpaLLMFusion(text=_text(), n_clusters=3, random_state=0),
     _semst(random_state=0),
-    _stllm(graph="learned", random_state=0),
+    _stllm(random_state=0),
 ]
 # Columns of scikit-learn's frames are no genes, but any name can be a text.
 NAMED = [
