@@ -18,7 +18,7 @@ from scipy.stats import t as student
 from sklearn.neighbors import NearestNeighbors
 from tables import by_method, head, section
 
-from skst import SpatialGraphTransformer
+from skst import GeneTextEncoder, SpatialGraphTransformer
 from skst.datasets import mask_counts
 from skst.metrics import score_partition
 
@@ -40,6 +40,8 @@ VARIANTS = {
 # Table 5 of the paper, for one encoder on two tissues.
 STRATEGIES = {"concat": {"strategy": "concat"}, "functional": {"strategy": "functional"}}
 STRATEGY_DATA = ("osmFISH", "DLPFC 151507")
+# Table 3 of SemST, at full quality: text modulates the embedding instead of being added to it.
+PLUGGED = {"FSM": {"strategy": "expression", "semantic": {"mode": "prompt", "max_texts": 500, "random_state": 0}}}
 UNIT = ["data", "quality", "region", "encoder", "seed"]
 
 
@@ -60,9 +62,12 @@ def units(arguments):
 
 def variants(unit):
     """Names and settings of what follows the encoder in a unit."""
+    found = dict(VARIANTS)
     if unit["region"] == WHOLE and unit["encoder"] == "stagate" and unit["data"] in STRATEGY_DATA:
-        return {**VARIANTS, **STRATEGIES}
-    return VARIANTS
+        found |= STRATEGIES
+    if unit["region"] == WHOLE and unit["quality"] == "Q0":
+        found |= PLUGGED
+    return found
 
 
 def region_of(adata, number):
@@ -99,7 +104,12 @@ def execute(unit, data, settings):
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         for name, parameters in settings.items():
-            model = fusion(k, seed, spatial=SpatialGraphTransformer(unit["encoder"]), memory=folder, **parameters)
+            text = parameters.get("semantic")
+            spatial = SpatialGraphTransformer(
+                unit["encoder"], semantic=None if text is None else GeneTextEncoder(**text)
+            )
+            rest = {key: value for key, value in parameters.items() if key != "semantic"}
+            model = fusion(k, seed, spatial=spatial, memory=folder, **rest)
             start = time.perf_counter()
             found = model.fit_predict(adata)
             seconds = time.perf_counter() - start
@@ -191,7 +201,7 @@ def main(argv=None):
 
 def in_order(rows):
     """Rows in the order of the registries."""
-    names = [*DATA, *LEVELS, *ENCODERS, *VARIANTS, *STRATEGIES]
+    names = [*DATA, *LEVELS, *ENCODERS, *VARIANTS, *STRATEGIES, *PLUGGED]
     place = {name: number for number, name in enumerate(names)}
     columns = ["data", "quality", "encoder", "method", "region", "seed"]
     return rows.sort_values(columns, key=lambda column: column.map(lambda x: place.get(x, x)), kind="stable")
@@ -248,6 +258,7 @@ def report(rows):
         f"({', '.join(f'{name} {n}' for name, n in seeds.items())}).  The tables show all rows of this code, whichever "
         "command made them.\n"
     ]
+    plugged = whole[whole["method"].isin(("expression", *PLUGGED)) & (whole["quality"] == "Q0")]
     frames = [
         by_method(part, "ari", index="encoder").rename_axis(f"{data}, {level}")
         for (data, level), part in whole.groupby(["data", "quality"], sort=False)
@@ -257,6 +268,16 @@ def report(rows):
     sections.append(section("The claims", text, *claims(rows).values()))
     means = whole[whole["method"].isin(VARIANTS)].groupby(["encoder", "quality", "method"], sort=False)["ari"].mean()
     sections.append(section("Means over tissues", "One table a level.", *_by_level(means)))
+    if "FSM" in set(plugged["method"]):
+        means = plugged.groupby(["encoder", "method", "data"], sort=False)["ari"].mean().unstack("method")
+        table = means.groupby("encoder", sort=False).mean().map("{:.3f}".format)
+        table["FSM minus expression"] = [
+            interval(part["FSM"] - part["expression"]) for _, part in means.dropna().groupby("encoder", sort=False)
+        ]
+        text = (
+            "Prompts of spots modulate the embedding (SemST, Table 3), full quality; means and interval over tissues."
+        )
+        sections.append(section("Plugged in", text, table))
     if len(parts):
         text = f"{N_REGIONS} regions of {REGION_SIZE} cells of osmFISH; mean ± standard deviation over regions."
         sections.append(section("Small regions", text, by_method(parts, "ari", index="encoder")))

@@ -34,6 +34,7 @@ def small(monkeypatch, tmp_path):
         "Gaussian": {"text": {**lexical, "control": "gaussian"}},
     }
     monkeypatch.setattr(study, "VARIANTS", variants)
+    monkeypatch.setattr(study, "PLUGGED", {})
     return tmp_path
 
 
@@ -56,6 +57,16 @@ def test_each_encoder_is_trained_once_and_each_unit_run_once(small, capsys):
     capsys.readouterr()
     assert study.main(_arguments(small, "--no-regions", "--jobs", "1")) == 0
     assert (small / "study.csv").read_bytes() == before and "smooth" not in capsys.readouterr().out
+
+
+def test_text_that_modulates_is_run_at_full_quality(small, monkeypatch):
+    prompts = {"mode": "prompt", "model": "lexical", "k_g": 5, "random_state": 0}
+    monkeypatch.setattr(study, "PLUGGED", {"FSM": {"strategy": "expression", "semantic": prompts}})
+    assert study.main(_arguments(small, "--no-regions", "--jobs", "1")) == 0
+    rows = pd.read_csv(small / "study.csv").set_index(["quality", "method"])["ari"]
+    assert ("Q0", "FSM") in rows.index and ("Q3", "FSM") not in rows.index
+    report = (small / "study.md").read_text("utf-8").split("## Plugged in")[1].split("\n## ")[0]
+    assert f"{rows['Q0', 'FSM']:.3f}" in report and f"{rows['Q0', 'FSM'] - rows['Q0', 'expression']:+.3f}" in report
 
 
 def test_unit_that_was_cut_short_is_completed(small):
