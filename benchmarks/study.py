@@ -12,7 +12,8 @@ import joblib
 import numpy as np
 import pandas as pd
 from harness import read
-from methods import SPATIAL, fusion
+from methods import fusion
+from quality import DATA, LEVELS
 from records import RESULTS, append, current_rows, provenance
 from scipy.stats import t as student
 from sklearn.neighbors import NearestNeighbors
@@ -22,9 +23,6 @@ from skst import GeneTextEncoder, SpatialGraphTransformer
 from skst.datasets import mask_counts
 from skst.metrics import score_partition
 
-# Share of the non-zero counts that is set to zero.
-LEVELS = {"Q0": 0.0, "Q1": 0.5, "Q2": 0.75, "Q3": 0.875, "Q4": 0.9375}
-DATA = {name: data for name, data in SPATIAL.items() if name == "osmFISH" or name.startswith("DLPFC")}
 ENCODERS = ("smooth", "stagate", "graphst", "spaceflow", "stcluster")
 # Parts of osmFISH, each the cells nearest to one drawn at random (SpaLLM, Table 7).
 N_REGIONS, REGION_SIZE = 10, 1000
