@@ -19,7 +19,7 @@ import pandas as pd
 import published_encoders
 from harness import at_hand, read
 from methods import SPATIAL, DataSet
-from processes import peak_mib, run_apart
+from processes import limit, out_of_memory, peak_mib, run_apart
 from published_semst import at_least_two, commit_of
 from records import RESULTS, append, current_rows, provenance
 from scale import N_DOMAINS, N_GENES, draw
@@ -78,15 +78,11 @@ def execute(job):
     """
     table = job.names["table"]
     if table in LIMITS:
-        import resource
-
-        seconds, gib = LIMITS[table]
-        signal.alarm(seconds)  # not handled: ends the process wherever it is
-        resource.setrlimit(resource.RLIMIT_DATA, (gib * 2**30,) * 2)
+        limit(*LIMITS[table])
     try:
         return {ACCURACY: score, COST: count, SCALE: fit}[table](job)
     except (MemoryError, RuntimeError) as error:
-        if table not in LIMITS or not (isinstance(error, MemoryError) or "allocate memory" in str(error)):
+        if table not in LIMITS or not out_of_memory(error):
             raise
         return row_of(job, outcome=f"over {LIMITS[table][1]} GiB")
 
@@ -434,9 +430,9 @@ def cost(rows, trained):
         "Training seconds beside the published code",
         "Training seconds = epochs x median epoch, the first epoch left out; graphs, preprocessing and projections are "
         "not in them.  `settings of the paper` is `SpatialGraphTransformer.paper(method)`, with the genes, sizes, "
-        "weights and epochs of the published code; `skst` is the default.  SpaceFlow and stCluster may stop early: the "
-        "epochs of the published code are those that its full training took where the tables above have one, else, "
-        "and with the settings of the paper, the most.  Every 50th epoch of stCluster has one more step, which "
+        "epochs and (but for stCluster) weights of the published code; `skst` is the default.  SpaceFlow "
+        "and stCluster may stop early: the epochs of the published code are those that its full training took where "
+        "the tables above have one, else, and with the settings of the paper, the most.  Every 50th epoch of stCluster has one more step, which "
         "the median leaves out.  `/` columns are shares.  A run is ended after "
         f"{limit_seconds // 60} minutes or when it asks for more than {limit_gib} GiB.",
         _wide(rows, "training", seconds),

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -62,6 +63,19 @@ def _answer(sender, environment, function, argument):
     except Exception:
         result = RuntimeError(traceback.format_exc())
     sender.send(result)
+
+
+def limit(seconds, gib):
+    """End this process after so many seconds, and let it have no more than so many GiB."""
+    import resource
+
+    signal.alarm(seconds)  # not handled: ends the process wherever it is
+    resource.setrlimit(resource.RLIMIT_DATA, (gib * 2**30,) * 2)
+
+
+def out_of_memory(error):
+    """Whether an exception says that there was no memory left; torch raises a RuntimeError."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
 
 
 def peak_mib():

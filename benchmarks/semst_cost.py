@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from processes import peak_mib, run_apart
+from processes import limit, out_of_memory, peak_mib, run_apart
 from published_semst import at_least_two, commit_of, published_epochs, random_text
 from records import RESULTS, append, current_rows, provenance
 from scale import N_DOMAINS, N_GENES, SIZES, Ready, draw
@@ -113,16 +113,13 @@ def _read(job):
 
 def _epochs(job, train):
     """Median seconds of an epoch, within the limits of time and memory; the first epoch is left out."""
-    import resource
-
-    signal.alarm(LIMIT_SECONDS)  # not handled: ends the process wherever it is
-    resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_GIB * 2**30,) * 2)
+    limit(LIMIT_SECONDS, LIMIT_GIB)
     adata = _read(job)
     before = peak_mib()
     try:
         seconds = float(np.median(train(adata)[1:]))
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+        if not out_of_memory(error):
             raise
         return _row(job, before, outcome=TOO_LARGE)
     return _row(job, before, seconds)
