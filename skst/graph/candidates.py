@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.preprocessing import normalize
 
 # What the policy sees of a candidate edge, in the order of the columns.
 FEATURES = (
@@ -76,7 +77,7 @@ def edge_features(edges, spots, expression, surroundings):
     reach = spot_sums(edges, lengths, n_spots) / np.maximum(degree, 1)
     scale = np.sqrt(reach[i] * reach[j])
     distance = lengths / np.where(scale > 0, scale, 1)  # no reach is no length either: all candidates in one place
-    alike, around = _cosine(_unit(expression), edges), _cosine(_unit(surroundings), edges)
+    alike, around = _cosine(normalize(expression), edges), _cosine(normalize(surroundings), edges)
     columns = [
         distance,
         alike,
@@ -93,11 +94,6 @@ def _relative(reach, batch):
     slices = pd.Series(reach).groupby(np.zeros(len(reach)) if batch is None else batch)
     median = slices.transform("median").to_numpy()
     return np.maximum(np.divide(reach, median, out=np.ones_like(reach), where=median > 0), 1e-3)
-
-
-def _unit(vectors):
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
 def _cosine(units, edges):
@@ -122,7 +118,7 @@ def _rank(values, edges, n_spots):
 
 def chance_cosine(vectors, batch):
     """Mean cosine of two different spots of its slice, for each spot; float64."""
-    units = _unit(vectors)
+    units = normalize(vectors)
     batch = np.zeros(len(units), dtype=np.int64) if batch is None else batch
     chance = np.zeros(len(units))
     for code in np.unique(batch):
