@@ -219,7 +219,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
 
     @classmethod
     def paper(cls, method, **parameters):
-        """The published settings of an encoder: its sizes, weights and epochs, on the genes themselves.
+        """The published settings of an encoder, which reads the genes themselves.
 
         Parameters
         ----------
@@ -357,6 +357,8 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         ndarray of shape (n_spots, n_columns)
         """
         check_is_fitted(self)
+        if self.graph_learner_ is not None and counts is None:
+            raise ValueError("counts=None, but the graph is learnt and joins spots by their counts; pass those, too.")
         places = np.asarray(coordinates, dtype=np.float64)
         average = spatial_operator(self, Spots(values if counts is None else counts, None, places, batch))
         return self._pca.spread(values, average)
