@@ -29,6 +29,8 @@ from skst.partition.domains import DomainMixin
 LEVELS = ("spot", "neighborhood", "region")
 # Beyond so many spots the text of a spot is composed of the vectors of its genes instead of read.
 MAX_READ = 10_000
+# Length of random vectors in place of text, that of all-MiniLM-L6-v2.
+_NOISE_LENGTH = 384
 _MAX_SEED = np.iinfo(np.int32).max
 
 
@@ -421,7 +423,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         return vectors, _report(rows)
 
     def _vectors(self, texts, encode):
-        return gaussian_of_texts(texts, self._control_seed, 384) if encode is None else encode(texts)
+        return gaussian_of_texts(texts, self._control_seed, _NOISE_LENGTH) if encode is None else encode(texts)
 
     def _composed(self, X):
         """Vectors of spots from those of the descriptions of their genes."""

@@ -60,8 +60,7 @@ class SpaceFlow(GraphEncoder):
     - *Shuffling* stays within slices: spots are told by their surroundings, and not by effects of the slice.
     - *Start.*  :math:`W_1` and :math:`W_2` begin orthonormal and the slopes of the PReLU at 1 (published: Glorot's
       uniform draws and 0.25).  Training then begins with the expression averaged over two hops, distances as they are,
-      and departs from it as the loss demands.  On STARmap, osmFISH and DLPFC this start finds the domains as well as or
-      better than the published one.
+      and departs from it as the loss demands.
     - *The graph* is the mean over a spot and its neighbours that all encoders share, of any kind; published is the
       symmetric normalisation of an alpha complex.  That is the Delaunay triangulation without its longest edges, so
       published settings take ``graph="delaunay"``.  Products with a sparse matrix (:class:`SparseOperator`) take a

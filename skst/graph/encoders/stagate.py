@@ -44,32 +44,13 @@ class STAGATE(GraphEncoder):
         :math:`\alpha`, the share of the attention over the pruned graph, from 0 to 1; 0 leaves the module out.
     n_types : int, default=7
         Pre-clusters; without effect for ``pruned_weight=0``.
-    max_epochs : int or "auto", default="auto"
-        Passes over the spots.  "auto" is 300 where all spots make one batch; mini-batches take as many steps.
-    lr : float, default=1e-3
-        Learning rate of Adam.
-    weight_decay : float, default=0.0
-        Weight of the squared norm of the parameters in Adam.
-    patience : int or None, default=None
-        Training ends when its loss has not fallen for so many epochs; None runs all.
-    batch_size : int or "auto", default="auto"
-        Spots in a tile; eight tiles and what lies around them make a mini-batch.  "auto" takes all spots at once up to
-        20,000 and tiles of 512 beyond.
-    callbacks : list, default=None
-        Callbacks of skorch.
-    device : str, default="auto"
-        Where to train, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.
-    verbose : int, default=0
-        1 shows a progress bar.
+    max_epochs, lr, weight_decay, patience, batch_size, callbacks, device, verbose
+        As in :class:`GraphEncoder`.
 
     Attributes
     ----------
-    network_ : STAGATENetwork
-        The trained network, on the CPU.
-    history_ : DataFrame
-        One row an epoch: "epoch", "train_loss", "reconstruction" and "dur" in seconds.
-    interrupted_ : bool
-        Whether training was cut short by Ctrl-C.
+    network_, history_, interrupted_
+        As in :class:`GraphEncoder`; the term of the loss is "reconstruction".
 
     Raises
     ------

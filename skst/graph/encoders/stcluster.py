@@ -79,33 +79,13 @@ class StCluster(GraphEncoder):
         :math:`\tau`; small values weigh the spots that look most alike more.
     n_types : int, default=15
         Types, and centroids.  They need not be as many as the domains.
-    max_epochs : int or "auto", default="auto"
-        Passes over the spots.  "auto" is 300 where all spots make one batch; mini-batches take as many steps.
-    lr : float, default=1e-3
-        Learning rate of Adam.
-    weight_decay : float, default=0.0
-        Weight of the squared norm of the parameters in Adam.
-    patience : int or None, default=None
-        Training ends when its loss has not fallen for so many epochs; None runs all.
-    batch_size : int or "auto", default="auto"
-        Spots in a tile; eight tiles and what lies around them make a mini-batch.  "auto" takes all spots at once up to
-        20,000 and tiles of 512 beyond.
-    callbacks : list, default=None
-        Callbacks of skorch.
-    device : str, default="auto"
-        Where to train, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.
-    verbose : int, default=0
-        1 shows a progress bar.
+    max_epochs, lr, weight_decay, patience, batch_size, callbacks, device, verbose
+        As in :class:`GraphEncoder`.
 
     Attributes
     ----------
-    network_ : StClusterNetwork
-        The trained network, on the CPU.
-    history_ : DataFrame
-        One row an epoch: "epoch", "train_loss", its terms ("reconstruction", "contrast", "spatial", "cluster") and
-        "dur" in seconds.
-    interrupted_ : bool
-        Whether training was cut short by Ctrl-C.
+    network_, history_, interrupted_
+        As in :class:`GraphEncoder`; the terms of the loss are "reconstruction", "contrast", "spatial" and "cluster".
 
     Raises
     ------
@@ -122,8 +102,8 @@ class StCluster(GraphEncoder):
     - *Reconstruction leads.*  The contrast takes all other spots for strangers, those of the same domain too, and by
       itself spreads the domains out until they cannot be found.  Its weight to those of the spatial and the cluster
       task is as published, 1 to 0.3; the weight of the reconstruction is that of GraphST.  The published weights belong
-      to steps taken apart, and ``SpatialGraphTransformer.paper`` does not set them: put into one loss, they lose the
-      domains of STARmap (ARI 0.1).
+      to steps taken apart, and ``SpatialGraphTransformer.paper`` does not set them: in one loss the contrast would
+      drown the rest.
     - *Reconstruction* is of x itself by a linear layer.  The published target has rows of unit length, which discards
       that some spots differ more than others, and the published ELU cannot go below -1, as centred expression does.
     - *Contrast of a sample.*  A step contrasts 256 spots with each other, drawn anew, and drops edges to them alone;
