@@ -430,10 +430,10 @@ def cost(rows, trained):
         "Training seconds beside the published code",
         "Training seconds = epochs x median epoch, the first epoch left out; graphs, preprocessing and projections are "
         "not in them.  `settings of the paper` is `SpatialGraphTransformer.paper(method)`, with the genes, sizes, "
-        "epochs and (but for stCluster) weights of the published code; `skst` is the default.  SpaceFlow "
-        "and stCluster may stop early: the epochs of the published code are those that its full training took where "
-        "the tables above have one, else, and with the settings of the paper, the most.  Every 50th epoch of stCluster has one more step, which "
-        "the median leaves out.  `/` columns are shares.  A run is ended after "
+        "epochs and (but for stCluster) weights of the published code; `skst` is the default.  SpaceFlow and stCluster "
+        "may stop early: the epochs of the published code are those that its full training took where the tables above "
+        "have one, else, and with the settings of the paper, the most.  Every 50th epoch of stCluster has one more "
+        "step, which the median leaves out.  `/` columns are shares.  A run is ended after "
         f"{limit_seconds // 60} minutes or when it asks for more than {limit_gib} GiB.",
         _wide(rows, "training", seconds),
     ) + section(
