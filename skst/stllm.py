@@ -273,8 +273,10 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
         check_counts(spots, optional=False)
         self._check_partition(spots.X.shape[0])
-        rng = check_random_state(self.random_state)
-        self._text_seed, region_seed, partition_seed = (int(seed) for seed in rng.randint(_MAX_SEED, size=3))
+        # In the order of SpaLLMFusion, which finds the same domains where there is no text.
+        seeds = check_random_state(self.random_state).randint(_MAX_SEED, size=3)
+        spatial_seed, self._text_seed, partition_seed = (int(seed) for seed in seeds)
+        rng = np.random.RandomState(spatial_seed)
 
         self._say(f"graph of {spots.X.shape[0]} spots: {self.graph}")
         average = spatial_operator(self, spots, rng)
@@ -282,9 +284,10 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         self._pca = AveragedPCA(self.n_components)
         structure = self._pca.average(self._pca.fit_scores(spots.X, average, rng), average)
         n_regions = min(self.n_regions, len(np.unique(structure, axis=0)))
-        # Sorted, so that regions, and what is told of them, do not depend on the order of the spots.
+        # Sorted, and from the same start for any random_state: what is told depends on the tissue alone, and what was
+        # read for one seed is in the cache for the next.
         ordered = structure[np.lexsort(structure.T)]
-        self._regions = KMeans(n_regions, n_init=3, random_state=region_seed).fit(ordered)
+        self._regions = KMeans(n_regions, n_init=3, random_state=0).fit(ordered)
         self._name_genes(spots)
         self.narrator_ = self._narrate(spots, average, self._regions.predict(structure))
         meaning = self._fit_levels(X, average)

