@@ -12,7 +12,7 @@ from methods import METHODS, SPATIAL, fusion
 from records import RESULTS, current_rows, provenance
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
-from tables import by_method, head, paired, section
+from tables import by_method, comparisons, head, section
 
 from skst import GeneTextEncoder, SemSTClusterer, SpatialGraphTransformer
 
@@ -188,28 +188,7 @@ def main(argv=None):
 
 def report(rows):
     """The tables of a table of runs, as Markdown."""
-    sections = [
-        "\nEvery method is told k, the number of labels; the labels themselves only score.  Mean ± standard deviation "
-        "over seeds of the adjusted Rand index; differences are between runs of one seed.  The tables are filled from "
-        "all runs that this code has made, whichever command made them; the command above is the last.\n"
-    ]
-    for table, methods in TABLES.items():
-        part = rows[rows["method"].isin(methods)]
-        if table != "Domains":
-            part = part[part["seed"] < 3] if part["seed"].nunique() > 3 else part
-        if part["method"].nunique() < 2:
-            continue
-        part = part.sort_values("method", kind="stable", key=lambda names: names.map(list(methods).index))
-        part = part.sort_values("data", kind="stable", key=lambda names: names.map(list(SPATIAL).index))
-        first, *others = methods
-        frames = [by_method(part, "ari"), paired(part, others, method=first)]
-        if table == "Domains":
-            frames += [by_method(part, "nmi"), by_method(part, "seconds", digits=1)]
-        text = f"{TEXTS[table]}  Seeds: {part['seed'].nunique()}."
-        if table == "Domains":
-            text += "  Then differences, normalised mutual information, and seconds with text vectors at hand."
-        sections.append(section(table, text, *(frame for frame in frames if not frame.empty)))
-    return "".join(sections)
+    return comparisons(rows, TABLES, TEXTS, main="Domains", data=SPATIAL)
 
 
 def oracle(rows):

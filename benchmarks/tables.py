@@ -145,3 +145,51 @@ def paired(rows, references, *, method="SpaLLMFusion", value="ari", index="data"
         columns[f"minus {name}"] = column
     table = pd.DataFrame(columns)
     return table.reindex([*rows[index].unique(), "mean over rows"]).dropna(how="all").rename_axis(index)
+
+
+def comparisons(rows, tables, texts, *, main, data, only=None):
+    """The tables of an estimator: each compares its first method with the others.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Table of runs.
+    tables : dict of str to dict
+        Title -> methods, by name.
+    texts : dict of str to str
+        Title -> what the table shows.
+    main : str
+        The table of the estimator beside other methods, which has all seeds and more scores; the others have three.
+    data : iterable of str
+        Data sets in the order of the rows.
+    only : dict of str to sequence of str, default=None
+        Title -> data sets, for tables that are not of all.
+
+    Returns
+    -------
+    str
+        Tables of which fewer than two methods were run are left out.
+    """
+    sections = [
+        "\nEvery method is told k, the number of labels; the labels themselves only score.  Mean ± standard deviation "
+        "over seeds of the adjusted Rand index; differences are between runs of one seed.  The tables are filled from "
+        "all runs that this code has made, whichever command made them; the command above is the last.\n"
+    ]
+    for table, methods in tables.items():
+        shown = data if only is None else only.get(table, data)
+        part = rows[rows["method"].isin(methods) & rows["data"].isin(list(shown))]
+        if table != main:
+            part = part[part["seed"] < 3]
+        if part["method"].nunique() < 2:
+            continue
+        part = part.sort_values("method", kind="stable", key=lambda names: names.map(list(methods).index))
+        part = part.sort_values("data", kind="stable", key=lambda names: names.map(list(data).index))
+        first, *others = methods
+        frames = [by_method(part, "ari"), paired(part, others, method=first)]
+        if table == main:
+            frames += [by_method(part, "nmi"), by_method(part, "seconds", digits=1)]
+        text = f"{texts[table]}  Seeds: {part['seed'].nunique()}."
+        if table == main:
+            text += "  Then differences, normalised mutual information, and seconds with text vectors at hand."
+        sections.append(section(table, text, *(frame for frame in frames if not frame.empty)))
+    return "".join(sections)
