@@ -26,7 +26,7 @@ print(pd.Series(scores)[["ari", "nmi", "acc"]].round(3).to_string())
 
 # %%
 # The annotation was not seen; it is drawn beside the domains, with the fall of the training loss of each network.
-# Networks that begin at averaged expression (0 and 2) have less to learn than those that begin at random.
+# The network that begins at averaged expression (0) has less to learn than the one that begins at random (1).
 figure, axes = plt.subplots(3, 1, figsize=(8, 7), height_ratios=(1, 1, 1.3), layout="constrained")
 plot_domains(adata, "label", ax=axes[0], title="annotated layers")
 plot_domains(adata, model.labels_, reference="label", ax=axes[1], title=f"domains found (ARI {scores['ari']:.2f})")

@@ -164,7 +164,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
 
     Notes
     -----
-    Deviations from the paper and its published code, all for measured reasons:
+    Deviations from the paper and its published code:
 
     - The published code keeps the epoch that scores best against the true labels, twice.  Here labels are never seen.
     - It never trains its projection heads, partitions the structural view and not Z, refreshes the target in the first

@@ -166,20 +166,21 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
 
     Notes
     -----
-    Deviations from the paper and its published code, all for measured reasons:
+    Deviations from the paper and its published code:
 
     - The published code keeps the epoch that scores best against the true labels.  Here labels are never seen.
     - It fits the likelihood to scaled expression.  Here it is that of the counts, with the library size as offset, a
       linear decoder, and one dispersion a gene.
     - It works with N x N matrices.  Here the spatial regularisation is a polynomial in sums over spots, and every
       cost is linear in their number.
-    - Half of the networks start at averaged expression, so that training can only add to it; a network that starts at
-      random differs more from the next.  A consensus of both is steadier than either.  The representation of a network
-      that starts at random is turned to the axes on which its decoder spends most variance, as its own are arbitrary.
+    - Half of the networks start at averaged expression, so that training begins no worse than that; a network that
+      starts at random differs more from the next.  A consensus of both is steadier than either.  The representation of
+      a network that starts at random is turned to the axes on which its decoder spends most variance, as its own are
+      arbitrary.
     - The text of a spot is averaged over the graph as its expression is; a prompt of the spot alone repeats the noise
       of its counts, which the likelihood rewards.  Its 64 leading components are used.  For the same reason what text
-      adds has a price (`text_weight`): without it modulation lowers the loss by little and breaks domains up (one
-      network on DLPFC 151674: ARI .62 to .32).
+      adds has a price (`text_weight`): without it modulation lowers the loss by little and breaks domains up (DLPFC
+      151674: ARI .60 to .41, ``benchmarks/semst.py``).
     - The partition is a consensus of Gaussian mixtures, not k-means.
 
     Beyond 20,000 spots networks see tiles of the tissue with the ring of neighbours that the convolution needs, and a

@@ -97,7 +97,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
 
     Notes
     -----
-    Deviations from the paper, all for measured reasons:
+    Deviations from the paper:
 
     - The paper adds the principal components of :math:`H_{LLM}` to the columns of :math:`H_{ST}` as they come.
       The two bases share no axes, so the sum mixes unrelated columns; ``align="none"`` keeps that form.

@@ -162,8 +162,8 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     is taken, and the division would lift genes that are noise alone.  scLLM-DSC sums the 2,048 most expressed genes
     of a cell; here those of `n_top_genes` are summed.
 
-    In the published code of scLLM-DSC the two paths of "dual" differ 600-fold in scale, so that omega hardly
-    acts.  Here each path is centred and scaled to a root mean square row length of 1 on the data of `fit`
+    In the published code of scLLM-DSC the two paths of "dual" differ by orders of magnitude in scale, so that
+    omega hardly acts.  Here each path is centred and scaled to a root mean square row length of 1 on the data of `fit`
     before they are mixed.
 
     With `max_texts`, cells whose text was encoded get predicted vectors like the others: predictions lie closer to

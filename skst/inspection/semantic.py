@@ -172,7 +172,7 @@ def semantic_permutation_test(
 
     A small ``p`` says that this text beats the *average* control.  That is not yet a sign of meaning: any one
     assignment of texts, chosen blindly, is a little above or below the average, and enough replicates will show it.
-    Where the real text is only one more random draw, 20 replicates reject at 5 % in up to a third of simulated cases.
+    Where the real text is only one more random draw, 20 replicates reject at 5 % far more often than that.
     ``p_rank`` guards against this: it asks how many draws did as well as the real text under the same seeds, and
     stays below its level for that null.  Its smallest value is :math:`1 / (1 + n)`, so 0.05 needs 19 replicates.
 

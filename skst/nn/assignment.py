@@ -103,7 +103,7 @@ def sinkhorn_target(assignment, sizes=None, power=5.0, n_iter=1000, tol=1e-5):
 
     Entries below 1e-16 of the largest of their row, zeros among them, count as that.  While the kernel spans less than
     ``exp(300)``, which takes a `power` above 8, an iteration is two products with a matrix; past that it could
-    underflow, and the same iteration is done by logarithms, about seven times slower.
+    underflow, and the same iteration is done by logarithms, slower.
 
     Examples
     --------

@@ -53,7 +53,7 @@ def zinb_loss(counts, log_mean, log_dispersion, dropout_logits=None):
     -----
     The gamma functions of a zero count cancel, so they are evaluated at the other counts alone, as a difference that
     does not lose digits where the dispersion is large.  The gradient is computed along with the value in blocks of
-    rows that stay in the processor's cache, two to three and a half times faster than autograd does it.  Gamma
+    rows that stay in the processor's cache, faster than autograd does it.  Gamma
     functions are right to 4e-9.  There is no second derivative.
 
     References
@@ -364,7 +364,7 @@ def unit_length(values, dim):
 
 
 def _positive(x):
-    """Flat positions of the positive entries; numpy finds them several times faster than torch on a CPU."""
+    """Flat positions of the positive entries; on a CPU numpy finds them faster than torch."""
     if x.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(x.numpy() > 0))
     return (x > 0).view(-1).nonzero().view(-1)

@@ -25,7 +25,7 @@ def neighbor_sum(values, weights, edges):
     Notes
     -----
     A message-passing layer holds a row of `values` for each edge.  Here forward and backward are products with a sparse
-    matrix, several times faster, in memory of the size of `values` and `weights`.
+    matrix, faster, in memory of the size of `values` and `weights`.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def neighbor_sum(values, weights, edges):
 
 
 class _NeighborSum(torch.autograd.Function):
-    """Product with a sparse matrix whose entries learn; torch's own backward pass of one is many times slower."""
+    """Product with a sparse matrix whose entries learn; torch's own backward pass of one is slower."""
 
     @staticmethod
     def forward(ctx, values, weights, edges):

@@ -144,7 +144,8 @@ class GraphEncoder(BaseEstimator):
     n_hidden : int
         Columns of hidden layers.
     max_epochs : int or "auto"
-        Passes over the spots.  "auto" is 300 where all spots make one batch; mini-batches take as many steps.
+        Passes over the spots.  "auto" is 300 where all spots make one batch; mini-batches take as many steps, in
+        no fewer than 3 passes.
     lr : float
         Learning rate of Adam.
     weight_decay : float

@@ -54,7 +54,7 @@ class SpaceFlow(GraphEncoder):
     - *Space enters the penalty.*  The published code, as it is set by default, measures the distance of each spot from
       itself in place of :math:`d_S`, a constant; what is left only spreads Z out.  Here the penalty is the paper's.
     - *Pairs*: at every step each spot is compared with one other of its slice, drawn at random.  The mean is that over
-      all pairs, in expectation; a million pairs are drawn for an epoch in the published code and take most of its time.
+      all pairs, in expectation; the published code draws a million pairs for an epoch.
       The largest distance in Z is that of the pairs drawn, through which the gradient flows, as published.  In the
       tissue it is found beforehand, from end to end of the largest slice, so that a mini-batch measures as the whole.
     - *Shuffling* stays within slices: spots are told by their surroundings, and not by effects of the slice.
@@ -63,8 +63,8 @@ class SpaceFlow(GraphEncoder):
       and departs from it as the loss demands.
     - *The graph* is the mean over a spot and its neighbours that all encoders share, of any kind; published is the
       symmetric normalisation of an alpha complex.  That is the Delaunay triangulation without its longest edges, so
-      published settings take ``graph="delaunay"``.  Products with a sparse matrix (:class:`SparseOperator`) take a
-      third of the time of message passing along edges.
+      published settings take ``graph="delaunay"``.  Messages are products with a sparse matrix
+      (:class:`SparseOperator`).
     - *Inputs* are by default the scores on 50 principal axes of expression instead of 3,000 genes, Z has 64 columns
       instead of 50, and training takes 300 epochs, as for all encoders here.  Published are 1,000 at most, and an end
       50 epochs after the best one but not before the 101st; the network is that of the last epoch in both.
