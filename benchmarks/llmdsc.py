@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from tables import by_method, head, markdown, paired, section
+from tables import by_method, head, markdown, paired, section, seed_counts
 
 from skst import GeneTextEncoder, LLMDSCClusterer
 from skst.metrics import hungarian_match
@@ -192,7 +192,7 @@ def report(rows):
         if table == "Cell types":
             frames += [by_method(part, name) for name in ("nmi", "acc", "macro_f1")]
             frames.append(by_method(part, "seconds", digits=1))
-        text = f"{TEXTS[table]}  Seeds: {part['seed'].nunique()}."
+        text = f"{TEXTS[table]}  {seed_counts(part)}"
         if table == "Cell types":
             text += (
                 "  Then differences, normalised mutual information, accuracy, macro F1, and seconds with text vectors "

@@ -7,7 +7,7 @@ from accuracy import REFERENCES, in_order, parse
 from harness import Run, run_all
 from methods import METHODS, SPATIAL
 from semst import semst
-from tables import by_method, head, paired, section
+from tables import by_method, head, paired, section, seed_counts
 
 # Share of the non-zero counts that is set to zero.
 LEVELS = {"Q0": 0.0, "Q1": 0.5, "Q2": 0.75, "Q3": 0.875, "Q4": 0.9375}
@@ -58,8 +58,7 @@ def report(rows):
             paired(part, REFERENCES, index="quality"),
             paired(part, ("SemST, no text", "expression"), method="SemSTClusterer", index="quality"),
         ]
-        seeds = f"Seeds: {part['seed'].nunique()}."
-        sections.append(section(data, seeds, *(table for table in tables if not table.empty)))
+        sections.append(section(data, seed_counts(part), *(table for table in tables if not table.empty)))
     return "".join(sections)
 
 

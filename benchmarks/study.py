@@ -286,8 +286,9 @@ def report(rows):
     if tables:
         sections.append(section("Strategies", "SpaLLM's Table 5, for STAGATE.", *tables))
     sections.append(section("Each tissue and level", "", *frames))
-    trained = rows[rows["trained"] & (rows["region"] == WHOLE)].assign(method=lambda r: r["encoder"])
-    text = "Of the first fit of a unit: training, partition, text vectors at hand."
+    trained = rows[(rows["method"] == "expression") & rows["trained"] & (rows["region"] == WHOLE)]
+    trained = trained.assign(method=trained["encoder"])
+    text = "Of a fit without text: training and partition."
     sections.append(section("Seconds", text, by_method(trained, "seconds", digits=1)))
     return "".join(sections)
 

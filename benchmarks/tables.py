@@ -87,6 +87,24 @@ def spread(values, digits=3, sign=""):
     return f"{mean} ± {values.std():.{digits}f}" if len(values) > 1 else mean
 
 
+def seed_counts(rows):
+    """How many seeds there are, as a sentence; methods with fewer are named.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Table of runs.
+
+    Returns
+    -------
+    str
+    """
+    runs = rows.groupby(["method", "data"], sort=False)["seed"].nunique()
+    fewest, most = runs.groupby("method", sort=False).min(), int(runs.max())
+    fewer = [f"{method} {number}" for method, number in fewest.items() if number < most]
+    return f"Seeds: {most}{', but ' + ', '.join(fewer) if fewer else ''}."
+
+
 def by_method(rows, value, *, index="data", digits=3):
     """Mean ± SD over seeds of one column, one row a data set and one column a method.
 
@@ -188,7 +206,7 @@ def comparisons(rows, tables, texts, *, main, data, only=None):
         frames = [by_method(part, "ari"), paired(part, others, method=first)]
         if table == main:
             frames += [by_method(part, "nmi"), by_method(part, "seconds", digits=1)]
-        text = f"{texts[table]}  Seeds: {part['seed'].nunique()}."
+        text = f"{texts[table]}  {seed_counts(part)}"
         if table == main:
             text += "  Then differences, normalised mutual information, and seconds with text vectors at hand."
         sections.append(section(table, text, *(frame for frame in frames if not frame.empty)))
