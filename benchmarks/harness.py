@@ -104,7 +104,7 @@ def encode(run):
     }
 
 
-def run_all(runs, path, *, jobs=2, fresh=False, execute=execute):
+def run_all(runs, path, *, jobs=2, fresh=False, execute=execute, reads=True):
     """Execute the runs whose rows the file at `path` lacks, and append theirs.
 
     Parameters
@@ -118,6 +118,8 @@ def run_all(runs, path, *, jobs=2, fresh=False, execute=execute):
         Whether to delete the table first.
     execute : callable, default=execute
         Makes the row of a run.
+    reads : bool, default=True
+        Whether runs read gene texts, which are then encoded beforehand.
 
     Returns
     -------
@@ -136,7 +138,7 @@ def run_all(runs, path, *, jobs=2, fresh=False, execute=execute):
     columns = list(runs[0].names)
     done = set() if rows.empty else set(rows[columns].itertuples(index=False, name=None))
     runs = at_hand([run for run in runs if tuple(run.names.values()) not in done])
-    with_text = {run.names["data"]: run for run in runs if run.names["method"] not in TEXT_FREE}
+    with_text = {run.names["data"]: run for run in runs if reads and run.names["method"] not in TEXT_FREE}
     failed = []
     # One at a time: data sets share genes, and no text is to be encoded twice.
     for run, row in run_apart(encode, with_text.values()):

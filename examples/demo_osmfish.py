@@ -70,8 +70,7 @@ def main():
     print("4. Comparing with the annotated domains (1 is perfect; ARI 0 is chance)")
     scores = pd.DataFrame(
         {
-            "text + expression": score_partition(adata.obs["label"], fused.labels_)
-            | {"seconds": seconds_fused},
+            "text + expression": score_partition(adata.obs["label"], fused.labels_) | {"seconds": seconds_fused},
             "expression alone": score_partition(adata.obs["label"], expression.labels_)
             | {"seconds": seconds_expression},
         }

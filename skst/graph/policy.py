@@ -110,9 +110,10 @@ class SpatialGraphLearner(BaseEstimator):
     An epoch takes time and memory linear in the candidate edges.  Permuted spots have the permuted graph, but for spots
     of equal place and library size.
 
-    **What it is good for.** On six labelled slices (osmFISH, STARmap, three of DLPFC, HER2ST) 0.015 to 0.028 more of
-    its edges lay within a domain than of as many shortest edges.  Clusters of expression averaged over it agreed with
-    the domains no better than those on a graph of nearest neighbours.
+    **What it is good for.** More of its edges lie within a domain than of as many edges to nearest spots, about as many
+    as of those between the spots most alike in averaged expression (``benchmarks/learned_graph.py``).  Clusters of
+    expression averaged over it agree with the domains no better (``benchmarks/stllm.py``).  Weights of the reward were
+    set on osmFISH, STARmap and DLPFC 151510.
 
     References
     ----------
