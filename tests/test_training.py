@@ -359,7 +359,9 @@ def test_an_interrupt_outside_of_the_epochs_goes_up(moment, monkeypatch):
 
 
 def test_the_device_is_found(monkeypatch):
-    assert resolve_device("cuda:1") == "cuda:1"
+    assert resolve_device("meta") == "meta"
+    with pytest.raises(ValueError, match=r"device='toaster' .*; use \"auto\" or \"cpu\"\."):
+        resolve_device("toaster")
     for there, expected in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         assert resolve_device("auto") == expected

@@ -260,9 +260,13 @@ def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbo
 
 
 def resolve_device(device):
-    """ "cuda" where there is one for "auto", else `device` itself."""
+    """ "cuda" where there is one for "auto", else `device` itself; ValueError if torch cannot use it here."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise ValueError(f'device={device!r} is no device that torch has here; use "auto" or "cpu".') from error
     return device
 
 
