@@ -137,11 +137,11 @@ def test_the_oracle_looks_at_labels_and_is_reported_beside_the_tables(tmp_path, 
     patches = {"Scorer": Kept, "run_all": run_all, "GeneTextEncoder": lexical, "provenance": lambda: STAMP}
     for name, value in {**patches, "SPATIAL": {"simulated": simulated()}}.items():
         monkeypatch.setattr(semst, name, value)
-    monkeypatch.setattr(semst.SemSTClusterer, "paper", partial(semst.SemSTClusterer.paper, max_epochs=30))
+    monkeypatch.setattr(semst.SemSTClusterer, "paper", partial(semst.SemSTClusterer.paper, max_epochs=20))
     made_up(semst.FACTORIES, ["simulated"]).to_csv(tmp_path / "semst.csv", index=False)
     assert semst.main(["--table", "Oracle", "--seeds", "2", "--output", str(tmp_path)]) == 0
     rows = pd.read_csv(tmp_path / "semst_oracle.csv")
-    assert [len(scorer.scores) for scorer in scorers] == [3, 3]
+    assert [len(scorer.scores) for scorer in scorers] == [2, 2]
     assert rows["oracle epoch"].tolist() == [round(max(scorer.scores), 5) for scorer in scorers]
     assert rows["last epoch"].tolist() == [round(scorer.scores[-1], 5) for scorer in scorers]
     report = (tmp_path / "semst.md").read_text("utf-8")

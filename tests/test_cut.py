@@ -61,7 +61,7 @@ def _same(value, expected, z, tol=1e-6):
 _entries = st.one_of(st.just(0.0), st.just(0.0), st.integers(1, 50).map(float), st.floats(1e-3, 1e4))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     C=arrays(np.float64, st.tuples(st.integers(1, 9), st.integers(1, 6)), elements=_entries),
     d=st.integers(1, 4),

@@ -19,6 +19,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from skst.datasets import mask_counts
 from skst.graph import (
+    SpatialGraphLearner,
     SpatialGraphTransformer,
     averaging_operator,
     build,
@@ -459,6 +460,17 @@ def test_anything_is_averaged_over_the_same_hops(tissue):
     expected = _hops(average, fitted.hop_weights_) @ _hops(average, [0] * fitted.n_pool_ + [1]) @ values
     averaged = fitted.average(values, coordinates=tissue.obsm["spatial"])
     np.testing.assert_allclose(averaged, expected, atol=1e-5)
+
+
+def test_a_learnt_graph_averages_by_counts(tissue):
+    fitted = _plain(graph=SpatialGraphLearner(max_epochs=2, random_state=0)).fit(tissue)
+    places = {"coordinates": tissue.obsm["spatial"]}
+    with pytest.raises(ValueError, match="counts=None, but the graph is learnt"):
+        fitted.average(np.eye(400), **places)
+    averaged = fitted.average(np.eye(400), counts=tissue.X, **places)
+    joined = fitted.graph_learner_.graph_.toarray() > 0
+    two_hops = (joined + np.eye(400)) @ (joined + np.eye(400)) > 0
+    assert (averaged[joined] > 0).all() and not averaged[~two_hops].any()
 
 
 @pytest.mark.parametrize("n_hops", [2, "auto"])

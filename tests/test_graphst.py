@@ -1,18 +1,16 @@
+"""GraphST: its formulas written out densely, its mini-batches, and what the contrast learns."""
+
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
+from tissues import random_tissue, whole_batch
 
-from skst.graph import averaging_operator, spatial_graph
 from skst.graph.encoders.base import GraphBatches
 from skst.graph.encoders.graphst import GraphST, GraphSTNetwork
 
-
-def _tissue(n_spots=30, n_inputs=5, dtype=np.float64):
-    rng = np.random.default_rng(0)
-    points = rng.random((n_spots, 2))
-    average = sparse.csr_array(averaging_operator(spatial_graph(points, n_neighbors=4)), dtype=dtype)
-    return rng.normal(size=(n_spots, n_inputs)).astype(dtype), average, points
+_tissue = partial(random_tissue, n_spots=30, dtype=np.float64)
 
 
 def _network(n_inputs=5, reconstruction_weight=10.0, contrast_weight=1.0):
@@ -28,9 +26,9 @@ def _cross_entropy(logits, truth):
 
 
 def test_loss_is_that_of_the_paper():
-    inputs, average, _ = _tissue()
+    inputs, average, *_ = _tissue()
     network, A = _network(), average.toarray()
-    batch = next(iter(GraphBatches(inputs, average, {}, hops=2)))[0]
+    batch = whole_batch(inputs, average)
     torch.manual_seed(5)
     order = torch.randperm(30).numpy()
     torch.manual_seed(5)
@@ -55,10 +53,19 @@ def test_loss_is_that_of_the_paper():
     np.testing.assert_allclose(losses["contrast"][1].item(), expected, rtol=1e-10)
 
 
+def test_the_embedding_is_the_reconstruction_of_the_core():
+    inputs, average, *_ = _tissue()
+    network, A = _network(contrast_weight=3.0), average.toarray()
+    batch = whole_batch(inputs, average, n_core=20)
+    first, second = (layer.weight.detach().numpy().T for layer in (network.encode, network.decode))
+    np.testing.assert_allclose(network.embed(batch).detach(), (A @ A @ inputs @ first @ second)[:20], atol=1e-12)
+    assert network.losses(network(batch), batch)["contrast"][0] == 3.0
+
+
 def test_patch_has_the_reconstruction_of_the_whole_tissue():
-    inputs, average, _ = _tissue(n_spots=80)
+    inputs, average, *_ = _tissue(n_spots=80)
     network = _network(contrast_weight=0.0)
-    whole = next(iter(GraphBatches(inputs, average, {}, hops=2)))[0]
+    whole = whole_batch(inputs, average)
     parts = np.array_split(np.random.default_rng(1).permutation(80), 24)
     patches = [batch for batch, _ in GraphBatches(inputs, average, {}, hops=2, parts=parts, random_state=np.random)]
     assert len(patches) == 3
@@ -71,9 +78,8 @@ def test_patch_has_the_reconstruction_of_the_whole_tissue():
 
 def test_contrast_learns_who_lives_where():
     # Two halves of a tissue with expression of their own: neighbourhoods tell which spot belongs.
-    _, average, points = _tissue(n_spots=200)
+    _, average, points, _ = _tissue(n_spots=200, dtype=np.float32)
     inputs = np.where(points[:, :1] < 0.5, [[1.0, 0.0, 0.2]], [[0.0, 1.0, 0.2]]).astype(np.float32)
-    average = average.astype(np.float32)
     encoder = GraphST(reconstruction_weight=0.0, max_epochs=300, lr=1e-2)
     encoder.fit_embed(inputs, average, 3, points=points, random_state=0)
     contrast = encoder.history_["contrast"]
@@ -82,7 +88,7 @@ def test_contrast_learns_who_lives_where():
 
 
 def test_without_contrast_it_is_not_computed():
-    inputs, average, points = _tissue(dtype=np.float32)
+    inputs, average, points, _ = _tissue(dtype=np.float32)
     encoder = GraphST(contrast_weight=0.0, max_epochs=2)
     encoder.fit_embed(inputs, average, 3, points=points, random_state=0)
     assert "contrast" not in encoder.history_

@@ -12,10 +12,9 @@ from skst.genes import pseudowords as pseudo
 from skst.genes import tissue_templates as wording
 from skst.genes.pseudowords import pseudoword, pseudowords
 from skst.genes.tissue_templates import count_tokens, gene_phrases, listing
-from skst.graph import spatial_graph, specificity
+from skst.graph import spatial_graph
 from skst.graph.narrator import FEWEST_TOKENS, TissueNarrator
 from skst.graph.position import expression_axis, tissue_depth
-from skst.graph.specificity import SpecificGenes, leading
 
 GENES = np.array(["MBP", "PLP1", "SNAP25", "GFAP", "ACTB", "", "RELN", "CUX2"], dtype=object)
 FUNCTIONS = np.array(
@@ -49,93 +48,6 @@ def told(data, **parameters):
     narrator = TissueNarrator(**parameters).fit(**data)
     of_regions = np.array(narrator.region_texts(), dtype=object)[narrator.region_index_]
     return np.array([narrator.spot_texts(), narrator.neighborhood_texts(), of_regions], dtype=object)
-
-
-# What is specific
-
-
-@pytest.mark.parametrize("block", [3, 4096])
-def test_scores_equal_dense_arithmetic(monkeypatch, block):
-    monkeypatch.setattr(specificity, "_ROWS", block)
-    monkeypatch.setattr(specificity, "_COLUMNS", block)
-    data = tissue(40, seed=3, n_slices=2)
-    data["X"][5] = 0
-    order = np.argsort(GENES)[1:]
-    sizes = np.maximum(data["X"].sum(axis=1, keepdims=True), 1)
-    shares = np.sqrt(data["X"] / sizes)[:, order].astype(np.float64)
-    centred = shares.copy()
-    for code in (0, 1):
-        centred[data["batch"] == code] -= shares[data["batch"] == code].mean(axis=0)
-    graph = data["graph"].toarray()
-    average = graph / graph.sum(axis=1, keepdims=True)
-    weights = (centred * (average @ centred)).sum(axis=0) / (centred**2).sum(axis=0)
-    patterned = weights > 0
-    assert 2 < patterned.sum()
-    weights, centred = weights[patterned], centred[:, patterned]
-    scores = weights * np.maximum(centred, 0)
-    shared = (average @ np.sqrt(scores)) ** 2
-
-    genes = SpecificGenes(data["X"], data["graph"], GENES, data["batch"])
-    np.testing.assert_array_equal(genes.symbols, GENES[order][patterned])
-    np.testing.assert_allclose(genes.weights, weights, rtol=1e-5)
-    np.testing.assert_array_equal(genes.of_spots(3), leading(scores, 3, 0.1))
-    columns, likeness = genes.of_neighbors(3)
-    np.testing.assert_array_equal(columns, leading(shared, 3, 0.1))
-    lengths = np.sqrt(scores.sum(axis=1) * shared.sum(axis=1))
-    np.testing.assert_allclose(likeness, (np.sqrt(scores * shared)).sum(axis=1) / np.maximum(lengths, 1e-9), atol=1e-5)
-    spots = np.array([7, 2, 30, 11])
-    more, less = genes.differences(spots, 2)
-    np.testing.assert_array_equal(more, leading((scores - shared)[spots], 2))
-    np.testing.assert_array_equal(less, leading((shared - scores)[spots], 2))
-
-    codes, index = np.unique(data["regions"], return_inverse=True)
-    members = sparse.csr_array((index == np.arange(len(codes))[:, None]).astype(float))
-    columns, heights = genes.of_regions(members, 4)
-    for region in range(len(codes)):
-        inside = centred[index == region]
-        excess = inside.mean(axis=0)
-        errors = np.sqrt((centred**2).mean(axis=0) / len(inside))
-        expected = np.where(excess > 3 * errors, weights * excess, 0)
-        np.testing.assert_array_equal(columns[region], leading(expected[None], 4)[0])
-        assert heights[region] == pytest.approx((weights * excess).sum() * 1e6, abs=2)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    scores=st.lists(st.lists(st.integers(-3, 12), min_size=5, max_size=5), min_size=1, max_size=4),
-    k=st.integers(1, 8),
-    part=st.sampled_from([0.0, 0.3]),
-)
-def test_leading_equals_sorting_by_hand(scores, k, part):
-    for row, found in zip(scores, leading(np.array(scores, dtype=float), k, part), strict=True):
-        ranked = sorted((-value, column) for column, value in enumerate(row) if value > 0 and value >= part * max(row))
-        assert found.tolist() == ([column for _, column in ranked] + [-1] * k)[:k]
-
-
-def test_a_gene_high_everywhere_and_a_gene_without_pattern_are_not_named_first():
-    rng = np.random.default_rng(0)
-    points = lattice(20, 20)
-    left = points[:, 0] < 10
-    counts = np.column_stack([np.full(400, 500), np.where(left, 30, 3), rng.permutation(np.where(left, 60, 3))])
-    symbols = np.array(["ACTB", "MBP", "NOISE"], dtype=object)
-    narrator = TissueNarrator().fit(counts, spatial_graph(points), left, symbols=symbols)
-    assert narrator.weights_["MBP"] > 0.7 > 0.2 > narrator.weights_.get("NOISE", 0)
-    texts = np.array(narrator.neighborhood_texts())
-    assert np.mean([text.startswith("The neighbours of this spot share MBP") for text in texts[left]]) > 0.9
-    assert narrator.table()["markers"].tolist().count("MBP") == 1
-
-
-def test_genes_of_one_symbol_are_added_and_a_gene_without_symbol_counts_to_the_library():
-    data = tissue()
-    X, symbols = data["X"].copy(), GENES.copy()
-    X[:, 1] += X[:, 4]
-    X[:, 4] = 0
-    merged = told(data | {"X": X})
-    symbols[4] = "PLP1"
-    functions = np.where(symbols == "PLP1", "proteolipid protein 1", FUNCTIONS)
-    np.testing.assert_array_equal(told(data | {"symbols": symbols, "functions": functions}), merged)
-    without = {"X": data["X"][:, GENES != ""], "symbols": GENES[GENES != ""], "functions": FUNCTIONS[GENES != ""]}
-    assert (told(data | without) != told(data)).any()
 
 
 # What must not change a word
@@ -280,6 +192,39 @@ def test_shapes_and_foreign_spots():
     assert all("belongs to region 3 but lies among spots of region " in text for text in texts)
 
 
+def test_words_for_an_end_without_a_gene_and_for_all_depths():
+    points = lattice(21, 21)
+    counts = np.column_stack([points[:, 0] + 1, 21 - points[:, 0]])
+    data = {"X": counts, "graph": spatial_graph(points), "symbols": ["B", ""], "coordinates": points}
+    narrator = TissueNarrator().fit(**data, regions=points[:, 0] > 15)
+    texts = narrator.spot_texts()
+    assert [texts[i].rpartition(", ")[2] for i in (210, 230)] == ["at the end poor in B.", "at the end rich in B."]
+    assert narrator.table()["place"].iloc[1].endswith(", at the end rich in B")
+    assert TissueNarrator().fit(**data, regions=np.zeros(441)).table()["place"].tolist() == ["at all depths"]
+
+
+def test_borders_and_surroundings_are_told_in_order():
+    regions = np.repeat([*"abcde"], [100, 4, 3, 2, 1])
+    a, b, c, d, e = (np.flatnonzero(regions == region) for region in "abcde")
+    graph = np.zeros((110, 110))
+    graph[a, np.repeat([b[0], c[0], d[0], e[0]], [60, 30, 8, 2])] = 1
+    graph[0, [a[1], b[0], *c[:2], *d]] = 1
+    graph[2, [a[1], b[0]]] = 1  # half of its neighbours are of its own region
+    narrator = TissueNarrator().fit(np.ones((110, 1)), sparse.csr_array(graph), regions, symbols=[""])
+    around = narrator.neighborhood_texts()
+    assert around[0].endswith("belongs to region 1 but lies among spots of region 3 and region 4.")
+    assert around[2].endswith("The spot belongs to region 1 and borders region 2.")
+    borders = "It borders mostly region 2, partly region 3 and slightly region 4."
+    assert narrator.region_texts()[0].endswith(borders)
+
+
+def test_a_region_is_in_one_piece_if_it_is_so_in_each_slice():
+    graph = sparse.block_diag([spatial_graph(lattice(6, 6))] * 2, format="csr")
+    data = {"X": np.ones((72, 1)), "graph": graph, "regions": np.zeros(72), "symbols": ["A"]}
+    for batch, shape in ((np.repeat([0, 1], 36), "in one piece"), (None, "in several patches")):
+        assert TissueNarrator().fit(**data, batch=batch).table()["shape"].tolist() == [shape]
+
+
 def test_differences_are_told_of_the_quarter_least_like_its_neighbours():
     points = lattice(20, 20)
     counts = np.where((points[:, :1] < 10) == [[True, False]], 50, 2)
@@ -295,6 +240,14 @@ def test_differences_are_told_of_the_quarter_least_like_its_neighbours():
 
 
 # The budget
+
+
+def test_numbers_of_genes_markers_and_functions():
+    data = tissue(200) | {"symbols": np.array([*"ABCDEFGH"], dtype=object)}
+    data["functions"] = np.full(len(GENES), "does", dtype=object)
+    texts = told(data, k_g=3, n_markers=2, n_functions=1, max_tokens=1000)
+    n_named = [max(text.split(". ")[0].count(",") + 1 for text in level) for level in texts]
+    assert n_named == [3, 3, 2] and max(text.count("(does)") for text in texts.ravel()) == 1
 
 
 def parsed(text):

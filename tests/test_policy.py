@@ -1,4 +1,4 @@
-"""The graph learner: reward and gradient against enumeration, features against brute force, graphs against truth."""
+"""The graph learner: reward and gradient against enumeration, graphs against truth."""
 
 import tracemalloc
 import warnings
@@ -6,11 +6,12 @@ from itertools import product
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -18,8 +19,8 @@ from skst._contract import Spots
 from skst.datasets import make_spatial_domains
 from skst.graph import averaging_operator, spatial_graph
 from skst.graph import reward as rewards
-from skst.graph.candidates import FEATURES, chance_cosine, edge_features
-from skst.graph.policy import HISTORY, SpatialGraphLearner, _warn_degenerate
+from skst.graph.candidates import FEATURES, edge_features
+from skst.graph.policy import HISTORY, SpatialGraphLearner, _Adam, _warn_degenerate
 from skst.graph.reward import GraphReward, policy_gradient
 
 EDGES = np.array([[0, 0, 1, 2, 0, 3], [1, 2, 2, 3, 3, 4]])
@@ -109,6 +110,11 @@ def test_gradient_is_unbiased():
     np.testing.assert_allclose(value, _expected(logits, reward, agreement, distance), rtol=1e-9)
 
 
+def test_weights_of_the_terms():
+    names = ("AGREEMENT", "COMPACTNESS", "MEAN_DEGREE", "SPOT_DEGREE", "ENTROPY")
+    assert [getattr(rewards, name) for name in names] == [0.2, 0.05, 10, 0.1, 0.02]
+
+
 def test_draws_are_averaged():
     reward = _reward()[0]
     logits = np.zeros(EDGES.shape[1])
@@ -172,50 +178,14 @@ def test_communities_are_clusters_of_the_embedding():
     assert ((labels[:, None] == labels) == (group[:, None] == group)).all() and same.tolist() == [True, False, False]
 
 
-def test_features_against_brute_force():
-    rng = np.random.default_rng(0)
-    n_spots, batch = 30, np.repeat([0, 1], 15)
-    spots = Spots(None, None, rng.integers(0, 6, (n_spots, 2)) * 1.0, batch)
-    expression, surroundings = rng.normal(size=(2, n_spots, 4))
-    expression[3] = 0
-    graph = spatial_graph(spots.coordinates, n_neighbors=5, batch=batch)
-    edges = np.array(sparse.triu(graph, k=1).coords)
-    found = edge_features(edges, spots, expression, surroundings)
-    neighbors = [np.flatnonzero(row) for row in graph.toarray()]
-
-    def length(i, j):
-        return np.linalg.norm(spots.coordinates[i] - spots.coordinates[j])
-
-    def cosine(vectors, i, j):
-        norms = np.linalg.norm(vectors[i]) * np.linalg.norm(vectors[j])
-        return vectors[i] @ vectors[j] / norms if norms else 0.0
-
-    reach = np.array([np.mean([length(i, j) for j in neighbors[i]]) for i in range(n_spots)])
-    relative = reach / np.where(batch == 0, np.median(reach[batch == 0]), np.median(reach[batch == 1]))
-    pairs = {
-        "distance": lambda i, j: length(i, j) / np.sqrt(reach[i] * reach[j]),
-        "expression": lambda i, j: cosine(expression, i, j),
-        "surroundings": lambda i, j: cosine(surroundings, i, j),
-    }
-
-    def rank(name, i, j):
-        own = np.array([pairs[name](i, other) for other in neighbors[i]])
-        value = pairs[name](i, j)
-        below, equal = (own < value - 1e-9).sum(), (np.abs(own - value) <= 1e-9).sum()
-        return (below + (equal - 1) / 2) / (len(own) - 1)
-
-    for e, (i, j) in enumerate(edges.T):
-        values = {name: pair(i, j) for name, pair in pairs.items()}
-        values |= {f"{name}_rank": (rank(name, i, j) + rank(name, j, i)) / 2 for name in pairs}
-        values["degree"] = np.log(len(neighbors[i]) * len(neighbors[j])) / 2
-        values["density"] = -np.log(relative[i] * relative[j]) / 2
-        np.testing.assert_allclose(found[e], [values[name] for name in FEATURES], rtol=1e-5, atol=1e-5)
-
-    chance = chance_cosine(expression, batch)
-    for code in (0, 1):
-        members = np.flatnonzero(batch == code)
-        pairwise = [cosine(expression, i, j) for i in members for j in members if i != j]
-        np.testing.assert_allclose(chance[members], np.mean(pairwise), atol=1e-12)
+def test_communities_of_a_sample_are_those_of_all_spots(monkeypatch):
+    monkeypatch.setattr(rewards, "MAX_CLUSTERED", 100)
+    group = np.repeat(np.arange(8), 20)
+    embedding = (np.eye(8)[group] * 9 + np.random.default_rng(0).normal(scale=0.1, size=(160, 8))).astype(np.float32)
+    reward = _reward(np.array([[0], [1]]), 160)[0]
+    reward.settle(embedding, np.random.RandomState(0))
+    labels = reward.partitions[0][0]
+    assert len(labels) == 160 and ((labels[:, None] == labels) == (group[:, None] == group)).mean() > 0.9
 
 
 def _homophily(graph, labels):
@@ -269,6 +239,40 @@ def test_training_raises_the_reward(learnt):
     np.testing.assert_allclose(history["baseline"], history["modularity"], atol=0.05)
     assert not np.array_equal(history["baseline"], history["modularity"])
     assert learnt.policy_.loc["expression", "weight"] > 0 > learnt.policy_.loc["distance", "weight"]
+
+
+def test_the_first_epoch_is_rewarded_by_the_definition(deep, learner):
+    X, xy = deep.X, deep.obsm["spatial"]
+    learner.set_params(max_epochs=1).fit(X, xy)
+    found = learner._survey(learner._read(X, xy, None, reset=False)[0])
+    seen = dict(zip(FEATURES, found.features.T.astype(float), strict=True))
+    distance, n_wanted = seen["distance"], 3 * 600
+    alike = seen["expression"] - found.chance[found.edges[0]]
+    # It begins with the number of edges that is wanted, by distance alone.
+    p = expit(logit(n_wanted / len(distance)) - (distance - distance.mean()) / distance.std())
+    first = learner.history_.iloc[0]
+    np.testing.assert_allclose(first["agreement"], rewards.AGREEMENT * p @ alike / n_wanted, rtol=1e-4)
+    np.testing.assert_allclose(first["compactness"], -rewards.COMPACTNESS * p @ distance / n_wanted, rtol=1e-4)
+    np.testing.assert_allclose(first["mean_degree"], 2 * p.sum() / 600, rtol=1e-4)
+
+
+def test_steps_are_those_of_adam():
+    weights = np.array([0.0, 1.0, -2.0])
+    theirs, ours = torch.tensor(weights, requires_grad=True), _Adam(weights.copy())
+    optimizer = torch.optim.Adam([theirs], betas=(0.9, 0.99), eps=0.0, maximize=True)
+    for step, gradient in enumerate(np.random.default_rng(0).normal(size=(5, 3))):
+        optimizer.param_groups[0]["lr"] = 0.1 / (step + 1)
+        theirs.grad = torch.tensor(gradient)
+        optimizer.step()
+        ours.climb(gradient, 0.1 / (step + 1))
+    np.testing.assert_allclose(ours.weights, theirs.detach(), rtol=1e-9)
+
+
+def test_steps_shrink_in_the_second_half(deep, learner, monkeypatch):
+    rates = []
+    monkeypatch.setattr(_Adam, "climb", lambda self, gradient, lr: rates.append(lr))
+    learner.set_params(max_epochs=8, lr=0.5).fit(deep.X, deep.obsm["spatial"])
+    assert rates == [0.5] * 5 + [0.375, 0.25, 0.125]
 
 
 def test_an_untrained_policy_goes_by_distance(deep, learner):

@@ -1,3 +1,7 @@
+"""SpaceFlow: its losses written out densely, its mini-batches, and what the penalty does to latent space."""
+
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -5,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 from scipy.spatial.distance import cdist, pdist
+from tissues import random_tissue, whole_batch
 
-from skst.graph import averaging_operator, spatial_graph
 from skst.graph.encoders.base import GraphBatches
 from skst.graph.encoders.spaceflow import (
     SpaceFlow,
@@ -17,12 +21,7 @@ from skst.graph.encoders.spaceflow import (
     spatial_penalty,
 )
 
-
-def _tissue(n_spots=40, n_inputs=5, n_slices=2, dtype=np.float64):
-    rng = np.random.default_rng(0)
-    points, batch = rng.random((n_spots, 2)), np.arange(n_spots) % n_slices
-    average = sparse.csr_array(averaging_operator(spatial_graph(points, n_neighbors=3, batch=batch)), dtype=dtype)
-    return rng.normal(size=(n_spots, n_inputs)).astype(dtype), average, points, batch
+_tissue = partial(random_tissue, n_spots=40, n_slices=2, dtype=np.float64)
 
 
 def _network(n_inputs=5, n_hidden=7):
@@ -43,7 +42,7 @@ def test_loss_is_that_of_the_paper(n_inputs):
     inputs, average, points, batch = _tissue(n_inputs=n_inputs)
     network, A = _network(n_inputs), average.toarray()
     more = SpaceFlow()._more(inputs, points, batch, 0)
-    whole = next(iter(GraphBatches(inputs, average, more, hops=2)))[0]
+    whole = whole_batch(inputs, average, **more)
     torch.manual_seed(5)
     shuffle, partners = (_shuffle(whole.more["slices"]).numpy() for _ in range(2))
     torch.manual_seed(5)
@@ -161,7 +160,7 @@ def test_patches_have_values_and_gradients_of_the_whole_tissue():
     inputs, average, points, batch = _tissue(n_spots=90)
     network, more = _network(), SpaceFlow()._more(inputs, points, batch, 0)
     parts = np.array_split(np.random.default_rng(1).permutation(90), 24)
-    whole = next(iter(GraphBatches(inputs, average, more, hops=SpaceFlow._hops)))[0]
+    whole = whole_batch(inputs, average, **more)
     patches = [
         part
         for part, _ in GraphBatches(inputs, average, more, hops=SpaceFlow._hops, parts=parts, random_state=np.random)
@@ -176,7 +175,7 @@ def test_patches_have_values_and_gradients_of_the_whole_tissue():
 def test_summary_and_pairs_are_of_the_core():
     inputs, average, points, batch = _tissue()
     network, more = _network(), SpaceFlow()._more(inputs, points, batch, 0)
-    whole = next(iter(GraphBatches(inputs, average, more, hops=2)))[0]
+    whole = whole_batch(inputs, average, **more)
     values = []
     for beyond in (0.0, 1e3):
         output = network(whole)

@@ -6,34 +6,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from sklearn.base import clone
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score
+from tissues import dense_attention, elu, random_tissue, whole_batch
 
-from skst import SpatialGraphTransformer
-from skst.graph.build import averaging_operator, spatial_graph
 from skst.graph.encoders import stcluster
-from skst.graph.encoders.base import GraphBatch, GraphBatches
+from skst.graph.encoders.base import GraphBatches
 from skst.graph.encoders.stcluster import StCluster, StClusterNetwork, cluster_task, contrast, spatial_task
 from skst.nn.batches import tiles
-from skst.nn.propagation import SparseOperator
 
 N_INPUTS, N_LATENT = 5, 3
 WEIGHTS = {"reconstruction": 2.0, "contrast": 1.0, "spatial": 0.5, "cluster": 0.25}
 
 
-def _tissue(n_spots=60, n_inputs=N_INPUTS, seed=0, **graph):
-    rng = np.random.default_rng(seed)
-    points = rng.uniform(size=(n_spots, 2))
-    expression = rng.normal(size=(n_spots, n_inputs)).astype(np.float32)
-    return expression, averaging_operator(spatial_graph(points, **{"n_neighbors": 4, **graph})), points
-
-
 def _batch(inputs, average, n_core=None):
-    places = average.tocoo()
-    edges = torch.as_tensor(np.stack([places.col, places.row]).astype(np.int64))
-    types = torch.arange(len(inputs)) % 3
-    return GraphBatch(torch.as_tensor(inputs), SparseOperator(average), edges, {"type": types}, n_core or len(inputs))
+    return whole_batch(inputs, average, n_core, type=np.arange(len(inputs)) % 3)
 
 
 def _network(n_hidden=4, n_inputs=N_INPUTS, dtype=torch.float64, weights=WEIGHTS, **options):
@@ -44,18 +29,12 @@ def _network(n_hidden=4, n_inputs=N_INPUTS, dtype=torch.float64, weights=WEIGHTS
     return network
 
 
-def _elu(x):
-    return np.where(x > 0, x, np.expm1(x))
-
-
 def _dense(network, inputs, linked):
     """z by the formula, over the edges of a dense matrix: a row for the spot that they go to."""
     W, bias, V = (p.detach().numpy() for p in (network.first.weight, network.first.bias, network.second.weight))
     v_s, v_r = network.ends.detach().numpy()
-    scores = 1 / (1 + np.exp(-((inputs @ W.T @ v_s)[None] + (inputs @ W.T @ v_r)[:, None])))
-    weights = np.where(linked, np.exp(scores), 0)
-    weights = weights / weights.sum(axis=1, keepdims=True)
-    return _elu(weights @ inputs @ W.T + bias) @ V.T
+    weights = dense_attention(inputs @ W.T @ v_r, inputs @ W.T @ v_s, linked)
+    return elu(weights @ inputs @ W.T + bias) @ V.T
 
 
 def _cosines(first, second):
@@ -78,7 +57,7 @@ def _dense_contrast(first, second, temperature):
 
 @pytest.mark.parametrize("n_hidden", [4, 9])
 def test_network_is_the_formula(n_hidden):
-    inputs, average, _ = _tissue(n_neighbors=None, kind="radius", radius=0.08)
+    inputs, average, *_ = random_tissue(n_neighbors=None, kind="radius", radius=0.08)
     assert (np.diff(average.indptr) == 1).any()  # some spots are alone
     inputs = inputs.astype(np.float64)
     network = _network(n_hidden)
@@ -89,7 +68,7 @@ def test_network_is_the_formula(n_hidden):
 
 
 def test_terms_are_weighted_and_look_at_the_core():
-    inputs, average, _ = _tissue()
+    inputs, average, *_ = random_tissue()
     network = _network()
     batch = _batch(inputs.astype(np.float64), average, n_core=40)
     output = network(batch)
@@ -106,7 +85,7 @@ def test_terms_are_weighted_and_look_at_the_core():
 
 
 def test_every_parameter_learns():
-    inputs, average, _ = _tissue()
+    inputs, average, *_ = random_tissue()
     network = _network(dtype=torch.float32)
     batch = _batch(inputs, average)
     sum(weight * value for weight, value in network.losses(network(batch), batch).values()).backward()
@@ -190,7 +169,7 @@ def _views_and_edges(monkeypatch, network, batch, n_times=1):
 
 
 def test_views_lose_edges_between_unlike_spots(monkeypatch):
-    inputs, average, _ = _tissue(200)
+    inputs, average, *_ = random_tissue(200)
     network = _network(edge_dropout=0.3)
     batch = _batch(inputs.astype(np.float64), average, n_core=180)
     latent, _, kept = _views_and_edges(monkeypatch, network, batch, n_times=200)
@@ -212,7 +191,7 @@ def test_views_lose_edges_between_unlike_spots(monkeypatch):
 
 
 def test_views_are_of_a_sample_of_the_core(monkeypatch):
-    inputs, average, _ = _tissue(300)
+    inputs, average, *_ = random_tissue(300)
     inputs = inputs.astype(np.float64)
     monkeypatch.setattr(stcluster, "CONTRASTED", 50)
     network = _network(edge_dropout=0.3)
@@ -228,7 +207,7 @@ def test_views_are_of_a_sample_of_the_core(monkeypatch):
 
 
 def test_mini_batches_add_up_to_the_full_graph():
-    inputs, average, points = _tissue(300)
+    inputs, average, points, _ = random_tissue(300)
     inputs, average = inputs.astype(np.float64), average.astype(np.float64)
     more = {"type": np.arange(len(inputs)) % 3}
     network = _network(weights={"reconstruction": 1.0, "contrast": 0, "spatial": 0, "cluster": 0})
@@ -255,21 +234,24 @@ def test_mini_batches_add_up_to_the_full_graph():
         torch.testing.assert_close(gradient, other)
 
 
-def test_tiles_embed_as_the_whole_does():
-    expression, average, points = _tissue(900)
-    encoder = StCluster(max_epochs=5, n_hidden=8)
-    embedding = encoder.fit_embed(expression, average, N_LATENT, points=points, random_state=0)
-    encoder.set_params(batch_size=10)
-    for where in (points, None):
-        np.testing.assert_allclose(encoder.embed(expression, average, points=where), embedding, atol=1e-5)
+def test_parameters_reach_the_network():
+    weights = {"reconstruction": 1.0, "contrast": 2.0, "spatial": 3.0, "cluster": 4.0}
+    given = {f"{name}_weight": weight for name, weight in weights.items()}
+    encoder = StCluster(max_epochs=1, edge_dropout=0.2, temperature=0.7, **given)
+    encoder.fit_embed(*random_tissue()[:2], N_LATENT, random_state=0)
+    network = encoder.network_
+    assert network.weights == weights and (network.edge_dropout, network.temperature) == (0.2, 0.7)
 
 
-def test_mini_batches_train():
-    expression, average, points = _tissue(300, n_inputs=2)
-    encoder = StCluster(max_epochs=20, batch_size=10, lr=1e-2)
-    encoder.fit_embed(expression, average, 2, points=points, random_state=0)
-    losses = encoder.history_["reconstruction"]
-    assert losses.iloc[-1] < 0.9 * losses.iloc[0]
+def test_dropout_and_temperature_act_on_the_contrast():
+    inputs, average, *_ = random_tissue()
+    batch = _batch(inputs.astype(np.float64), average)
+    values = []
+    for options in ({}, {"temperature": 2.0}, {"edge_dropout": 0.9}):
+        network = _network(**options)
+        torch.manual_seed(0)
+        values.append(network.losses(network(batch), batch)["contrast"][1].item())
+    assert len({round(value, 6) for value in values}) == 3
 
 
 def test_centroids_start_at_encoded_types():
@@ -285,72 +267,6 @@ def test_centroids_start_at_encoded_types():
     assert len(encoder.network_.centroids) == 3
 
 
-def test_the_random_state_decides():
-    expression, average, points = _tissue()
-
-    def embed(random_state):
-        return StCluster(max_epochs=3).fit_embed(
-            expression, average, N_LATENT, points=points, random_state=random_state
-        )
-
-    state = torch.random.get_rng_state()
-    np.testing.assert_array_equal(embed(0), embed(0))
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert np.abs(embed(0) - embed(1)).max() > 1e-3
-
-
-def test_domains_emerge_from_noise():
-    rng = np.random.default_rng(0)
-    points = rng.uniform(size=(500, 2))
-    domain = (3 * points[:, 0]).astype(int)
-    expression = rng.normal(size=(500, 10)).astype(np.float32)
-    expression[:, :3] += 1.7 * np.eye(3, dtype=np.float32)[domain]
-    average = averaging_operator(spatial_graph(points))
-    encoder = StCluster(max_epochs=100)
-    embedding = encoder.fit_embed(expression, average, 4, points=points, random_state=0)
-
-    def agreement(values):
-        return adjusted_rand_score(domain, KMeans(3, n_init=5, random_state=0).fit_predict(values))
-
-    assert agreement(embedding) > agreement(expression) + 0.15
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("edges", [True, False])
-@pytest.mark.parametrize("shape", [(1, 4), (2, 4), (30, 1), (1, 1), (30, 4)])
-def test_small_tissues(shape, edges):
-    expression, average, _ = _tissue(*shape)
-    if not edges:
-        average = sparse.eye_array(len(expression), dtype=np.float32, format="csr")
-    for values in (expression, np.zeros_like(expression)):
-        encoder = StCluster(max_epochs=2)
-        embedding = encoder.fit_embed(values, average, 20, random_state=0)
-        assert embedding.shape == (len(values), min(20, *shape))
-        assert embedding.dtype == np.float32
-        assert np.isfinite(embedding).all()
-        assert np.isfinite(encoder.history_.to_numpy(dtype=float)).all()
-        assert np.isfinite(encoder.embed(expression, average)).all()
-
-
-def test_a_slice_is_embedded_as_if_it_were_alone():
-    slices = np.repeat([0, 1], 40)
-    expression, average, points = _tissue(80, batch=slices)
-    encoder = StCluster(max_epochs=3, batch_size=20)
-    both = encoder.fit_embed(expression, average, N_LATENT, points=points, batch=slices, random_state=0)
-    alone = encoder.embed(expression[:40], average[:40, :40], points=points[:40], batch=slices[:40])
-    np.testing.assert_allclose(alone, both[:40], atol=1e-5)
-
-
-def test_published_parameters_exist():
-    expression, average, points = _tissue()
-    encoder = StCluster(**StCluster._published)
-    assert clone(encoder).get_params() == encoder.get_params()
-    encoder.set_params(max_epochs=2)
-    assert encoder.fit_embed(expression, average, N_LATENT, points=points).shape == (60, N_LATENT)
-    assert encoder.network_.first.weight.shape == (512, N_INPUTS)
-    SpatialGraphTransformer(**StCluster._published_spatial)
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -363,4 +279,4 @@ def test_published_parameters_exist():
 )
 def test_parameters_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        StCluster(**wrong).fit_embed(*_tissue()[:2], N_LATENT)
+        StCluster(**wrong).fit_embed(*random_tissue()[:2], N_LATENT)

@@ -1,9 +1,11 @@
 """STLLMClusterer: what is told, what of it is read, what it is worth in the embedding, and what lasts beyond fit."""
 
 import pickle
+import re
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -119,6 +121,10 @@ def test_containers(layers):
         np.testing.assert_array_equal(fitted.predict(X, **places), fitted.labels_)
 
 
+def test_numbers_of_columns(layers):
+    assert _stllm(n_components=5).fit(layers).embedding_.shape == (240, 5)
+
+
 # Levels and weights
 
 
@@ -203,6 +209,14 @@ def test_texts_that_are_cached_are_not_read(layers, tmp_path):
     assert shorter.text_report_["read"].tolist() == [6]
 
 
+def test_descriptions_of_ones_own(layers):
+    genes = layers.var_names
+    own = pd.DataFrame({"symbol": genes, "name": [f"function of {gene}" for gene in genes], "summary": ""})
+    told = _stllm(text=_text(descriptions=own)).fit(layers).narrator_.spot_texts()[0]
+    gene = re.search(r"by (\w+) \(", told).group(1)
+    assert f"{gene} (function of {gene})" in told
+
+
 def test_texts_of_spots_may_be_composed(layers):
     reader = Reader()
     composed = _stllm(spot_text="compose", text=_text(model=reader)).fit(layers)
@@ -258,6 +272,14 @@ def test_controls_change_what_is_told(layers):
         assert np.abs(model.embedding_ - own.embedding_).max() > 1e-3 and _ari(model, layers) > 0.6
         np.testing.assert_allclose(model.transform(layers), model.embedding_, atol=1e-5)
     assert fitted["gaussian"].text_report_["read"].tolist() == [0, 0, 0]
+
+
+def test_permuted_genes_keep_their_functions(layers):
+    fitted = [_stllm(levels=("region",), text=_text(control=control)).fit(layers) for control in (None, "permuted")]
+    told = [{*re.findall(r"(\w+) \(([^()]+)\)", " ".join(model.narrator_.spot_texts()))} for model in fitted]
+    functions = dict(told[0])
+    shared = [(gene, function) for gene, function in told[1] if gene in functions]
+    assert len(shared) > 5 and all(functions[gene] == function for gene, function in shared)
 
 
 @pytest.mark.parametrize("spot_text", ["read", "compose"])
@@ -337,6 +359,12 @@ def test_slices_do_not_touch(slices):
         slices.obsm["spatial"][rows] -= slices.obsm["spatial"][rows].min(axis=0)
     together = clone(model).fit(slices)
     assert adjusted_rand_score(together.labels_, apart.labels_) > 0.97
+
+
+def test_each_slice_is_told_by_its_own_place(slices):
+    depth = pd.Series(_stllm(batch_key="batch", levels=()).fit(slices).narrator_.depth_)
+    by_slice = depth.groupby(slices.obs["batch"].to_numpy()).agg(["min", "max"])
+    assert by_slice.to_numpy().tolist() == [[0, 1]] * 3
 
 
 @pytest.mark.parametrize("graph", ["learned", "knn"])

@@ -20,8 +20,8 @@ import study  # noqa: E402
 
 
 @pytest.fixture
-def small(monkeypatch, tmp_path):
-    """One simulated tissue, averaging alone, two variants."""
+def small(monkeypatch, tmp_path, bare_home):
+    """One simulated tissue, averaging alone, four variants."""
     monkeypatch.setenv("SKST_CACHE_HOME", str(tmp_path / "cache"))
     data = methods.DataSet(partial(make_spatial_domains, 200, n_genes=60, n_domains=3, effect=4.0, random_state=0))
     monkeypatch.setattr(study, "DATA", {"osmFISH": data})
@@ -38,12 +38,21 @@ def small(monkeypatch, tmp_path):
     return tmp_path
 
 
-def _arguments(folder, *more):
-    return ["--seeds", "1", "--quality", "Q0", "Q3", "--encoder", "smooth", "--output", str(folder), *more]
+@pytest.fixture
+def smaller(small, monkeypatch):
+    """The same with two variants, and without the claims, which are about all."""
+    monkeypatch.setattr(study, "VARIANTS", {name: study.VARIANTS[name] for name in ("expression", "SpaLLM")})
+    monkeypatch.setattr(study, "claims", lambda rows: {})
+    return small
+
+
+def _arguments(folder, *more, quality=("Q0", "Q3")):
+    fixed = ["--seeds", "1", "--encoder", "smooth", "--no-regions", "--output", str(folder)]
+    return [*fixed, "--quality", *quality, *more]
 
 
 def test_each_encoder_is_trained_once_and_each_unit_run_once(small, capsys):
-    assert study.main(_arguments(small, "--no-regions", "--jobs", "1")) == 0
+    assert study.main(_arguments(small, "--jobs", "1")) == 0
     rows = pd.read_csv(small / "study.csv")
     assert len(rows) == 8 and set(rows["method"]) == set(study.VARIANTS)
     assert rows.groupby("quality")["trained"].sum().tolist() == [1, 1]
@@ -55,33 +64,33 @@ def test_each_encoder_is_trained_once_and_each_unit_run_once(small, capsys):
 
     before = (small / "study.csv").read_bytes()
     capsys.readouterr()
-    assert study.main(_arguments(small, "--no-regions", "--jobs", "1")) == 0
+    assert study.main(_arguments(small, "--jobs", "1")) == 0
     assert (small / "study.csv").read_bytes() == before and "smooth" not in capsys.readouterr().out
 
 
-def test_text_that_modulates_is_run_at_full_quality(small, monkeypatch):
+def test_text_that_modulates_is_run_at_full_quality(smaller, monkeypatch):
     prompts = {"mode": "prompt", "model": "lexical", "k_g": 5, "random_state": 0}
     monkeypatch.setattr(study, "PLUGGED", {"FSM": {"strategy": "expression", "semantic": prompts}})
-    assert study.main(_arguments(small, "--no-regions", "--jobs", "1")) == 0
-    rows = pd.read_csv(small / "study.csv").set_index(["quality", "method"])["ari"]
+    assert study.main(_arguments(smaller, "--jobs", "1")) == 0
+    rows = pd.read_csv(smaller / "study.csv").set_index(["quality", "method"])["ari"]
     assert ("Q0", "FSM") in rows.index and ("Q3", "FSM") not in rows.index
-    report = (small / "study.md").read_text("utf-8").split("## Plugged in")[1].split("\n## ")[0]
+    report = (smaller / "study.md").read_text("utf-8").split("## Plugged in")[1].split("\n## ")[0]
     assert f"{rows['Q0', 'FSM']:.3f}" in report and f"{rows['Q0', 'FSM'] - rows['Q0', 'expression']:+.3f}" in report
 
 
-def test_unit_that_was_cut_short_is_completed(small):
-    arguments = _arguments(small, "--no-regions", "--jobs", "1")
+def test_unit_that_was_cut_short_is_completed(smaller):
+    arguments = _arguments(smaller, "--jobs", "1", quality=["Q3"])
     study.main(arguments)
-    rows = pd.read_csv(small / "study.csv", dtype={"version": str, "commit": str, "code": str})
-    rows.iloc[:-1].to_csv(small / "study.csv", index=False)
+    rows = pd.read_csv(smaller / "study.csv", dtype={"version": str, "commit": str, "code": str})
+    rows.iloc[:-1].to_csv(smaller / "study.csv", index=False)
     study.main(arguments)
-    again = pd.read_csv(small / "study.csv")
-    assert not again.duplicated([*study.UNIT, "method"]).any() and len(again) == 8
+    again = pd.read_csv(smaller / "study.csv")
+    assert set(again["method"]) == {"expression", "SpaLLM"} and len(again) == 2
 
 
 def test_failing_units_are_told_and_tried_again(small, monkeypatch, capsys):
     monkeypatch.setattr(study, "VARIANTS", {"expression": {"strategy": "no such"}})
-    assert study.main(_arguments(small, "--no-regions", "--jobs", "1")) == 1
+    assert study.main(_arguments(small, "--jobs", "1")) == 1
     assert "FAILED" in capsys.readouterr().out and not (small / "study.csv").exists()
 
 
@@ -141,12 +150,13 @@ def test_report_of_one_level_without_regions():
     assert "Q3, Q4 minus" not in report and "## Small regions" not in report
 
 
-def test_same_command_runs_on_a_dask_cluster(small):
+def test_same_command_runs_on_a_dask_cluster(smaller):
     distributed = pytest.importorskip("distributed")
+    found = []
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        assert study.main(_arguments(small, "--no-regions", "--dask", cluster.scheduler_address)) == 0
-    found = pd.read_csv(small / "study.csv").set_index(["quality", "method"])["ari"]
-    (small / "study.csv").unlink()
-    study.main(_arguments(small, "--no-regions", "--jobs", "1"))
-    expected = pd.read_csv(small / "study.csv").set_index(["quality", "method"])["ari"]
-    pd.testing.assert_series_equal(found.sort_index(), expected.sort_index())
+        for where in (["--dask", cluster.scheduler_address], ["--jobs", "1"]):
+            assert study.main(_arguments(smaller, *where, quality=["Q0", "Q3"])) == 0
+            found.append(pd.read_csv(smaller / "study.csv").set_index(["quality", "method"])["ari"].sort_index())
+            (smaller / "study.csv").unlink()
+    assert len(found[0]) == 4
+    pd.testing.assert_series_equal(*found)

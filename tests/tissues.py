@@ -1,0 +1,31 @@
+"""Small tissues of random expression, and attention written out densely, for the tests of the encoders."""
+
+import numpy as np
+
+from skst.graph import averaging_operator, spatial_graph
+from skst.graph.encoders.base import GraphBatches
+
+
+def random_tissue(n_spots=60, n_inputs=5, n_slices=1, seed=0, dtype=np.float32, **graph):
+    """Expression, averaging operator, places and slices."""
+    rng = np.random.default_rng(seed)
+    points, batch = rng.random((n_spots, 2)), np.arange(n_spots) % n_slices
+    average = averaging_operator(spatial_graph(points, batch=batch, **{"n_neighbors": 4, **graph}))
+    return rng.normal(size=(n_spots, n_inputs)).astype(dtype), average.astype(dtype), points, batch
+
+
+def whole_batch(inputs, average, n_core=None, **more):
+    """All spots at once; the loss looks at the first `n_core`."""
+    whole = next(iter(GraphBatches(inputs, average, more, hops=1)))[0]
+    return whole._replace(n_core=n_core or len(inputs))
+
+
+def dense_attention(of_rows, of_columns, linked):
+    """Weights over the edges of a dense matrix, from the logits of their two ends."""
+    scores = 1 / (1 + np.exp(-(of_rows[:, None] + of_columns)))
+    weights = np.where(linked, np.exp(scores), 0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def elu(x):
+    return np.where(x > 0, x, np.expm1(x))
