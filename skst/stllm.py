@@ -66,7 +66,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         Most genes named of a spot and of a neighbourhood.
     max_tokens : int, default=200
         Most tokens of a text.
-    alpha, beta : float, default=1.0, 0.05
+    alpha, beta : float, default=1.0, 0.03
         Weights of expression and of text; ``alpha=0`` leaves text alone.
     n_components : int, default=20
         Columns of each view.
@@ -154,6 +154,10 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
     domains no better, and on some tissues worse: a spot is averaged with those most like it anyway.  So it is not the
     default.
 
+    Text has a small weight.  At ``beta=0.05`` the texts of regions, the same for all spots of one, already print the
+    borders of regions onto the domains of cortex.  A tied mixture sees directions of little variance as well as
+    others, so weights act beyond their size.
+
     Texts describe a whole slice, so ``predict`` wants whole slices too: a new slice is told by its own depth, axis and
     markers, with regions by the expression profiles of ``fit``.
 
@@ -210,7 +214,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         k_g=10,
         max_tokens=200,
         alpha=1.0,
-        beta=0.05,
+        beta=0.03,
         n_components=20,
         n_regions=20,
         graph="knn",
