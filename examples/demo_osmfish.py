@@ -76,6 +76,7 @@ def main():
         }
     ).T
     print(scores[["ari", "nmi", "acc", "seconds"]].round(3).to_string())
+    print("   a difference means little before permuted text and noise were tried: see docs/guide/controls.rst")
     print(f"   peak memory {peak_memory():.0f} MiB")
 
     print("5. Saving")

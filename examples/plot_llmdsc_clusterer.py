@@ -37,7 +37,7 @@ print(table.loc[known.value_counts().index].to_string())
 # The map is only for looking at: t-SNE of the embedding that was partitioned.  Clusters take the colour of the type
 # that they overlap most, one to one.  Below are the losses of the first network.  In the second stage, right of the
 # line, text joins, and cells are drawn towards their cluster.  Chance is an alignment of log(1,024) = 6.9; the text
-# begins well below it, as a linear prediction of the embedding, and gets no better.
+# begins below it, as a linear prediction of the embedding.
 figure = plt.figure(figsize=(10, 7.5), layout="constrained")
 top, bottom = figure.subfigures(2, 1, height_ratios=(2, 1))
 axes = top.subplots(1, 2)
