@@ -67,7 +67,7 @@ TABLES = {
 }
 FACTORIES = {name: factory for table in TABLES.values() for name, factory in table.items()}
 SEEDS = {"Domains": 5}
-# Every number of genes permuted makes the model read all texts again: controls on the smaller tissues only.
+# Each permutation of genes makes the model read all texts again: controls on the smaller tissues only.
 SMALL = ("osmFISH", "STARmap", "HER2ST H1")
 CONTROLLED = ("Words", "Text alone")
 TEXTS = {
