@@ -11,6 +11,8 @@ import hashlib
 
 import numpy as np
 
+from skst.genes.pseudowords import distinct_names
+
 LOOKS_V1 = (
     "amber ancient bent blue broad bulky carved cheap chilly clean colourful crooked curved damp dark deep dented "
     "dull dusty empty faded fancy folded foreign framed fresh green handmade heavy hollow huge jagged long loose "
@@ -131,21 +133,18 @@ def unrelated_names(symbols):
     >>> [len(name.split()) for name in names], bool(names[0] == names[3])
     ([3, 3, 0, 3], True)
     """
-    distinct = sorted(set(symbols) - {""})
+    n_distinct = len(set(symbols) - {""})
     n_names = len(LOOKS_V1) * len(STUFFS_V1) * len(THINGS_V1)
-    if len(distinct) > n_names // 2:
+    if n_distinct > n_names // 2:
         raise ValueError(
-            f"X has {len(distinct)} distinct gene symbols but control='unrelated' has {n_names} names; drop genes."
+            f"X has {n_distinct} distinct gene symbols but control='unrelated' has {n_names} names; drop genes."
         )
-    names, taken = {"": ""}, set()
-    for symbol in distinct:
-        name, attempt = "", 0
-        while not name or name in taken:
-            draw = _draws(symbol if attempt == 0 else f"{symbol}#{attempt}")
-            name, attempt = f"{draw(LOOKS_V1)} {draw(STUFFS_V1)} {draw(THINGS_V1)}", attempt + 1
-        names[symbol] = name
-        taken.add(name)
-    return np.array([names[symbol] for symbol in symbols], dtype=object)
+    return distinct_names(symbols, _everyday_name)
+
+
+def _everyday_name(symbol, attempt):
+    draw = _draws(symbol if attempt == 0 else f"{symbol}#{attempt}")
+    return f"{draw(LOOKS_V1)} {draw(STUFFS_V1)} {draw(THINGS_V1)}"
 
 
 def permuted_order(groups, rng):

@@ -60,9 +60,27 @@ def pseudowords(symbols):
     >>> pseudowords(np.array(["VIP", "", "SST", "VIP"], dtype=object)).tolist()
     ['Sezodaz', '', 'Tasofug', 'Sezodaz']
     """
-    words = {}
+    return distinct_names(symbols, pseudoword)
+
+
+def distinct_names(symbols, name):
+    """A name for each gene symbol, no two alike.
+
+    Parameters
+    ----------
+    symbols : ndarray of str of shape (n_genes,), dtype object
+        Symbols; "" stays "".
+    name : callable
+        Of a symbol and the number of an attempt, from 0; of two symbols with one name, the later in the alphabet gets
+        that of its next attempt.
+
+    Returns
+    -------
+    ndarray of str of shape (n_genes,), dtype object
+    """
+    symbol_of = {}
     for symbol in sorted(set(symbols) - {""}):
-        word = next(word for attempt in count() if (word := pseudoword(symbol, attempt)) not in words)
-        words[word] = symbol
-    named = {symbol: word for word, symbol in words.items()} | {"": ""}
+        free = next(found for attempt in count() if (found := name(symbol, attempt)) not in symbol_of)
+        symbol_of[free] = symbol
+    named = {symbol: found for found, symbol in symbol_of.items()} | {"": ""}
     return np.array([named[symbol] for symbol in symbols], dtype=object)
