@@ -1,12 +1,14 @@
 """Runs of (data set, method, seed): each in a fresh process, each written down as soon as it is done."""
 
+import argparse
 import os
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 from methods import TEXT_FREE, DataSet
 from processes import peak_mib, run_apart
-from records import append, current_rows, provenance
+from records import RESULTS, append, current_rows, provenance
 
 from skst import GeneTextEncoder
 from skst.datasets import mask_counts
@@ -159,6 +161,48 @@ def run_all(runs, path, *, jobs=2, fresh=False, execute=execute, reads=True):
             flush=True,
         )
     return current_rows(path, stamp), failed
+
+
+def tables_parser(description, tables, data, seeds):
+    """Parser of the arguments that benchmarks of one estimator share; `seeds` says how many are the default."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--table", nargs="+", choices=list(tables), default=list(tables), metavar="NAME")
+    parser.add_argument("--data", nargs="+", choices=list(data), default=list(data), metavar="NAME")
+    parser.add_argument("--seeds", type=int, help=f"seeds of each method (default: {seeds})")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time (default: 2)")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
+    return parser
+
+
+def runs_of_tables(arguments, tables, data, *, seeds, only=None):
+    """Runs that fill the tables asked for, each once though several tables show it.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        From `tables_parser`.
+    tables : dict of str to dict
+        Title -> factories, by name.
+    data : dict of str to DataSet
+    seeds : dict of str to int
+        Title -> number of seeds, 3 for tables that are not in it.
+    only : dict of str to sequence of str, default=None
+        Title -> data sets, for tables that are not of all.
+
+    Returns
+    -------
+    list of Run
+    """
+    wanted = {}
+    for table in arguments.table:
+        shown = data if only is None else only.get(table, data)
+        for method, factory in tables.get(table, {}).items():
+            for name in arguments.data:
+                for seed in range(arguments.seeds or seeds.get(table, 3)) if name in shown else ():
+                    names = {"data": name, "method": method, "seed": seed}
+                    wanted[tuple(names.values())] = Run(names, data[name], factory)
+    return list(wanted.values())
 
 
 def read(data):

@@ -1,16 +1,13 @@
 """LLMDSCClusterer, its text, its losses and rare types: ``python benchmarks/llmdsc.py``."""
 
-import argparse
 import sys
 import warnings
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 from accuracy import in_order
-from harness import Run, read, run_all
+from harness import read, run_all, runs_of_tables, tables_parser
 from methods import CELLS, METHODS, DataSet, scaled_genes
-from records import RESULTS
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
@@ -142,24 +139,13 @@ def recall(names=("LLMDSCClusterer", "PCA + k-means", "PCA + Leiden", "PCA + mix
 def main(argv=None):
     """Run what has not been run yet, write ``llmdsc.csv`` and ``llmdsc.md``; return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", nargs="+", choices=list(TABLES), default=list(TABLES), metavar="NAME")
-    parser.add_argument("--data", nargs="+", choices=list(SETS), default=list(SETS), metavar="NAME")
-    parser.add_argument("--seeds", type=int, help="seeds of each method (default: 10, 5 or 3, by table)")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time (default: 2)")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
+    parser = tables_parser(__doc__, TABLES, SETS, "10, 5 or 3, by table")
     parser.add_argument("--recall", action="store_true", help="make the table of rare types anew")
     arguments = parser.parse_args(argv)
     warnings.simplefilter("ignore", UserWarning)
-    wanted = {}
-    for table in arguments.table:
-        for name, factory in TABLES[table].items():
-            for data in arguments.data:
-                for seed in range(arguments.seeds or SEEDS.get(table, 3)):
-                    wanted[data, name, seed] = Run({"data": data, "method": name, "seed": seed}, SETS[data], factory)
+    wanted = runs_of_tables(arguments, TABLES, SETS, seeds=SEEDS)
     path = arguments.output / "llmdsc.csv"
-    rows, failed = run_all(list(wanted.values()), path, jobs=arguments.jobs, fresh=arguments.fresh)
+    rows, failed = run_all(wanted, path, jobs=arguments.jobs, fresh=arguments.fresh)
     rare = path.with_name("llmdsc_recall.csv")
     if arguments.recall:
         recall().to_csv(rare, index=False)

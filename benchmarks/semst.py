@@ -1,15 +1,13 @@
 """SemSTClusterer, its fusions, its text and its number of genes: ``python benchmarks/semst.py``."""
 
-import argparse
 import sys
 import warnings
 from functools import partial
-from pathlib import Path
 
 from accuracy import in_order
-from harness import Run, read, run_all
+from harness import Run, read, run_all, runs_of_tables, tables_parser
 from methods import METHODS, SPATIAL, fusion
-from records import RESULTS, current_rows, provenance
+from records import current_rows, provenance
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from tables import by_method, comparisons, head, section
@@ -144,28 +142,14 @@ def execute_oracle(run):
 def main(argv=None):
     """Run what has not been run yet, write ``semst.csv`` and ``semst.md``; return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", nargs="+", choices=[*TABLES, "Oracle"], default=[*TABLES, "Oracle"], metavar="NAME")
-    parser.add_argument("--data", nargs="+", choices=list(SPATIAL), default=list(SPATIAL), metavar="NAME")
-    parser.add_argument("--seeds", type=int, help="seeds of each method (default: 10 for Domains, 3 for the others)")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time (default: 2)")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
+    parser = tables_parser(__doc__, [*TABLES, "Oracle"], SPATIAL, "10 for Domains, 3 for the others")
     arguments = parser.parse_args(argv)
     warnings.simplefilter("ignore", UserWarning)
-    wanted = {}
-    for table in arguments.table:
-        for name, factory in TABLES.get(table, {}).items():
-            for data in arguments.data:
-                if table != "k_g" or data in K_G_DATA:
-                    for seed in range(arguments.seeds or SEEDS.get(table, 3)):
-                        wanted[data, name, seed] = Run(
-                            {"data": data, "method": name, "seed": seed}, SPATIAL[data], factory
-                        )
+    wanted = runs_of_tables(arguments, TABLES, SPATIAL, seeds=SEEDS, only={"k_g": K_G_DATA})
     path = arguments.output / "semst.csv"
     failed, text = [], ""
     if wanted:
-        _, failed = run_all(list(wanted.values()), path, jobs=arguments.jobs, fresh=arguments.fresh)
+        _, failed = run_all(wanted, path, jobs=arguments.jobs, fresh=arguments.fresh)
     # The report shows all that the current code has made, whichever tables were asked for.
     rows = current_rows(path, provenance())
     if not rows.empty:

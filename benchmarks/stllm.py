@@ -1,15 +1,12 @@
 """STLLMClusterer, its graph, its levels, its words: ``python benchmarks/stllm.py``."""
 
-import argparse
 import sys
 import warnings
 from functools import partial
-from pathlib import Path
 
 from accuracy import in_order
-from harness import Run, run_all
+from harness import run_all, runs_of_tables, tables_parser
 from methods import METHODS, SPATIAL
-from records import RESULTS
 from semst import semst
 from tables import comparisons, head
 
@@ -69,7 +66,7 @@ FACTORIES = {name: factory for table in TABLES.values() for name, factory in tab
 SEEDS = {"Domains": 5}
 # Each permutation of genes makes the model read all texts again: controls on the smaller tissues only.
 SMALL = ("osmFISH", "STARmap", "HER2ST H1")
-CONTROLLED = ("Words", "Text alone")
+ONLY = dict.fromkeys(("Words", "Text alone"), SMALL)
 TEXTS = {
     "Domains": "One setting for all.  `no text` is STLLMClusterer with `levels=()`; `expression` is SpaLLMFusion "
     "without text, on the smooth encoder.",
@@ -86,25 +83,11 @@ TEXTS = {
 def main(argv=None):
     """Run what has not been run yet, write ``stllm.csv`` and ``stllm.md``; return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", nargs="+", choices=list(TABLES), default=list(TABLES), metavar="NAME")
-    parser.add_argument("--data", nargs="+", choices=list(SPATIAL), default=list(SPATIAL), metavar="NAME")
-    parser.add_argument("--seeds", type=int, help="seeds of each method (default: 5 for Domains, 3 for the others)")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time (default: 2)")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
-    arguments = parser.parse_args(argv)
+    arguments = tables_parser(__doc__, TABLES, SPATIAL, "5 for Domains, 3 for the others").parse_args(argv)
     warnings.simplefilter("ignore", UserWarning)
-    wanted = {}
-    for table in arguments.table:
-        for name, factory in TABLES[table].items():
-            for data in arguments.data:
-                if table in CONTROLLED and data not in SMALL:
-                    continue
-                for seed in range(arguments.seeds or SEEDS.get(table, 3)):
-                    wanted[data, name, seed] = Run({"data": data, "method": name, "seed": seed}, SPATIAL[data], factory)
+    wanted = runs_of_tables(arguments, TABLES, SPATIAL, seeds=SEEDS, only=ONLY)
     path = arguments.output / "stllm.csv"
-    rows, failed = run_all(list(wanted.values()), path, jobs=arguments.jobs, fresh=arguments.fresh)
+    rows, failed = run_all(wanted, path, jobs=arguments.jobs, fresh=arguments.fresh)
     if not rows.empty:
         text = head("STLLMClusterer", rows, "stllm.py", argv) + report(in_order(rows, SPATIAL, FACTORIES))
         path.with_suffix(".md").write_text(text, encoding="utf-8")
@@ -113,7 +96,7 @@ def main(argv=None):
 
 def report(rows):
     """The tables of a table of runs, as Markdown."""
-    return comparisons(rows, TABLES, TEXTS, main="Domains", data=SPATIAL, only=dict.fromkeys(CONTROLLED, SMALL))
+    return comparisons(rows, TABLES, TEXTS, main="Domains", data=SPATIAL, only=ONLY)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from test_benchmarks import STAMP, cells_of, simulated  # which also finds the b
 from skst import GeneTextEncoder, STLLMClusterer
 from skst.graph import spatial_graph
 
+import harness  # isort: skip
 import learned_graph  # isort: skip
 import stllm  # isort: skip
 import stllm_cost  # isort: skip
@@ -62,7 +63,7 @@ def test_controls_of_texts_are_of_the_smaller_tissues():
     for table, compared in stllm.TABLES.items():
         header, _, *lines = cells_of(report, table)
         assert header == ["data", *compared]
-        assert [line[0] for line in lines[:2]] == (data if table not in stllm.CONTROLLED else [data[0], "data"])
+        assert [line[0] for line in lines[:2]] == (data if table not in stllm.ONLY else [data[0], "data"])
         n_seeds = 5 if table == "Domains" else 3
         assert f"Seeds: {n_seeds}." in report.split(f"## {table}\n")[1].split("\n## ")[0]
 
@@ -99,3 +100,16 @@ def test_cost_of_reading_is_measured_once(tmp_path, monkeypatch):
     assert line[:2] == ["150", str(int(told["distinct"].sum()))]
     assert rows.loc["150 second", 10]["read"].dropna().eq(0).all(), "all is in the cache"
     assert stllm_cost.main(arguments) == 0 and (tmp_path / "stllm_cost.csv").read_bytes() == before
+
+
+def test_tables_share_their_runs():
+    tables = {"main": {"a": 1, "b": 2}, "part": {"b": 2, "c": 3}}
+    data = {"X": simulated(), "Y": simulated()}
+    arguments = harness.tables_parser("", tables, data, "4 or 3").parse_args([])
+    runs = harness.runs_of_tables(arguments, tables, data, seeds={"main": 4}, only={"part": ["X"]})
+    found = sorted(tuple(run.names.values()) for run in runs)
+    main = [(name, method, seed) for name in "XY" for method in "ab" for seed in range(4)]
+    assert found == sorted([*main, *(("X", "c", seed) for seed in range(3))])
+    assert all(run.factory == "_abc".index(run.names["method"]) for run in runs)
+    few = harness.tables_parser("", tables, data, "4 or 3").parse_args(["--table", "part", "--seeds", "1"])
+    assert len(harness.runs_of_tables(few, tables, data, seeds={"main": 4}, only={"part": ["X"]})) == 2
