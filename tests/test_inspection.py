@@ -346,7 +346,7 @@ def counts():
 def test_correlations_are_those_of_numpy(counts, kind):
     factor = np.random.default_rng(1).normal(5, 1, size=(120, 3))
     genes = [f"g{i}" for i in range(30)]
-    found = modulation_genes(factor, kind(counts), genes, n_top=30).genes
+    found = modulation_genes(factor, kind(counts), gene_names=genes, n_top=30).genes
     sizes = counts.sum(axis=1)
     depth = np.median(sizes[sizes > 0])
     Y = np.sqrt(counts * np.divide(depth, sizes, out=np.zeros(120), where=sizes > 0)[:, None])
@@ -377,11 +377,22 @@ def test_the_genes_and_sets_behind_a_factor_are_found(tissue):
     assert np.allclose(found.gene_sets["q"], stats.false_discovery_control(found.gene_sets["p"]))
 
 
+def test_modulation_genes_reads_the_layer_of_counts(tissue):
+    logs = tissue.copy()
+    logs.layers["counts"] = logs.X.copy()
+    logs.X = logs.X.log1p() if sparse.issparse(logs.X) else np.log1p(logs.X)
+    factor = np.random.default_rng(0).normal(size=(tissue.n_obs, 2))
+    expected = modulation_genes(factor, tissue).genes
+    pd.testing.assert_frame_equal(modulation_genes(factor, logs, layer="counts").genes, expected)
+    with pytest.warns(UserWarning, match="looks log-transformed"):
+        assert not modulation_genes(factor, logs).genes.equals(expected)
+
+
 @pytest.mark.parametrize(
     "changed, match",
     [
-        ({"genes": None}, "genes are not given"),
-        ({"genes": ["a"]}, r"genes has shape \(1,\) but X has 30 columns"),
+        ({"gene_names": None}, "X has no gene names"),
+        ({"gene_names": ["a"]}, r"gene_names has shape \(1,\) but X has 30 columns"),
         ({"factor": np.zeros((3, 2))}, "factor has 3 rows but X has 120"),
         ({"factor": np.full((120, 2), np.nan)}, "NaN"),
         ({"gene_sets": {"s": ["nothing"]}}, "none of 1 sets has a gene"),
@@ -389,6 +400,6 @@ def test_the_genes_and_sets_behind_a_factor_are_found(tissue):
     ],
 )
 def test_wrong_input_of_modulation_genes_is_named(counts, changed, match):
-    arguments = {"factor": np.ones((120, 2)), "X": counts, "genes": [f"g{i}" for i in range(30)], **changed}
+    arguments = {"factor": np.ones((120, 2)), "X": counts, "gene_names": [f"g{i}" for i in range(30)], **changed}
     with pytest.raises(ValueError, match=match):
         modulation_genes(**arguments)

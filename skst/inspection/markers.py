@@ -5,19 +5,11 @@ from numbers import Integral
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.base import BaseEstimator
 
-from skst._contract import looks_logarithmic, read_spots
+from skst._contract import looks_logarithmic
 from skst._counts import library_sizes, median_depth, scale_depth
+from skst.inspection._expression import read_named_genes
 from skst.plotting._labels import label_column, sort_labels
-
-
-class _Reader(BaseEstimator):
-    """What reading X asks of an estimator."""
-
-    def __init__(self, gene_names, layer):
-        self.gene_names = gene_names
-        self.layer = layer
 
 
 def marker_genes(X, labels, *, n_top=100, gene_names=None, layer=None):
@@ -75,9 +67,7 @@ def marker_genes(X, labels, *, n_top=100, gene_names=None, layer=None):
     """
     if n_top is not None and (not isinstance(n_top, Integral) or n_top < 1):
         raise ValueError(f"n_top={n_top!r} is not a positive integer; give one, or None for all genes.")
-    spots = read_spots(_Reader(gene_names, layer), X, reset=True)
-    if spots.genes is None:
-        raise ValueError("X has no gene names; pass an AnnData, a DataFrame with genes as columns, or gene_names=.")
+    spots = read_named_genes(X, gene_names, layer)
     labels = label_column(X, labels, "labels", spots.X.shape[0])
     known = labels.notna().to_numpy()
     clusters = sort_labels(labels[known].unique())

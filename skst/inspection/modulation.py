@@ -9,8 +9,9 @@ from scipy import sparse, stats
 from sklearn.utils import check_array
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from skst._contract import is_anndata
+from skst._contract import check_counts
 from skst._counts import library_sizes, median_depth, scale_depth, square_root
+from skst.inspection._expression import read_named_genes
 
 
 class ModulationGenes(NamedTuple):
@@ -115,7 +116,7 @@ def modulation_report(alpha, beta, *, features=None, tol=0.01):
     return report
 
 
-def modulation_genes(factor, X, genes=None, *, gene_sets=None, n_top=10):
+def modulation_genes(factor, X, *, gene_names=None, layer=None, gene_sets=None, n_top=10):
     """Find the genes and gene sets whose expression goes with each dimension of a modulation factor.
 
     Parameters
@@ -124,11 +125,13 @@ def modulation_genes(factor, X, genes=None, *, gene_sets=None, n_top=10):
         Factor of each spot, such as ``modulation_.alpha`` of a :class:`~skst.SemSTClusterer`.
     X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
         Raw counts.  A sparse matrix is never made dense.
-    genes : array-like of str of shape (n_genes,), default=None
-        Names of the columns; by default those of an AnnData or DataFrame.
+    gene_names : array-like of str of shape (n_genes,), default=None
+        Names of the columns of an `X` that carries none.
+    layer : str, default=None
+        Layer of an AnnData that holds the counts; by default its ``X``.
     gene_sets : dict of str to list of str, default=None
-        Members of each set, by its name.  Symbols are compared without regard to case, and members that are not among
-        `genes` are left out.
+        Members of each set, by its name.  Symbols are compared without regard to case, and members that are not in
+        `X` are left out.
     n_top : int, default=10
         Genes listed in each direction of each dimension.
 
@@ -140,7 +143,12 @@ def modulation_genes(factor, X, genes=None, *, gene_sets=None, n_top=10):
     Raises
     ------
     ValueError
-        If lengths differ, values are not finite or negative, `genes` are unknown, or no set has a gene in the data.
+        If lengths differ, values are not finite or negative, genes have no names, or no set has a gene in the data.
+
+    Warns
+    -----
+    UserWarning
+        If `X` looks log-transformed.
 
     Notes
     -----
@@ -157,37 +165,24 @@ def modulation_genes(factor, X, genes=None, *, gene_sets=None, n_top=10):
     >>> import numpy as np
     >>> from skst.inspection import modulation_genes
     >>> counts = np.random.default_rng(0).poisson(5, (80, 4))
-    >>> found = modulation_genes(np.sqrt(counts[:, [2]]), counts, ["Mbp", "Gad1", "Plp1", "Gad2"], n_top=1)
+    >>> found = modulation_genes(np.sqrt(counts[:, [2]]), counts, gene_names=["Mbp", "Gad1", "Plp1", "Gad2"], n_top=1)
     >>> found.genes[["direction", "gene"]].iloc[0].tolist()
     ['positive', 'Plp1']
     """
     factor = _factor(factor, "factor")
-    matrix, genes = _counts(X, genes)
-    if len(factor) != matrix.shape[0]:
-        raise ValueError(f"factor has {len(factor)} rows but X has {matrix.shape[0]}; give one row a spot.")
-    r = _correlations(factor, matrix)
+    spots = read_named_genes(X, gene_names, layer)
+    check_counts(spots, optional=False)
+    if len(factor) != spots.X.shape[0]:
+        raise ValueError(f"factor has {len(factor)} rows but X has {spots.X.shape[0]}; give one row a spot.")
+    r = _correlations(factor, spots.X)
     varies = np.isfinite(r).any(axis=1)
-    r, genes = r[varies], genes[varies]
+    r, genes = r[varies], spots.genes[varies]
     sets = None if gene_sets is None else _compare_sets(r, genes, gene_sets)
     return ModulationGenes(_top_genes(r, genes, n_top), sets)
 
 
 def _factor(values, name):
     return check_array(values, dtype=np.float64, input_name=name, estimator="modulation")
-
-
-def _counts(X, genes):
-    if genes is None:
-        genes = X.var_names if is_anndata(X) else getattr(X, "columns", None)
-        if genes is None:
-            raise ValueError("genes are not given and X names none; pass the names of its columns.")
-    matrix = check_array(X.X if is_anndata(X) else X, accept_sparse="csr", dtype=np.float32, input_name="X")
-    if matrix.min() < 0:
-        raise ValueError(f"X holds {matrix.min():.3g} where raw counts are expected; pass raw counts.")
-    genes = np.asarray(genes, dtype=object)
-    if genes.shape != (matrix.shape[1],):
-        raise ValueError(f"genes has shape {genes.shape} but X has {matrix.shape[1]} columns; give one name a column.")
-    return sparse.csr_array(matrix) if sparse.issparse(matrix) else matrix, genes
 
 
 def _correlations(factor, X):
@@ -220,9 +215,7 @@ def _compare_sets(r, genes, gene_sets):
     symbols = pd.Series(genes).astype(str).str.casefold()
     members = {name: symbols.isin([str(s).casefold() for s in listed]).to_numpy() for name, listed in gene_sets.items()}
     if not any(mask.any() for mask in members.values()):
-        raise ValueError(
-            f"gene_sets: none of {len(members)} sets has a gene that varies in X; use the names of `genes`."
-        )
+        raise ValueError(f"gene_sets: none of {len(members)} sets has a gene that varies in X; use its gene names.")
     columns = np.flatnonzero(np.isfinite(r).all(axis=0))
     rows = []
     for name, mask in members.items():
