@@ -242,6 +242,19 @@ def claims(rows):
     return tables
 
 
+def encoders(rows):
+    """ARI of each encoder on whole tissues without text, and by how much averaging is better or worse."""
+    rows = rows[(rows["method"] == "expression") & (rows["region"] == WHOLE)]
+    wide = rows.set_index(["data", "quality", "seed", "encoder"])["ari"].unstack()
+    table = {}
+    for encoder in rows["encoder"].unique():
+        table[encoder] = {"ARI": f"{wide[encoder].groupby(['data', 'quality']).mean().mean():.3f}"}
+        if encoder != "smooth" and "smooth" in wide:
+            paired = (wide[encoder] - wide["smooth"]).dropna().groupby(["data", "quality"]).mean()
+            table[encoder]["minus smooth"] = interval(paired.groupby("data").mean())
+    return pd.DataFrame.from_dict(table, "index").rename_axis("encoder")
+
+
 def report(rows):
     """The tables of a table of runs, as Markdown."""
     whole, parts = rows[rows["region"] == WHOLE], rows[rows["region"] != WHOLE]
@@ -264,6 +277,11 @@ def report(rows):
     text = "Differences between runs that share an encoder.  Mean and 95 % confidence interval over tissues"
     text += ", or over regions; text has helped where it is above 0 against all three." if len(parts) else "."
     sections.append(section("The claims", text, *claims(rows).values()))
+    text = (
+        "Without text: mean over tissues and levels, and its difference from that of averaging, seed by seed, with the "
+    )
+    text += "95 % confidence interval over tissues."
+    sections.append(section("The encoders", text, encoders(whole)))
     means = whole[whole["method"].isin(VARIANTS)].groupby(["encoder", "quality", "method"], sort=False)["ari"].mean()
     sections.append(section("Means over tissues", "One table a level.", *_by_level(means)))
     if "FSM" in set(plugged["method"]):

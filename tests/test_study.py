@@ -134,6 +134,19 @@ def test_claims_are_paired():
         assert column["regions minus whole"] == "+0.200 [+0.200, +0.200]"
 
 
+def test_encoders_are_paired_with_averaging_by_seed():
+    smooth = _rows(lambda quality, region: 0.0)
+    higher = smooth.assign(encoder="graphst", ari=smooth["ari"] + 0.1 * (smooth["quality"] == "Q0"))
+    higher.loc[higher["method"] == "SpaLLM", "ari"] = 0
+    # A seed that averaging lacks is no pair.
+    lone = higher[higher["seed"] == 1].assign(seed=2, ari=0.5)
+    table = study.encoders(pd.concat([smooth, higher, lone]))
+    assert table.loc["graphst", "minus smooth"] == "+0.020 [+0.020, +0.020]" and pd.isna(table.loc["smooth"].iloc[1])
+    whole = smooth[(smooth["region"] == -1) & (smooth["method"] == "expression")]
+    assert table.loc["smooth", "ARI"] == f"{whole['ari'].mean():.3f}"
+    assert study.encoders(lone)["ARI"].tolist() == ["0.500"]
+
+
 def test_interval_covers_the_mean_as_often_as_it_says():
     rng = np.random.default_rng(0)
     covered = 0
