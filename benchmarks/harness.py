@@ -194,12 +194,12 @@ def runs_of_tables(arguments, tables, data, *, seeds, only=None):
     -------
     list of Run
     """
-    wanted = {}
+    only, wanted = only or {}, {}
     for table in arguments.table:
-        shown = data if only is None else only.get(table, data)
-        for method, factory in tables.get(table, {}).items():
-            for name in arguments.data:
-                for seed in range(arguments.seeds or seeds.get(table, 3)) if name in shown else ():
+        shown = [name for name in arguments.data if name in only.get(table, data)]
+        for method, factory in tables.get(table, {}).items():  # none for a table that is made in another way
+            for name in shown:
+                for seed in range(arguments.seeds or seeds.get(table, 3)):
                     names = {"data": name, "method": method, "seed": seed}
                     wanted[tuple(names.values())] = Run(names, data[name], factory)
     return list(wanted.values())
