@@ -279,9 +279,9 @@ def report(rows):
     sections.append(section("The claims", text, *claims(rows).values()))
     text = (
         "Without text: mean over tissues and levels, and its difference from that of averaging, seed by seed, with the "
+        "95 % confidence interval over tissues."
     )
-    text += "95 % confidence interval over tissues."
-    sections.append(section("The encoders", text, encoders(whole)))
+    sections.append(section("The encoders", text, encoders(rows)))
     means = whole[whole["method"].isin(VARIANTS)].groupby(["encoder", "quality", "method"], sort=False)["ari"].mean()
     sections.append(section("Means over tissues", "One table a level.", *_by_level(means)))
     if "FSM" in set(plugged["method"]):
