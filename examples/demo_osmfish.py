@@ -84,6 +84,8 @@ def main():
     picture, table = output / "osmfish_domains.png", output / "osmfish_domains.h5ad"
     predictions = {"text + expression": fused.labels_, "expression alone": expression.labels_}
     figure = plot_domain_comparison(adata, truth="label", predictions=predictions)
+    # Simulated tissue says so wherever the picture goes.
+    figure.suptitle(adata.uns["source"], y=1.08)
     figure.savefig(picture, dpi=150, bbox_inches="tight")
 
     adata.obs["domain"] = pd.Categorical(fused.labels_.astype(str))
