@@ -1,15 +1,21 @@
 """EndpointBackend, against a server of the test's own."""
 
 import copy
+import gzip
 import pickle
+import signal
 import sys
+import threading
+import time
 import traceback
+import zlib
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from skst.genes import endpoint
+from skst.genes.answers import parse_json
 from skst.genes.backends import encode_texts, resolve_backend
 from skst.genes.cache import VectorCache
 from skst.genes.endpoint import EndpointBackend
@@ -34,10 +40,19 @@ def _one_sentence(match, kind=RuntimeError):
     with pytest.raises(kind, match=match) as caught:
         yield
     assert "\n" not in str(caught.value)
-    error = caught.value
+    _assert_no_key(caught.value)
+
+
+def _assert_no_key(error):
+    """The key is neither in an error nor in any frame of its traceback, nor in those of errors behind it."""
     assert SECRET not in "".join(traceback.format_exception(error))
     while error is not None:
         assert SECRET not in repr(vars(error)) and getattr(error, "request", None) is None
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_code.co_filename != __file__:
+                for value in frame.f_locals.values():
+                    assert SECRET not in repr(getattr(value, "__dict__", value))
+        assert error.__cause__ is None
         error = error.__context__
 
 
@@ -69,13 +84,16 @@ def test_endpoint_tries_again(server, status):
 def test_endpoint_waits_as_asked(server, monkeypatch):
     slept = []
     monkeypatch.setattr(endpoint.time, "sleep", slept.append)
-    date = "Fri, 31 Dec 1999 23:59:59 GMT"
-    server.script = [{"status": 429, "headers": {"Retry-After": value}} for value in ("7", date, "soon", "nan")]
+    dates = "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 1999 23:59:59 +99999999999999"
+    server.script = [{"status": 429, "headers": {"Retry-After": value}} for value in ("7", *dates, "soon", "nan")]
     EndpointBackend("m", server.url).encode(["a"])
     waits = [seconds for seconds in slept if seconds]
     assert waits[0] == 7 and max(waits[1:]) < 1
     server.script = [{"status": 429, "headers": {"Retry-After": "86400"}}]
     with _one_sentence("HTTP 429 and asks to wait 86400 s"):
+        EndpointBackend("m", server.url).encode(["a"])
+    server.script = [{"status": 429, "headers": {"Retry-After": "1e300"}}]
+    with _one_sentence("HTTP 429 and asks to wait 9999999 s"):
         EndpointBackend("m", server.url).encode(["a"])
 
 
@@ -98,6 +116,39 @@ def test_endpoint_gives_up_on_timeouts_and_lost_connections(server):
         EndpointBackend("m", server.url, timeout=0.1, max_retries=1).encode(["a"])
     with _one_sentence("could not be reached in each of 2 attempts"):
         EndpointBackend("m", "http://127.0.0.1:1/v1", max_retries=1).encode(["a"])
+    assert EndpointBackend("m", server.url, timeout=1e12).encode(["a"]).shape == (1, 2)
+
+
+def test_the_deadline_is_for_looking_up_names_too(server, monkeypatch):
+    monkeypatch.setattr("socket.getaddrinfo", lambda *args, **kwargs: time.sleep(2))
+    began = time.monotonic()
+    with _one_sentence("did not answer within 0.1 s"):
+        EndpointBackend("m", "https://example.invalid", timeout=0.1, max_retries=0).encode(["a"])
+    assert time.monotonic() - began < 2
+
+
+def test_what_takes_time_after_the_answer_is_not_the_servers(server, monkeypatch):
+    def slow(body, most_brackets):
+        time.sleep(1.1)
+        return parse_json(body, most_brackets)
+
+    monkeypatch.setattr(endpoint, "parse_json", slow)
+    assert EndpointBackend("m", server.url, timeout=1, max_retries=0).encode(["a"]).shape == (1, 2)
+
+
+def test_large_and_compressed_answers_are_read(server):
+    row = [f"-0.{10**27 + i}" for i in range(16384)]
+    body = f'{{"data": [{{"embedding": [{", ".join(row)}]}}]}}'.encode()
+    assert len(body) > 500_000
+    ways = {
+        "identity": body,
+        "gzip": gzip.compress(body[:999]) + gzip.compress(body[999:]),
+        "deflate": zlib.compress(body),
+    }
+    for coding, content in ways.items():
+        server.script = [{"content": content, "headers": {"Content-Encoding": coding}}]
+        vectors = EndpointBackend("m", server.url).encode(["a"])
+        np.testing.assert_array_equal(vectors, np.array([row], dtype=np.float32))
 
 
 @pytest.mark.parametrize(
@@ -114,12 +165,22 @@ def test_endpoint_gives_up_on_timeouts_and_lost_connections(server):
             r"HTTP 400: too long for \*\*\*\.",
         ),
         ({"status": 422, "content": b"<html>"}, "HTTP 422: no reason"),
+        ({"status": 422, "content": b"[" * 50_000}, "HTTP 422: no reason"),
+        ({"status": 422, "content": {"detail": [{"msg": "one", "at": [1]}]}}, "HTTP 422: detail: msg: one, at: 1[.]"),
+        ({"status": 400, "content": {"error": f"bad {SECRET[:-6]}..."}}, "HTTP 400: a reason that repeats the key"),
+        ({"status": 400, "content": {"error": "\x1b[2J\x9b\u202eoh\u2028no"}}, r"HTTP 400: \[2Joh no\."),
         (
             {"status": 302, "headers": {"Location": "http://127.0.0.1:1/"}},
             "redirects elsewhere with HTTP 302",
         ),
         ({"content": b"<html>\n</html>"}, "not JSON"),
         ({"content": [1]}, "holds no data"),
+        ({"content": {"echo": f"Bearer {SECRET}"}}, "holds no data"),
+        ({"content": b"[" * 200_000}, "too many levels or parts"),
+        ({"content": b'{"data": ' * 65 + b"1" + b"}" * 65}, "too many levels or parts"),
+        ({"content": b"[" + b"[]," * 2000 + b"1]"}, "too many levels or parts"),
+        ({"content": b'{"data": [], "usage": Infinity}'}, "Infinity, which is no number"),
+        ({"content": "{}".encode("utf-16")}, "not JSON"),
         ({"content": {"data": [{"index": 0}]}}, "holds no data"),
         ({"content": {"data": []}}, "0 vectors to 2 texts"),
         ({"content": {"data": [{"index": 1, "embedding": [1]}] * 2}}, "indices"),
@@ -130,6 +191,19 @@ def test_endpoint_gives_up_on_timeouts_and_lost_connections(server):
         ({"content": {"data": [{"index": i, "embedding": [None]} for i in (0, 1)]}}, "not lists of numbers"),
         ({"content": {"data": [{"index": i, "embedding": "AAAA"} for i in (0, 1)]}}, "not lists of numbers"),
         ({"content": {"data": [{"index": i, "embedding": [float("nan")]} for i in (0, 1)]}}, "NaN"),
+        *(
+            ({"content": f'{{"data": [{{"embedding": [{x}]}}, {{"embedding": [1]}}]}}'.encode()}, match)
+            for x, match in [
+                ("1e300", "float32 cannot hold"),
+                ("1e999", "float32 cannot hold"),
+                ("-3.4028236e38", "float32 cannot hold"),
+                ("9" * 40, "float32 cannot hold"),
+                ("9" * 5000, "float32 cannot hold"),
+                ("true", "not lists of numbers"),
+                ('"1"', "not lists of numbers"),
+                ("[1]", "not lists of numbers"),
+            ]
+        ),
         (
             {"content": {"data": [{"index": i, "embedding": [1, 2, 3]} for i in (0, 1)]}},
             "3 numbers to dimensions=2",
@@ -141,6 +215,48 @@ def test_endpoint_reports_what_does_not_pass_at_once(server, step, match):
     with _one_sentence(match):
         EndpointBackend("m", server.url, dimensions=2).encode(["a", "b"])
     assert len(server.requests) == 1
+
+
+def test_unusual_answers_that_are_right(server):
+    body = (
+        b'\xef\xbb\xbf{"data": 0, "data": [{"embedding": 0, "embedding": [1e-300, 12345678901234567890]}], "\\"[[": []}'
+    )
+    server.script = [{"content": body}]
+    np.testing.assert_array_equal(
+        EndpointBackend("m", server.url).encode(["a"]), np.float32([[0, 12345678901234567890]])
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (SystemExit(), SystemExit),
+        (MemoryError(), MemoryError),
+        (OSError(SECRET), RuntimeError),
+        (UnicodeError(SECRET), RuntimeError),
+        (RecursionError(), RuntimeError),
+    ],
+)
+@pytest.mark.parametrize("place", ["requests.adapters.HTTPAdapter.send", "skst.genes.endpoint.parse_json"])
+def test_no_traceback_leads_to_the_key(server, monkeypatch, error, raised, place):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(place, fail)
+    with _one_sentence(None, raised):
+        EndpointBackend("m", server.url).encode(["a"])
+
+
+def test_ctrl_c_while_waiting_leads_to_no_key(server):
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_kill"):
+        pytest.skip("only the main thread gets signals")
+    server.script = [{"wait": 3}]
+    began = time.monotonic()
+    threading.Timer(0.1, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
+    with _one_sentence(None, KeyboardInterrupt):
+        EndpointBackend("m", server.url).encode(["a"])
+    assert time.monotonic() - began < 3
 
 
 def test_endpoint_failure_leaves_what_was_done_in_the_cache(server, tmp_path):
@@ -189,6 +305,12 @@ def test_no_credentials_are_sent_unasked(server, tmp_path, monkeypatch):
     server.script = [{"status": 401}]
     with _one_sentence("OPENAI_API_KEY holds no key"):
         EndpointBackend("m", server.url).encode(["a"])
+
+
+def test_cookies_are_not_kept(server):
+    server.script = [{"headers": {"Set-Cookie": "a=b"}}]
+    EndpointBackend("m", server.url, batch_size=1).encode(["a", "b"])
+    assert not any("Cookie" in request["headers"] for request in server.requests)
 
 
 @pytest.mark.parametrize(
