@@ -10,7 +10,8 @@ from scipy import sparse
 from skorch.callbacks import Callback
 
 from skst.nn import NormalizedCut, cells, info_nce, sinkhorn_target, soft_assignment
-from skst.nn.cells import CellAutoencoder, CellBatch, CellBatches, CellEnsemble, CellNet, encode_all, fit_network
+from skst.nn.cell_batches import CellBatch, CellBatches
+from skst.nn.cells import CellAutoencoder, CellEnsemble, CellNet, encode_all, fit_network
 
 WEIGHTS = {"cut_weight": 0.7, "mse_weight": 0.5, "hinge_weight": 0.2, "temperature": 0.5, "n_contrast": None}
 

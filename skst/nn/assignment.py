@@ -115,7 +115,7 @@ def sinkhorn_target(assignment, sizes=None, power=5.0, n_iter=1000, tol=1e-5):
     """
     import ot
 
-    assignment = torch.as_tensor(assignment).detach()
+    assignment = (assignment if torch.is_tensor(assignment) else torch.from_numpy(np.asarray(assignment))).detach()
     if assignment.ndim != 2 or assignment.numel() == 0:
         raise ValueError(f"assignment has shape {tuple(assignment.shape)}; give a matrix (n_cells, n_clusters).")
     if not bool((torch.isfinite(assignment) & (assignment >= 0)).all()):
@@ -192,7 +192,8 @@ def assignment_divergence(assignment, target):
 def _shares(sizes, n_clusters, device):
     if sizes is None:
         return torch.full((n_clusters,), 1 / n_clusters, dtype=torch.float64, device=device)
-    sizes = torch.as_tensor(np.asarray(sizes) if not torch.is_tensor(sizes) else sizes).to(device, torch.float64)
+    sizes = sizes if torch.is_tensor(sizes) else np.asarray(sizes)
+    sizes = torch.as_tensor(sizes, dtype=torch.float64, device=device)
     if sizes.shape != (n_clusters,) or not bool((torch.isfinite(sizes) & (sizes >= 0)).all()) or not sizes.sum() > 0:
         raise ValueError(
             f"sizes are {sizes.tolist()}; give {n_clusters} finite numbers of at least 0 that are not all 0, one a "

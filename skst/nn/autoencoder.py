@@ -7,6 +7,7 @@ from torch import nn
 
 from skst.nn.modulation import make_fusion
 from skst.nn.propagation import GraphBranch
+from skst.nn.surroundings import linear_layer, options
 
 
 class SpotBatch(NamedTuple):
@@ -99,6 +100,8 @@ class SpotAutoencoder(nn.Module):
         Whether there is an :math:`S_g`.
     project : bool, default=True
         Whether W is trained; otherwise only what the text does is.
+    generator : torch.Generator, default=None
+        As in :class:`SemanticModulation`.
     """
 
     def __init__(
@@ -115,18 +118,20 @@ class SpotAutoencoder(nn.Module):
         convolve=True,
         residual=True,
         project=True,
+        generator=None,
     ):
         super().__init__()
         self.n_components = n_components
         self.residual = residual
         self.branches = nn.ModuleList(
-            GraphBranch(n_features, n_hidden, n_components) for _ in range(n_branches if convolve else 0)
+            GraphBranch(n_features, n_hidden, n_components, generator=generator)
+            for _ in range(n_branches if convolve else 0)
         )
-        self.fuse = make_fusion(fusion, n_branches * n_components, n_semantic, n_components)
+        self.fuse = make_fusion(fusion, n_branches * n_components, n_semantic, n_components, generator=generator)
         self.fuse.project.weight.requires_grad_(project)
-        self.decoder = nn.Linear(n_components, n_genes)
-        self.dropout = nn.Linear(n_components, n_genes) if zero_inflation else None
-        self.log_dispersion = nn.Parameter(torch.ones(n_genes))
+        self.decoder = linear_layer(n_components, n_genes, generator=generator)
+        self.dropout = linear_layer(n_components, n_genes, generator=generator) if zero_inflation else None
+        self.log_dispersion = nn.Parameter(torch.ones(n_genes, **options(generator)))
 
     def embed(self, batch):
         """Representation of the core spots of a batch, and the views side by side that it is made of."""

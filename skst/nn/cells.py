@@ -7,108 +7,22 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from scipy import sparse
 from skorch.callbacks import Callback
 from torch import nn
 
 from skst._scale import centre_and_scale
 from skst.nn.assignment import assignment_divergence, sinkhorn_target, soft_assignment
+from skst.nn.cell_batches import CellBatches
 from skst.nn.contrastive import info_nce, variance_hinge
 from skst.nn.losses import unit_length
+from skst._modes import undisturbed
+from skst.nn.surroundings import linear_layer
 from skst.nn.training import LossNet, train
 
 # Steps of training towards each target of the soft assignment.
 REFRESH = 10
 # Blocks in which a contrast with all cells of a batch is computed.
 _CHUNK = 1024
-
-
-class CellBatch(NamedTuple):
-    """Some cells.
-
-    Attributes
-    ----------
-    inputs : Tensor of shape (n_cells, n_inputs)
-    semantic : Tensor of shape (n_cells, n_semantic) or None
-        Text vectors.
-    rows : ndarray of int of shape (n_cells,) or None
-        Which cells of all; None if it is all of them.
-    target : Tensor of shape (n_cells, n_clusters) or None
-        Target of the soft assignment.
-    """
-
-    inputs: torch.Tensor
-    semantic: torch.Tensor | None
-    rows: np.ndarray | None
-    target: torch.Tensor | None
-
-    @property
-    def n_core(self):
-        return len(self.inputs)
-
-    def to(self, device):
-        """The batch on another device."""
-        semantic, target = (None if part is None else part.to(device) for part in (self.semantic, self.target))
-        return CellBatch(self.inputs.to(device), semantic, self.rows, target)
-
-
-class CellBatches:
-    """All that the networks see of the cells, handed out whole or in random batches.
-
-    Parameters
-    ----------
-    inputs : ndarray or csr_array of shape (n_cells, n_inputs), float32
-        What is encoded and reconstructed.
-    semantic : ndarray of shape (n_cells, n_semantic), float32, or None
-        Text vectors.
-    batch_size : int or None, default=None
-        Cells in a batch; None for all at once.
-    random_state : RandomState, default=None
-        Draws the batches.
-
-    Attributes
-    ----------
-    target : Tensor of shape (n_cells, n_clusters) or None
-        Target of the soft assignment, once there is one.
-    """
-
-    def __init__(self, inputs, semantic, *, batch_size=None, random_state=None):
-        self.inputs, self.semantic = inputs, semantic
-        self.batch_size = None if batch_size is None or batch_size >= inputs.shape[0] else batch_size
-        self.random_state = random_state
-        self.target = None
-
-    def __len__(self):
-        return self.inputs.shape[0]
-
-    @property
-    def n_batches(self):
-        """Steps of an epoch."""
-        # Two cells at least in each: the cut looks at pairs.
-        return 1 if self.batch_size is None else min(-(-len(self) // self.batch_size), len(self) // 2)
-
-    def __iter__(self):
-        """Batches of one epoch, each with the None that stands for its labels."""
-        if self.n_batches == 1:
-            yield self.batch(None), None
-            return
-        order = self.random_state.permutation(len(self))
-        for rows in np.array_split(order, self.n_batches):  # of one size, give or take a cell
-            yield self.batch(np.sort(rows)), None
-
-    def batch(self, rows):
-        """The :class:`CellBatch` of some cells; of all if `rows` is None."""
-        where = slice(None) if rows is None else rows
-        inputs = self.inputs[where]
-        inputs = inputs.toarray() if sparse.issparse(inputs) else inputs
-        semantic = None if self.semantic is None else torch.as_tensor(self.semantic[where])
-        target = None if self.target is None else self.target[where]
-        return CellBatch(torch.as_tensor(np.ascontiguousarray(inputs)), semantic, rows, target)
-
-    def in_order(self, size=16_384):
-        """Batches of all cells as they come."""
-        for start in range(0, len(self), size):
-            yield self.batch(np.arange(start, min(start + size, len(self))))
 
 
 class CellViews(NamedTuple):
@@ -148,6 +62,8 @@ class CellAutoencoder(nn.Module):
         both are left out and the network begins at random.
     linear : bool, default=False
         Leave the non-linearity out of the autoencoder.
+    generator : torch.Generator, default=None
+        As in :class:`~skst.nn.SemanticModulation`.
     """
 
     def __init__(
@@ -160,26 +76,26 @@ class CellAutoencoder(nn.Module):
         n_projection=None,
         from_axes=True,
         linear=False,
+        generator=None,
     ):
         super().__init__()
         self.n_components = n_components
         self.from_axes = from_axes
-        self.encoder = _perceptron(n_inputs, n_hidden, n_components, linear)
-        self.decoder = _perceptron(n_components, n_hidden, n_inputs, linear)
+        self.encoder = _perceptron(n_inputs, n_hidden, n_components, linear, generator)
+        self.decoder = _perceptron(n_components, n_hidden, n_inputs, linear, generator)
         if from_axes:
-            self.put_back = nn.Linear(n_components, n_inputs)
-            with torch.no_grad():
-                self.put_back.weight.copy_(torch.eye(n_inputs, n_components))
-                self.put_back.bias.zero_()
+            self.put_back = linear_layer(n_components, n_inputs, generator=generator)
+            nn.init.eye_(self.put_back.weight)
+            nn.init.zeros_(self.put_back.bias)
             _silence(self.encoder[-1], self.decoder[-1])
         self.shared = n_projection is not None
         self.has_text = n_semantic is not None
         if self.shared and self.has_text:
-            self.project_text = _perceptron(n_semantic, n_projection, n_projection)
-            self.project_structure = _perceptron(n_components, n_projection, n_projection)
+            self.project_text = _perceptron(n_semantic, n_projection, n_projection, False, generator)
+            self.project_structure = _perceptron(n_components, n_projection, n_projection, False, generator)
         elif self.has_text:
-            self.project_text = _perceptron(n_semantic, n_semantic, n_components)
-            self.predict = nn.Linear(n_semantic, n_components)
+            self.project_text = _perceptron(n_semantic, n_semantic, n_components, False, generator)
+            self.predict = linear_layer(n_semantic, n_components, generator=generator)
             _silence(self.project_text[-1])
         self.centers = None
 
@@ -189,7 +105,7 @@ class CellAutoencoder(nn.Module):
         return code + inputs[:, : self.n_components] if self.from_axes else code
 
     def forward(self, batch):
-        """The :class:`CellViews` of a :class:`CellBatch`."""
+        """The :class:`CellViews` of a :class:`~skst.nn.cell_batches.CellBatch`."""
         embedding = self.encode(batch.inputs)
         reconstruction = self.decoder(embedding)
         if self.from_axes:
@@ -210,18 +126,19 @@ class CellAutoencoder(nn.Module):
         """Have the text begin as a linear prediction of the structural embedding."""
         if not self.has_text or self.shared:
             return
-        gram = semantic.T @ semantic + ridge * len(semantic) * torch.eye(semantic.shape[1])
+        unit = torch.eye(semantic.shape[1], dtype=semantic.dtype, device=semantic.device)
+        gram = semantic.T @ semantic + ridge * len(semantic) * unit
         centred = embedding - embedding.mean(dim=0)
         self.predict.weight.copy_(torch.linalg.solve(gram, semantic.T @ centred).T)
         self.predict.bias.copy_(embedding.mean(dim=0))
 
     def start_clusters(self, centers):
         """Take `centers`, of shape (n_clusters, n_components), as parameters."""
-        self.centers = nn.Parameter(torch.as_tensor(centers, dtype=torch.float32))
+        self.centers = nn.Parameter(torch.as_tensor(centers, dtype=torch.float32, device="cpu"))
 
 
 class CellNet(LossNet):
-    """Trains a :class:`CellAutoencoder` on :class:`CellBatches` (scLLM-DSC, Eq. 12).
+    """Trains a :class:`CellAutoencoder` on :class:`~skst.nn.cell_batches.CellBatches` (scLLM-DSC, Eq. 12).
 
     Parameters
     ----------
@@ -238,6 +155,8 @@ class CellNet(LossNet):
         Cells, drawn anew at each step, among which a cell is to be told by its text; None for all of the batch.
     move_structure : bool
         Whether the alignment moves the structural embedding, or the text alone.
+    generator : torch.Generator, default=None
+        Draws these cells, on the CPU; by default torch's own.
     **options
         Of :class:`skorch.NeuralNet`.
     """
@@ -257,6 +176,7 @@ class CellNet(LossNet):
         temperature,
         n_contrast,
         move_structure,
+        generator=None,
         **options,
     ):
         self.cut = cut
@@ -268,6 +188,7 @@ class CellNet(LossNet):
         self.temperature = temperature
         self.n_contrast = n_contrast
         self.move_structure = move_structure
+        self.generator = generator
         super().__init__(module, **options)
 
     def losses(self, output, batch):
@@ -289,7 +210,7 @@ class CellNet(LossNet):
         text = output.text
         hinge = sum(variance_hinge(unit_length(view, 1)) for view in (structure, text)) if self.hinge_weight else 0.0
         if self.n_contrast is not None and self.n_contrast < len(text):
-            drawn = torch.randperm(len(text), device="cpu")[: self.n_contrast].to(text.device)
+            drawn = torch.randperm(len(text), generator=self.generator, device="cpu")[: self.n_contrast].to(text.device)
             structure, text = structure[drawn], text[drawn]
         chunk = _CHUNK if len(text) > 4 * _CHUNK else None
         return info_nce(text, structure, self.temperature, chunk=chunk) + self.hinge_weight * hinge
@@ -304,12 +225,14 @@ class _Target(Callback):
 
     def on_epoch_begin(self, net, **kwargs):
         if (len(net.history) - 1) % self.every == 0:
-            embedding = torch.as_tensor(encode_all(net.module_, self.batches))
+            embedding = torch.from_numpy(encode_all(net.module_, self.batches))
             found = soft_assignment(embedding, net.module_.centers.detach().cpu())
             self.batches.target = sinkhorn_target(found, self.sizes, self.power)
 
 
-def fit_network(network, batches, initial, *, max_epochs, kl_weight, align_weight, power, device, **options):
+def fit_network(
+    network, batches, initial, *, max_epochs, kl_weight, align_weight, power, device, generator=None, **options
+):
     """Train a network in two stages (scLLM-DSC, Sec. 3.7): reconstruction and cut, then all losses.
 
     Parameters
@@ -327,6 +250,8 @@ def fit_network(network, batches, initial, *, max_epochs, kl_weight, align_weigh
     power : float
         Sharpness of the target.
     device : str
+    generator : torch.Generator, default=None
+        Draws what :class:`CellNet` draws.
     **options
         Of :func:`skst.nn.training.train`; ``options["weights"]`` holds the other parameters of :class:`CellNet`.
 
@@ -337,7 +262,7 @@ def fit_network(network, batches, initial, *, max_epochs, kl_weight, align_weigh
     interrupted : bool
         Whether Ctrl-C ended it.
     """
-    weights = options.pop("weights")
+    weights = options.pop("weights") | {"generator": generator}
     if weights["cut"] is not None:
         weights = weights | {"cut": weights["cut"].to(device)}
     callbacks = list(options.pop("callbacks") or [])
@@ -348,7 +273,7 @@ def fit_network(network, batches, initial, *, max_epochs, kl_weight, align_weigh
     histories = [history.assign(stage=1)]
     embedding = encode_all(network, batches)
     if network.has_text:  # trained to be aligned or not, text is to say something about the structure
-        network.cpu().start_text(torch.as_tensor(embedding), torch.as_tensor(batches.semantic))
+        network.cpu().start_text(torch.from_numpy(embedding), torch.from_numpy(batches.semantic))
     if (kl_weight > 0 or (align_weight > 0 and network.has_text)) and not interrupted:
         if kl_weight > 0:
             numbers, labels, sizes = np.unique(initial(embedding), return_inverse=True, return_counts=True)
@@ -384,6 +309,7 @@ class CellEnsemble:
     def __init__(self, shape):
         self.shape = shape
 
+    @undisturbed()
     def fit(self, inputs, semantic, seeds, initial, *, batch_size, say, **options):
         """Train the networks one after the other.
 
@@ -411,12 +337,11 @@ class CellEnsemble:
             say(f"network {number + 1} of {len(seeds)}, on {values.shape[1]} columns")
             rng = np.random.RandomState(seed)
             batches = CellBatches(values, semantic, batch_size=batch_size, random_state=rng)
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                torch.manual_seed(int(seed))
-                n_semantic = None if semantic is None else semantic.shape[1]
-                network = CellAutoencoder(values.shape[1], n_semantic=n_semantic, **self.shape)
-                found = functools.partial(initial, seed=int(seed))
-                history, self.interrupted = fit_network(network, batches, found, **options)
+            generator = torch.Generator("cpu").manual_seed(int(seed))
+            n_semantic = None if semantic is None else semantic.shape[1]
+            network = CellAutoencoder(values.shape[1], n_semantic=n_semantic, generator=generator, **self.shape)
+            found = functools.partial(initial, seed=int(seed))
+            history, self.interrupted = fit_network(network, batches, found, generator=generator, **options)
             self.networks.append(network)
             views = view_all(network, batches)
             self._scales.append([centre_and_scale(view) for view in views])
@@ -456,7 +381,7 @@ def encode_all(network, batches):
     return torch.cat([network.encode(batch.inputs.to(device)).cpu() for batch in batches.in_order()]).numpy()
 
 
-@torch.no_grad()
+@undisturbed(gradients=False)
 def view_all(network, batches):
     """Structural view of all cells and, with text, the text's beside it, ndarrays of shape (n_cells, n_columns)."""
     if not network.has_text:
@@ -465,9 +390,9 @@ def view_all(network, batches):
     return [torch.cat(side).numpy() for side in zip(*parts, strict=True)]
 
 
-def _perceptron(n_in, n_hidden, n_out, linear=False):
-    middle = nn.Identity() if linear else nn.ReLU()
-    return nn.Sequential(nn.Linear(n_in, n_hidden), middle, nn.Linear(n_hidden, n_out))
+def _perceptron(n_in, n_hidden, n_out, linear, generator):
+    first, last = (linear_layer(*sizes, generator=generator) for sizes in ((n_in, n_hidden), (n_hidden, n_out)))
+    return nn.Sequential(first, nn.Identity() if linear else nn.ReLU(), last)
 
 
 def _silence(*layers):

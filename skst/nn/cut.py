@@ -7,6 +7,7 @@ from sklearn.preprocessing import normalize
 
 from skst.nn.losses import unit_length
 from skst.nn.propagation import SparseOperator
+from skst._modes import undisturbed
 
 # Entries of the dense blocks of rows that the gene-by-gene product is summed over.
 _BLOCK = 2**22
@@ -83,6 +84,7 @@ class NormalizedCut:
     [1.0, 0.0, 0.0]
     """
 
+    @undisturbed()
     def __init__(self, C, *, balance=0.21, ortho_weight=0.32, deflate=False):
         if not 0 <= balance <= 1:
             raise ValueError(f"balance={balance!r}; pass a weight from 0 to 1.")
@@ -247,6 +249,7 @@ class NormalizedCut:
     def _dense(self, rows):
         return torch.from_numpy(self._rows[rows].toarray()).to(self.device)
 
+    @undisturbed(gradients=False)
     def _make_second_order(self):
         """C'C, and what each cell's pair with itself weighs in the two traces before the embedding."""
         n_genes = self._rows.shape[1]

@@ -8,6 +8,7 @@ import torch
 
 from skst.nn.autoencoder import SpotAutoencoder
 from skst.nn.modulation import SemanticModulation
+from skst._modes import undisturbed
 from skst.nn.training import train
 
 
@@ -47,6 +48,7 @@ class NetworkEnsemble:
         self.loadings = loadings
         self.log_rates = log_rates
 
+    @undisturbed()
     def fit(self, batches, seeds, from_average, *, lr, say, **options):
         """Train the networks one after the other.
 
@@ -74,13 +76,12 @@ class NetworkEnsemble:
         self.interrupted = False
         for number, (seed, averaged) in enumerate(zip(seeds, from_average, strict=True)):
             say(f"network {number + 1} of {len(seeds)}, from {'averaged expression' if averaged else 'a random start'}")
-            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                torch.manual_seed(int(seed))
-                network = SpotAutoencoder(**self.shape, residual=bool(averaged))
-                network.start_decoder(torch.as_tensor(self.log_rates))
-                if averaged:
-                    network.start_averaged(torch.as_tensor(self.loadings))
-                history, self.interrupted = train(network, batches, lr=lr if averaged else 2 * lr, **options)
+            generator = torch.Generator("cpu").manual_seed(int(seed))
+            network = SpotAutoencoder(**self.shape, residual=bool(averaged), generator=generator)
+            network.start_decoder(torch.from_numpy(self.log_rates))
+            if averaged:
+                network.start_averaged(torch.from_numpy(self.loadings))
+            history, self.interrupted = train(network, batches, lr=lr if averaged else 2 * lr, **options)
             network = network.cpu().eval()
             raw = embed_all(network, batches)
             turn = _turn(network, raw, canonical=not averaged)
@@ -102,15 +103,15 @@ class NetworkEnsemble:
             for network, turn in zip(self.networks, self.turns, strict=True)
         ]
 
+    @undisturbed(gradients=False)
     def factors(self, semantic, chunk=65_536):
         """Scale and shift of each spot by each network side by side; None unless text modulates."""
         if not isinstance(self.networks[0].fuse, SemanticModulation):
             return None
         pairs = []
-        with torch.no_grad():
-            for network in self.networks:
-                parts = [network.fuse.factors(part) for part in torch.as_tensor(semantic).split(chunk)]
-                pairs.append([torch.cat(side).numpy() for side in zip(*parts, strict=True)])
+        for network in self.networks:
+            parts = [network.fuse.factors(part) for part in torch.from_numpy(semantic).split(chunk)]
+            pairs.append([torch.cat(side).numpy() for side in zip(*parts, strict=True)])
         return tuple(np.hstack(side) for side in zip(*pairs, strict=True))
 
     def rates(self, embeddings):
@@ -119,7 +120,7 @@ class NetworkEnsemble:
         return sum(np.exp(log) for log in logs) / len(self.turns)
 
 
-@torch.no_grad()
+@undisturbed(gradients=False)
 def embed_all(network, batches):
     """Representation of every spot of some :class:`SpotBatches`, ndarray of shape (n_spots, n_components)."""
     batch = batches.whole().to(next(network.parameters()).device)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from skst.nn.surroundings import linear_layer
+
 # A hidden layer of few ReLUs can be dead from the start, and text then never acts.
 _FEWEST_HIDDEN = 32
 
@@ -15,7 +17,7 @@ _FEWEST_HIDDEN = 32
 class _Fusion(nn.Module):
     """Sizes, the projection W, and the checks that all fusions share."""
 
-    def __init__(self, n_features, n_semantic, n_out=None, *, n_projected=None):
+    def __init__(self, n_features, n_semantic, n_out=None, *, n_projected=None, generator=None):
         super().__init__()
         n_out = n_features if n_out is None else n_out
         for name, size in {"n_features": n_features, "n_semantic": n_semantic, "n_out": n_out}.items():
@@ -24,7 +26,9 @@ class _Fusion(nn.Module):
         self.n_features = n_features
         self.n_semantic = n_semantic
         self.n_out = n_out
-        self.project = nn.Linear(n_features if n_projected is None else n_projected, n_out, bias=False)
+        self.project = linear_layer(
+            n_features if n_projected is None else n_projected, n_out, bias=False, generator=generator
+        )
 
     @torch.no_grad()
     def start_silent(self):
@@ -80,6 +84,9 @@ class SemanticModulation(_Fusion):
     hidden : int, default=None
         Width to which the text is compressed before the factors are made; half of `n_features` by default, and at
         least 32.
+    generator : torch.Generator, default=None
+        Draws the first weights, which are float32 and on its device then; by default torch's own generator and
+        defaults.
 
     Attributes
     ----------
@@ -126,12 +133,13 @@ class SemanticModulation(_Fusion):
     (torch.Size([10, 16]), 0.0)
     """
 
-    def __init__(self, n_features, n_semantic, n_out=None, *, ratio=0.5, hidden=None):
-        super().__init__(n_features, n_semantic, n_out)
+    def __init__(self, n_features, n_semantic, n_out=None, *, ratio=0.5, hidden=None, generator=None):
+        super().__init__(n_features, n_semantic, n_out, generator=generator)
         hidden = max(_FEWEST_HIDDEN, n_features // 2) if hidden is None else hidden
         if hidden < 1 or ratio <= 0:
             raise ValueError(f"hidden={hidden} and ratio={ratio} make an empty layer; both must be positive.")
-        self.mlp = _mlp(n_semantic, max(1, n_semantic // 2), hidden, max(1, int(ratio * hidden)), 2 * n_features)
+        widths = n_semantic, max(1, n_semantic // 2), hidden, max(1, int(ratio * hidden)), 2 * n_features
+        self.mlp = _mlp(*widths, generator=generator)
         nn.init.zeros_(self.mlp[-1].weight)
         nn.init.zeros_(self.mlp[-1].bias)
 
@@ -181,6 +189,8 @@ class SemanticConcatenation(_Fusion):
         As in :class:`SemanticModulation`.
     hidden : int, default=None
         Columns to which the text is compressed; `n_features` by default.
+    generator : torch.Generator, default=None
+        As in :class:`SemanticModulation`.
 
     Raises
     ------
@@ -195,12 +205,12 @@ class SemanticConcatenation(_Fusion):
     torch.Size([5, 8])
     """
 
-    def __init__(self, n_features, n_semantic, n_out=None, *, hidden=None):
+    def __init__(self, n_features, n_semantic, n_out=None, *, hidden=None, generator=None):
         hidden = n_features if hidden is None else hidden
         if hidden < 1:
             raise ValueError(f"hidden={hidden} is not a size; pass an integer of at least 1.")
-        super().__init__(n_features, n_semantic, n_out, n_projected=n_features + hidden)
-        self.mlp = _mlp(n_semantic, max(1, n_semantic // 2), hidden)
+        super().__init__(n_features, n_semantic, n_out, n_projected=n_features + hidden, generator=generator)
+        self.mlp = _mlp(n_semantic, max(1, n_semantic // 2), hidden, generator=generator)
 
     def forward(self, features, semantic):
         """Concatenate and project; parameters and result as in :meth:`SemanticModulation.forward`."""
@@ -213,7 +223,7 @@ class SemanticAddition(_Fusion):
 
     Parameters
     ----------
-    n_features, n_semantic, n_out
+    n_features, n_semantic, n_out, generator
         As in :class:`SemanticModulation`.
 
     Raises
@@ -229,9 +239,9 @@ class SemanticAddition(_Fusion):
     torch.Size([5, 8])
     """
 
-    def __init__(self, n_features, n_semantic, n_out=None):
-        super().__init__(n_features, n_semantic, n_out)
-        self.mlp = _mlp(n_semantic, max(1, n_semantic // 2), n_features)
+    def __init__(self, n_features, n_semantic, n_out=None, *, generator=None):
+        super().__init__(n_features, n_semantic, n_out, generator=generator)
+        self.mlp = _mlp(n_semantic, max(1, n_semantic // 2), n_features, generator=generator)
 
     def _last_of_text(self):
         return self.mlp[-1]
@@ -253,6 +263,8 @@ class SemanticCrossAttention(_Fusion):
         Tokens into which a text vector is cut.
     n_heads : int, default=4
         Heads of the attention; the largest divisor of `n_features` that is not above it is used.
+    generator : torch.Generator, default=None
+        As in :class:`SemanticModulation`.
 
     Raises
     ------
@@ -273,16 +285,16 @@ class SemanticCrossAttention(_Fusion):
     torch.Size([5, 8])
     """
 
-    def __init__(self, n_features, n_semantic, n_out=None, *, n_tokens=8, n_heads=4):
-        super().__init__(n_features, n_semantic, n_out)
+    def __init__(self, n_features, n_semantic, n_out=None, *, n_tokens=8, n_heads=4, generator=None):
+        super().__init__(n_features, n_semantic, n_out, generator=generator)
         if n_tokens < 1 or n_heads < 1:
             raise ValueError(f"n_tokens={n_tokens} and n_heads={n_heads}; both must be at least 1.")
         self.n_tokens = n_tokens
         self.n_heads = next(n for n in range(min(n_heads, n_features), 0, -1) if n_features % n == 0)
-        self.tokens = nn.Linear(n_semantic, n_tokens * n_features)
-        self.query = nn.Linear(n_features, n_features)
-        self.key = nn.Linear(n_features, n_features)
-        self.value = nn.Linear(n_features, n_features)
+        self.tokens = linear_layer(n_semantic, n_tokens * n_features, generator=generator)
+        self.query = linear_layer(n_features, n_features, generator=generator)
+        self.key = linear_layer(n_features, n_features, generator=generator)
+        self.value = linear_layer(n_features, n_features, generator=generator)
 
     def _last_of_text(self):
         return self.value
@@ -304,7 +316,7 @@ class NoSemantics(_Fusion):
 
     Parameters
     ----------
-    n_features, n_semantic, n_out
+    n_features, n_semantic, n_out, generator
         As in :class:`SemanticModulation`; `n_semantic` may be None.
 
     Raises
@@ -320,8 +332,8 @@ class NoSemantics(_Fusion):
     torch.Size([5, 8])
     """
 
-    def __init__(self, n_features, n_semantic=None, n_out=None):
-        super().__init__(n_features, 1 if n_semantic is None else n_semantic, n_out)
+    def __init__(self, n_features, n_semantic=None, n_out=None, *, generator=None):
+        super().__init__(n_features, 1 if n_semantic is None else n_semantic, n_out, generator=generator)
 
     def forward(self, features, semantic=None):
         """Project the features; `semantic` is ignored and may be None."""
@@ -338,14 +350,14 @@ FUSIONS = {
 }
 
 
-def make_fusion(fusion, n_features, n_semantic, n_out=None):
+def make_fusion(fusion, n_features, n_semantic, n_out=None, *, generator=None):
     """Build a fusion of features and text by name.
 
     Parameters
     ----------
     fusion : {"fsm", "concat", "add", "cross_attention", None}
         Modulation, concatenation, addition, cross-attention, or no text at all.
-    n_features, n_semantic, n_out
+    n_features, n_semantic, n_out, generator
         As in :class:`SemanticModulation`.
 
     Returns
@@ -366,12 +378,12 @@ def make_fusion(fusion, n_features, n_semantic, n_out=None):
     """
     if fusion not in list(FUSIONS):  # a list asks for equality only, so that what cannot be hashed is named too
         raise ValueError(f"fusion={fusion!r} is unknown; choose one of {', '.join(map(repr, FUSIONS))}.")
-    return FUSIONS[fusion](n_features, n_semantic, n_out)
+    return FUSIONS[fusion](n_features, n_semantic, n_out, generator=generator)
 
 
-def _mlp(*widths):
+def _mlp(*widths, generator):
     """Linear layers with a ReLU between each two."""
     layers = []
     for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
-        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+        layers += [linear_layer(n_in, n_out, generator=generator), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

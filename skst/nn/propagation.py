@@ -7,6 +7,8 @@ import torch
 from scipy import sparse
 from torch import nn
 
+from skst.nn.surroundings import options
+
 
 class SparseOperator:
     """A sparse matrix that multiplies dense tensors, with a gradient that costs as much as the product.
@@ -133,6 +135,9 @@ class GraphBranch(nn.Module):
         Share of the hidden values that is dropped in training.
     activation : bool, default=True
         ReLU after the first layer; without it the branch is linear in `x`.
+    generator : torch.Generator, default=None
+        Draws the first weights, which are float32 and on its device then; by default torch's own generator and
+        defaults.
 
     Raises
     ------
@@ -153,12 +158,12 @@ class GraphBranch(nn.Module):
     torch.Size([4, 2])
     """
 
-    def __init__(self, n_in, n_hidden, n_out, dropout=0.0, activation=True):
+    def __init__(self, n_in, n_hidden, n_out, dropout=0.0, activation=True, *, generator=None):
         super().__init__()
-        self.first = _GraphConvolution(n_in, n_hidden)
+        self.first = _GraphConvolution(n_in, n_hidden, generator)
         self.activation = nn.ReLU() if activation else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.second = _GraphConvolution(n_hidden, n_out)
+        self.second = _GraphConvolution(n_hidden, n_out, generator)
 
     def forward(self, x, operator, *, averaged=False):
         """Embed spots.
@@ -184,11 +189,11 @@ class GraphBranch(nn.Module):
 class _GraphConvolution(nn.Module):
     """A X W + b, with A applied to the narrower of X and X W; X W + b without an operator."""
 
-    def __init__(self, n_in, n_out):
+    def __init__(self, n_in, n_out, generator):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(n_out, n_in))
-        self.bias = nn.Parameter(torch.zeros(n_out))
-        nn.init.xavier_uniform_(self.weight)
+        self.weight = nn.Parameter(torch.empty(n_out, n_in, **options(generator)))
+        self.bias = nn.Parameter(torch.zeros(n_out, **options(generator)))
+        nn.init.xavier_uniform_(self.weight, generator=generator)
 
     def forward(self, x, operator):
         n_out, n_in = self.weight.shape
@@ -220,5 +225,6 @@ def _csr_tensor(matrix):
             torch.from_numpy(matrix.indices),
             torch.from_numpy(matrix.data),
             size=matrix.shape,
+            device="cpu",
             check_invariants=False,  # scipy has checked them; leaving it out makes torch warn
         )

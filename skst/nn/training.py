@@ -79,7 +79,7 @@ class SpotBatches:
             log_size = _tensor(np.log(self.sizes[nodes[:n_core]])[:, None])
             pairs = operators[0][:n_core, :n_core].tocoo()
             keep = pairs.row != pairs.col
-            edges = torch.as_tensor(np.stack([pairs.row[keep], pairs.col[keep]]).astype(np.int64))
+            edges = torch.from_numpy(np.stack([pairs.row[keep], pairs.col[keep]]).astype(np.int64))
         return SpotBatch(
             [_tensor(part[nodes]) for part in self.averaged],
             [_tensor(part[nodes]) for part in self.start],
@@ -155,6 +155,11 @@ class LossNet(skorch.NeuralNet):
         total = 0.0
         for name, (weight, value) in self.losses(y_pred, X.to(self.device)).items():
             self.history.record_batch(name, value.item())
+            if not np.isfinite(value.item()):
+                raise ValueError(
+                    f"training has diverged, as the loss {name!r} is {value.item()} in epoch {len(self.history)}; see "
+                    "that X holds raw counts, scale it down, or lower lr."
+                )
             total = total + weight * value
         return total
 
@@ -271,4 +276,4 @@ def resolve_device(device):
 
 
 def _tensor(values):
-    return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))

@@ -64,7 +64,12 @@ class _NeighborSum(torch.autograd.Function):
 def _matrix(columns, rows, weights, n_nodes):
     """Square CSR tensor, entries in the order of their rows."""
     return torch.sparse_csr_tensor(
-        edge_starts(rows, n_nodes), columns, weights, size=(n_nodes, n_nodes), check_invariants=False
+        edge_starts(rows, n_nodes),
+        columns,
+        weights,
+        size=(n_nodes, n_nodes),
+        device=weights.device,
+        check_invariants=False,
     )
 
 

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skst.graph.semantic import MAX_FULL_BATCH, TILE_SIZE
 from skst.nn.batches import Halo, epoch_batches, tiles
 from skst.nn.propagation import SparseOperator
+from skst._modes import undisturbed
 from skst.nn.training import LossNet, resolve_device, train
 
 # Steps of the optimiser for max_epochs="auto", and the fewest passes over the spots.
@@ -110,23 +111,36 @@ class GraphBatches:
     def _batch(self, nodes, average, n_core):
         places = average.tocoo()
         return GraphBatch(
-            torch.as_tensor(self.inputs[nodes]),
+            torch.from_numpy(self.inputs[nodes]),
             SparseOperator(average),
-            torch.as_tensor(np.stack([places.col, places.row]).astype(np.int64)),
-            {name: torch.as_tensor(values[nodes]) for name, values in self.more.items()},
+            torch.from_numpy(np.stack([places.col, places.row]).astype(np.int64)),
+            {name: torch.from_numpy(values[nodes]) for name, values in self.more.items()},
             n_core,
         )
 
 
 class EncoderNet(LossNet):
-    """Trains a module that names the terms of its loss in ``terms`` and computes them in ``losses``."""
+    """Trains a module that names the terms of its loss in ``terms`` and computes them in ``losses``.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    generator : torch.Generator
+        Handed to ``losses``.
+    **options
+        Of :class:`skorch.NeuralNet`.
+    """
+
+    def __init__(self, module, *, generator, **options):
+        self.generator = generator
+        super().__init__(module, **options)
 
     @property
     def terms(self):
         return self.module.terms
 
     def losses(self, output, batch):
-        return self.module_.losses(output, batch)
+        return self.module_.losses(output, batch, self.generator)
 
 
 class GraphEncoder(BaseEstimator):
@@ -134,8 +148,9 @@ class GraphEncoder(BaseEstimator):
 
     A subclass has the parameters below, and those of its method, makes its network in :meth:`_network`, and may know
     more of each spot by :meth:`_more`.  A network is a torch module with ``terms``, ``forward(batch)``,
-    ``losses(output, batch)``, a dict from term to (weight, value), and ``embed(batch)``, the representation of the core
-    of a :class:`GraphBatch`.
+    ``losses(output, batch, generator)``, a dict from term to (weight, value), and ``embed(batch)``, the representation
+    of the core of a :class:`GraphBatch`.  Its first weights, float32, and what its losses draw come from the generator,
+    on the CPU, that :meth:`_network` and ``losses`` are given: torch's own is not seeded.
 
     Parameters
     ----------
@@ -224,9 +239,9 @@ class GraphEncoder(BaseEstimator):
         n_components = min(n_components, *inputs.shape)
         more = self._more(inputs, points, batch, seed)
         batches = self._batches(inputs, average, more, points, batch, rng)
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(seed)
-            network = self._network(inputs.shape[1], n_components)
+        with undisturbed():
+            generator = torch.Generator("cpu").manual_seed(seed)
+            network = self._network(inputs.shape[1], n_components, generator)
             self.history_, self.interrupted_ = train(
                 network,
                 batches,
@@ -236,7 +251,7 @@ class GraphEncoder(BaseEstimator):
                 device=resolve_device(self.device),
                 callbacks=self.callbacks,
                 verbose=self.verbose,
-                weights={"optimizer__weight_decay": self.weight_decay},
+                weights={"optimizer__weight_decay": self.weight_decay, "generator": generator},
                 net=EncoderNet,
             )
         if self.interrupted_:
@@ -262,7 +277,7 @@ class GraphEncoder(BaseEstimator):
         more = self._more_of_new(inputs)
         return (self._raw(self._batches(inputs, average, more, points, batch)) - self._mean) @ self._axes
 
-    def _network(self, n_inputs, n_components):
+    def _network(self, n_inputs, n_components, generator):
         raise NotImplementedError
 
     def _more(self, inputs, points, batch, seed):
@@ -285,7 +300,7 @@ class GraphEncoder(BaseEstimator):
             return max(MIN_EPOCHS, STEPS // batches.n_batches)
         return self.max_epochs
 
-    @torch.no_grad()
+    @undisturbed(gradients=False)
     def _raw(self, batches):
         """Representation of every spot."""
         found = [(core, self.network_.embed(batch).numpy()) for core, batch in batches.in_order()]

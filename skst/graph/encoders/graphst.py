@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from skst.graph.encoders.base import GraphEncoder
+from skst.nn.surroundings import linear_layer, options
 
 
 class GraphST(GraphEncoder):
@@ -105,8 +106,9 @@ class GraphST(GraphEncoder):
         self.device = device
         self.verbose = verbose
 
-    def _network(self, n_inputs, n_components):
-        return GraphSTNetwork(n_inputs, self.n_hidden, self.reconstruction_weight, self.contrast_weight)
+    def _network(self, n_inputs, n_components, generator):
+        weights = self.reconstruction_weight, self.contrast_weight
+        return GraphSTNetwork(n_inputs, self.n_hidden, *weights, generator=generator)
 
 
 class GraphSTNetwork(nn.Module):
@@ -118,33 +120,35 @@ class GraphSTNetwork(nn.Module):
         Columns of the expression and of Z.
     reconstruction_weight, contrast_weight : float
         Weights of the terms of the loss; a term of weight 0 is not computed.
+    generator : torch.Generator, default=None
+        As in :class:`~skst.nn.SemanticModulation`.
     """
 
     terms = ("reconstruction", "contrast")
 
-    def __init__(self, n_inputs, n_hidden, reconstruction_weight, contrast_weight):
+    def __init__(self, n_inputs, n_hidden, reconstruction_weight, contrast_weight, *, generator=None):
         super().__init__()
-        self.encode = nn.Linear(n_inputs, n_hidden, bias=False)
-        self.decode = nn.Linear(n_hidden, n_inputs, bias=False)
-        self.discriminate = nn.Linear(n_hidden, n_hidden, bias=False)
-        self.offset = nn.Parameter(torch.zeros(1))
+        self.encode = linear_layer(n_inputs, n_hidden, bias=False, generator=generator)
+        self.decode = linear_layer(n_hidden, n_inputs, bias=False, generator=generator)
+        self.discriminate = linear_layer(n_hidden, n_hidden, bias=False, generator=generator)
+        self.offset = nn.Parameter(torch.zeros(1, **options(generator)))
         self.reconstruction_weight, self.contrast_weight = reconstruction_weight, contrast_weight
         for layer in (self.encode, self.decode, self.discriminate):
-            nn.init.xavier_uniform_(layer.weight)
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
 
     def forward(self, batch):
         """Z and the reconstruction of all nodes of a :class:`GraphBatch`."""
         latent = batch.operator @ self.encode(batch.inputs)
         return latent, batch.operator @ self.decode(latent)
 
-    def losses(self, output, batch):
-        """Weight and value of each term, over the core of the batch."""
+    def losses(self, output, batch, generator=None):
+        """Weight and value of each term, over the core of the batch; the shuffle is drawn on the CPU."""
         latent, decoded = output
         n_core = batch.n_core
         error = functional.mse_loss(decoded[:n_core], batch.inputs[:n_core])
         losses = {"reconstruction": (self.reconstruction_weight, error)}
         if self.contrast_weight:
-            order = torch.randperm(len(batch.inputs)).to(batch.inputs.device)
+            order = torch.randperm(len(batch.inputs), generator=generator, device="cpu").to(batch.inputs.device)
             shuffled = batch.operator @ self.encode(batch.inputs)[order]
             losses["contrast"] = self.contrast_weight, self.contrast(latent.relu(), shuffled.relu(), batch)
         return losses

@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from skst.graph.encoders.base import GraphEncoder
 from skst.nn.propagation import GraphBranch
+from skst.nn.surroundings import linear_layer, options
 
 
 class SpaceFlow(GraphEncoder):
@@ -123,8 +124,9 @@ class SpaceFlow(GraphEncoder):
         self.device = device
         self.verbose = verbose
 
-    def _network(self, n_inputs, n_components):
-        return SpaceFlowNetwork(n_inputs, self.n_hidden, self.contrast_weight, self.spatial_weight)
+    def _network(self, n_inputs, n_components, generator):
+        weights = self.contrast_weight, self.spatial_weight
+        return SpaceFlowNetwork(n_inputs, self.n_hidden, *weights, generator=generator)
 
     def _more(self, inputs, points, batch, seed):
         slices = np.zeros(len(inputs), dtype=np.int64) if batch is None else np.unique(batch, return_inverse=True)[1]
@@ -144,34 +146,36 @@ class SpaceFlowNetwork(nn.Module):
     contrast_weight, spatial_weight : float
         Weights of the terms of the loss.  The second is computed where a batch has "points", coordinates over the
         largest distance within a slice, beside the "slices" of spots, numbers from 0.
+    generator : torch.Generator, default=None
+        As in :class:`~skst.nn.SemanticModulation`.
     """
 
     terms = ("contrast", "spatial")
 
-    def __init__(self, n_inputs, n_hidden, contrast_weight, spatial_weight):
+    def __init__(self, n_inputs, n_hidden, contrast_weight, spatial_weight, *, generator=None):
         super().__init__()
-        self.convolve = GraphBranch(n_inputs, n_hidden, n_hidden)
-        self.convolve.activation = _PReLU(n_hidden)
-        self.activation = _PReLU(n_hidden)
-        self.discriminate = nn.Linear(n_hidden, n_hidden, bias=False)
+        self.convolve = GraphBranch(n_inputs, n_hidden, n_hidden, generator=generator)
+        self.convolve.activation = _PReLU(n_hidden, generator)
+        self.activation = _PReLU(n_hidden, generator)
+        self.discriminate = linear_layer(n_hidden, n_hidden, bias=False, generator=generator)
         self.contrast_weight, self.spatial_weight = contrast_weight, spatial_weight
-        nn.init.orthogonal_(self.convolve.first.weight)
-        nn.init.orthogonal_(self.convolve.second.weight)
+        nn.init.orthogonal_(self.convolve.first.weight, generator=generator)
+        nn.init.orthogonal_(self.convolve.second.weight, generator=generator)
 
     def forward(self, batch):
         """Z of all nodes of a :class:`GraphBatch`."""
         return self._encode(batch.inputs, batch.operator)
 
-    def losses(self, output, batch):
-        """Weight and value of each term, over the core of the batch; draws from torch's generator."""
+    def losses(self, output, batch, generator=None):
+        """Weight and value of each term, over the core of the batch; shuffles are drawn on the CPU."""
         n_core, slices = batch.n_core, batch.more["slices"]
         latent = output[:n_core]
-        shuffled = self._encode(batch.inputs[_shuffle(slices)], batch.operator)[:n_core]
+        shuffled = self._encode(batch.inputs[_shuffle(slices, generator)], batch.operator)[:n_core]
         judge = self.discriminate(latent.mean(dim=0).sigmoid())
         contrast = softplus(-(latent @ judge)).mean() + softplus(shuffled @ judge).mean()
         losses = {"contrast": (self.contrast_weight, contrast)}
         if "points" in batch.more:
-            penalty = spatial_penalty(latent, batch.more["points"][:n_core], _shuffle(slices[:n_core]))
+            penalty = spatial_penalty(latent, batch.more["points"][:n_core], _shuffle(slices[:n_core], generator))
             losses["spatial"] = self.spatial_weight, penalty
         return losses
 
@@ -221,19 +225,19 @@ def spatial_penalty(latent, points, partners):
 class _PReLU(nn.Module):
     """A slope a column for negative values, 1 at first; takes a fourth of the time of torch's own on a CPU."""
 
-    def __init__(self, n_columns):
+    def __init__(self, n_columns, generator=None):
         super().__init__()
-        self.slope = nn.Parameter(torch.ones(n_columns))
+        self.slope = nn.Parameter(torch.ones(n_columns, **options(generator)))
 
     def forward(self, x):
         return torch.lerp(x.relu(), x, self.slope)
 
 
-def _shuffle(slices):
+def _shuffle(slices, generator=None):
     """A random order of spots in which each gives its place to one of its slice."""
     order = torch.empty_like(slices)
-    draws = slices + torch.rand(len(slices), dtype=torch.float64, device=slices.device)
-    order[slices.argsort(stable=True)] = draws.argsort()
+    draws = torch.rand(len(slices), generator=generator, dtype=torch.float64, device="cpu").to(slices.device)
+    order[slices.argsort(stable=True)] = (slices + draws).argsort()
     return order
 
 

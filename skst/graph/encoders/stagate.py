@@ -13,6 +13,7 @@ from torch_geometric.utils import softmax
 
 from skst.graph.encoders.attention import edge_starts, neighbor_sum
 from skst.graph.encoders.base import GraphEncoder
+from skst.nn.surroundings import options
 
 
 class STAGATE(GraphEncoder):
@@ -144,8 +145,10 @@ class STAGATE(GraphEncoder):
         "n_types": [Interval(numbers.Integral, 1, None, closed="left")],
     }
 
-    def _network(self, n_inputs, n_components):
-        return STAGATENetwork(n_inputs, self.n_hidden, n_components, pruned_weight=self.pruned_weight)
+    def _network(self, n_inputs, n_components, generator):
+        return STAGATENetwork(
+            n_inputs, self.n_hidden, n_components, pruned_weight=self.pruned_weight, generator=generator
+        )
 
     def _more(self, inputs, points, batch, seed):
         self._centres = None
@@ -168,6 +171,8 @@ class STAGATENetwork(nn.Module):
     pruned_weight : float, default=0.0
         Share of the attention over the pruned graph.  Where it is positive, batches hold the pre-cluster of each spot,
         ``batch.more["type"]``.
+    generator : torch.Generator, default=None
+        As in :class:`~skst.nn.SemanticModulation`.
 
     Attributes
     ----------
@@ -189,17 +194,18 @@ class STAGATENetwork(nn.Module):
 
     terms = ("reconstruction",)
 
-    def __init__(self, n_inputs, n_hidden, n_latent, *, pruned_weight=0.0):
+    def __init__(self, n_inputs, n_hidden, n_latent, *, pruned_weight=0.0, generator=None):
         super().__init__()
         self.pruned_weight = pruned_weight
-        self.first = nn.Parameter(torch.empty(n_hidden, n_inputs))
-        self.second = nn.Parameter(torch.empty(n_latent, n_hidden))
-        self.ends = nn.Parameter(torch.empty(2, n_hidden))
-        self.pruned_ends = nn.Parameter(torch.empty(2, n_hidden)) if pruned_weight else None
+        made = options(generator)
+        self.first = nn.Parameter(torch.empty(n_hidden, n_inputs, **made))
+        self.second = nn.Parameter(torch.empty(n_latent, n_hidden, **made))
+        self.ends = nn.Parameter(torch.empty(2, n_hidden, **made))
+        self.pruned_ends = nn.Parameter(torch.empty(2, n_hidden, **made)) if pruned_weight else None
         for ends in (self.ends, self.pruned_ends) if pruned_weight else (self.ends,):
-            nn.init.normal_(ends, std=(2 / n_hidden) ** 0.5)
-        nn.init.orthogonal_(self.first)
-        nn.init.orthogonal_(self.second)
+            nn.init.normal_(ends, std=(2 / n_hidden) ** 0.5, generator=generator)
+        nn.init.orthogonal_(self.first, generator=generator)
+        nn.init.orthogonal_(self.second, generator=generator)
 
     def forward(self, batch):
         """Embedding, of shape (n_nodes, n_latent), and reconstruction, of shape (n_nodes, n_inputs)."""
@@ -208,8 +214,8 @@ class STAGATENetwork(nn.Module):
         hidden = F.elu(neighbor_sum(latent, weights, batch.edges) @ self.second)
         return latent, hidden @ self.first
 
-    def losses(self, output, batch):
-        """Mean square error of the reconstruction of the core."""
+    def losses(self, output, batch, generator=None):
+        """Mean square error of the reconstruction of the core; nothing is drawn."""
         n = batch.n_core
         return {"reconstruction": (1.0, F.mse_loss(output[1][:n], batch.inputs[:n]))}
 

@@ -14,15 +14,14 @@ from torch_geometric.utils import softmax
 
 from skst.graph.encoders.attention import neighbor_sum
 from skst.graph.encoders.base import GraphEncoder
-from skst.nn.assignment import assignment_divergence, soft_assignment
+from skst.graph.encoders.stcluster_losses import cluster_task, contrast, cosines, spatial_task
 from skst.nn.losses import unit_length
+from skst.nn.surroundings import linear_layer, options
 
 # Spots that the contrast of one step tells from each other: the similarities of all would be n_spots x n_spots.
 CONTRASTED = 256
 # No edge is dropped with a higher probability.
 MOST_DROPPED = 0.7
-# What an edge between spots of two types counts in the spatial task: the share that the published code keeps of them.
-BETWEEN_TYPES = 0.04
 
 
 class StCluster(GraphEncoder):
@@ -207,7 +206,7 @@ class StCluster(GraphEncoder):
         self.device = device
         self.verbose = verbose
 
-    def _network(self, n_inputs, n_components):
+    def _network(self, n_inputs, n_components, generator):
         weights = {
             "reconstruction": self.reconstruction_weight,
             "contrast": self.contrast_weight,
@@ -222,8 +221,9 @@ class StCluster(GraphEncoder):
             weights=weights,
             edge_dropout=self.edge_dropout,
             temperature=self.temperature,
+            generator=generator,
         )
-        network.place_centroids(torch.as_tensor(self._profiles))
+        network.place_centroids(torch.from_numpy(self._profiles))
         return network
 
     def _more(self, inputs, points, batch, seed):
@@ -246,22 +246,35 @@ class StClusterNetwork(nn.Module):
         Weight of each term of the loss; a term of weight 0 is not computed.
     n_types, edge_dropout, temperature
         As in :class:`StCluster`.
+    generator : torch.Generator, default=None
+        As in :class:`~skst.nn.SemanticModulation`.
     """
 
     terms = ("reconstruction", "contrast", "spatial", "cluster")
 
-    def __init__(self, n_inputs, n_hidden, n_latent, *, weights, n_types=15, edge_dropout=0.1, temperature=0.5):
+    def __init__(
+        self,
+        n_inputs,
+        n_hidden,
+        n_latent,
+        *,
+        weights,
+        n_types=15,
+        edge_dropout=0.1,
+        temperature=0.5,
+        generator=None,
+    ):
         super().__init__()
-        self.first = nn.Linear(n_inputs, n_hidden)
-        self.ends = nn.Parameter(torch.empty(2, n_hidden))
-        self.second = nn.Linear(n_hidden, n_latent, bias=False)
-        self.decode = nn.Linear(n_latent, n_inputs, bias=False)
-        self.centroids = nn.Parameter(torch.empty(n_types, n_latent))
-        nn.init.normal_(self.ends, std=(2 / n_hidden) ** 0.5)
+        self.first = linear_layer(n_inputs, n_hidden, generator=generator)
+        self.ends = nn.Parameter(torch.empty(2, n_hidden, **options(generator)))
+        self.second = linear_layer(n_hidden, n_latent, bias=False, generator=generator)
+        self.decode = linear_layer(n_latent, n_inputs, bias=False, generator=generator)
+        self.centroids = nn.Parameter(torch.empty(n_types, n_latent, **options(generator)))
+        nn.init.normal_(self.ends, std=(2 / n_hidden) ** 0.5, generator=generator)
         nn.init.zeros_(self.first.bias)
-        nn.init.normal_(self.centroids)
+        nn.init.normal_(self.centroids, generator=generator)
         for layer in (self.first, self.second, self.decode):
-            nn.init.orthogonal_(layer.weight)
+            nn.init.orthogonal_(layer.weight, generator=generator)
         self.weights, self.edge_dropout, self.temperature = weights, edge_dropout, temperature
 
     @torch.no_grad()
@@ -286,13 +299,13 @@ class StClusterNetwork(nn.Module):
             scores = sent @ (self.ends @ weight).T
         return sent, scores, self._gather(sent, scores, batch.edges)
 
-    def losses(self, output, batch):
-        """Weight and value of each term, over the core of the batch."""
+    def losses(self, output, batch, generator=None):
+        """Weight and value of each term, over the core of the batch; the contrast draws on the CPU."""
         sent, scores, latent = output
         core = latent[: batch.n_core]
         terms = {
             "reconstruction": lambda: F.mse_loss(self.decode(core), batch.inputs[: batch.n_core]),
-            "contrast": lambda: contrast(*self._views(sent, scores, latent, batch), self.temperature),
+            "contrast": lambda: contrast(*self._views(sent, scores, latent, batch, generator), self.temperature),
             "spatial": lambda: spatial_task(latent, batch.edges, batch.more["type"], batch.n_core),
             "cluster": lambda: cluster_task(core, self.centroids),
         }
@@ -316,120 +329,16 @@ class StClusterNetwork(nn.Module):
         hidden = mean + self.first.bias if self._is_wide else self.first(mean)
         return self.second(F.elu(hidden))
 
-    def _views(self, sent, scores, latent, batch):
+    def _views(self, sent, scores, latent, batch, generator=None):
         """z of some spots of the core on two graphs that have lost edges."""
-        spots = torch.randperm(batch.n_core, device=latent.device)[:CONTRASTED]
+        spots = torch.randperm(batch.n_core, generator=generator, device="cpu")[:CONTRASTED].to(latent.device)
         drawn = torch.zeros(len(latent), dtype=torch.bool, device=latent.device)
         drawn[spots] = True
         edges = batch.edges[:, drawn[batch.edges[1]]]
         source, target = edges
-        gap = 1 - _cosines(unit_length(latent.detach(), 1), source, target)
+        gap = 1 - cosines(unit_length(latent.detach(), 1), source, target)
         gap = gap / gap.mean().clamp(min=torch.finfo(gap.dtype).tiny)
         for rate in (self.edge_dropout / 2, self.edge_dropout):
-            lost = torch.rand_like(gap) < (rate * gap).clamp(max=MOST_DROPPED)
+            draws = torch.rand(gap.shape, generator=generator, dtype=gap.dtype, device="cpu").to(gap.device)
+            lost = draws < (rate * gap).clamp(max=MOST_DROPPED)
             yield self._gather(sent, scores, edges[:, ~lost | (source == target)], spots)
-
-
-def contrast(first, second, temperature=0.5):
-    """Tell the two views of a spot from all other views, its own positive left out of the denominator.
-
-    Parameters
-    ----------
-    first, second : Tensor of shape (n_spots, n_columns), float32 or float64
-        The two views, rows of any length.
-    temperature : float, default=0.5
-        Divides the cosines.
-
-    Returns
-    -------
-    Tensor
-        Scalar, at least 0; the contrast of :class:`StCluster`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skst.graph.encoders.stcluster import contrast
-    >>> view = torch.eye(4)
-    >>> round(contrast(view, view).item(), 3), round(contrast(view, view[[1, 0, 3, 2]]).item(), 3)
-    (0.594, 2.985)
-    """
-    first, second = unit_length(first, 1), unit_length(second, 1)
-    across = first @ second.T / temperature
-    others = across.masked_fill(torch.eye(len(first), dtype=torch.bool, device=first.device), -torch.inf)
-    total = -across.diagonal().mean()
-    for view, others_across in ((first, others), (second, others.T)):
-        denominator = torch.cat([others_across, view @ view.T / temperature], dim=1)
-        total = total + denominator.logsumexp(dim=1).mean() / 2
-    return total
-
-
-def spatial_task(latent, edges, types, n_core):
-    """Neighbours of one type look alike, spots in general do not.
-
-    Parameters
-    ----------
-    latent : Tensor of shape (n_nodes, n_columns), float32 or float64
-        Representation of the core and of the neighbours of the core.
-    edges : Tensor of int64 of shape (2, n_edges)
-        From and to which node each edge goes; self-loops do not count.
-    types : Tensor of int of shape (n_nodes,)
-        Type of each node.
-    n_core : int
-        Spots of the core, the first nodes.
-
-    Returns
-    -------
-    Tensor
-        Scalar, from 0 to 2.5; the spatial term of :class:`StCluster`, over the edges to the core and the pairs in it.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skst.graph.encoders.stcluster import spatial_task
-    >>> edges, types = torch.tensor([[1, 0, 3, 2], [0, 1, 2, 3]]), torch.zeros(4)
-    >>> alike = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    >>> spatial_task(alike, edges, types, 4).item(), spatial_task(alike[[0, 2, 1, 3]], edges, types, 4).item()
-    (0.25, 0.75)
-    """
-    unit = unit_length(latent, 1)
-    source, target = edges[:, (edges[1] < n_core) & (edges[0] != edges[1])]
-    apart = (1 - _cosines(unit, source, target)).square()
-    weight = torch.full_like(apart, BETWEEN_TYPES).masked_fill(types[source] == types[target], 1.0)
-    pull = (weight * apart).sum() / weight.sum().clamp(min=BETWEEN_TYPES)
-    # Squared cosines of all pairs sum to the squared norm of a small matrix.
-    push = (unit[:n_core].T @ unit[:n_core] / n_core).square().sum()
-    return (pull + push) / 2
-
-
-def cluster_task(latent, centroids):
-    """Spots move towards the centroid that they are nearest to already (deep embedded clustering).
-
-    Parameters
-    ----------
-    latent : Tensor of shape (n_spots, n_columns), float32 or float64
-        Representation of the spots.
-    centroids : Tensor of shape (n_types, n_columns)
-        Where groups of spots are.
-
-    Returns
-    -------
-    Tensor
-        Scalar, at least 0: the divergence of the shares of the centroids in each spot from their sharpened target.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skst.graph.encoders.stcluster import cluster_task
-    >>> spots = torch.tensor([[0.0], [4.0]])
-    >>> bool(cluster_task(spots, spots) < cluster_task(spots, torch.tensor([[1.0], [3.0]])))
-    True
-    """
-    shares = soft_assignment(latent, centroids)
-    with torch.no_grad():
-        target = shares.square() / shares.sum(dim=0)
-        target = target / target.sum(dim=1, keepdim=True)
-    return assignment_divergence(shares, target)
-
-
-def _cosines(unit, source, target):
-    return (unit.index_select(0, source) * unit.index_select(0, target)).sum(dim=1)

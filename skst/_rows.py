@@ -1,0 +1,135 @@
+"""Rows that belong together: matched by name where two tables name them, else taken as they come.
+
+A file of positions is rarely in the order of the counts.  pandas and AnnData carry the names of spots, so what is
+given beside X is brought into the order of X by these names, and names that cannot be matched are an error.
+"""
+
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+
+_NUMBER = re.compile(r"\d+")
+
+
+def is_anndata(X):
+    """True if `X` is an AnnData; never imports anndata, which is slow to load."""
+    anndata = sys.modules.get("anndata")
+    return anndata is not None and isinstance(X, anndata.AnnData)
+
+
+def row_names(values):
+    """Names of the rows of an AnnData, DataFrame or Series as an Index; None for anything else."""
+    if is_anndata(values):
+        return values.obs_names
+    return values.index if isinstance(values, (pd.DataFrame, pd.Series)) else None
+
+
+def match_rows(X, *, origin="X", **values):
+    """Bring what is said about the rows of `X` into their order.
+
+    Row numbers, such as pandas fills in, are no names, unless both sides have them.
+
+    Parameters
+    ----------
+    X : AnnData, DataFrame, Series or anything else
+        Whose rows are meant.
+    origin : str, default="X"
+        What messages call it.
+    **values : array-like or None
+        By the name of their argument.  Those that are pandas objects are matched to the names of `X`; they may have
+        more rows.  Anything else is taken to be in the order of `X`.
+
+    Returns
+    -------
+    list
+        `values` in the order of `X`.
+
+    Raises
+    ------
+    ValueError
+        If both sides name rows, and names repeat, are absent, or leave it open which order is meant.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skst._rows import match_rows
+    >>> X = pd.DataFrame({"Plp1": [3, 0, 1]}, index=["b", "c", "a"])
+    >>> match_rows(X, batch=pd.Series([1, 2, 3], index=["a", "b", "c"]))[0].tolist()
+    [2, 3, 1]
+    """
+    names = row_names(X)
+    if names is not None:
+        ours = f"{origin}.{'obs_names' if is_anndata(X) else 'index'}"
+        return [_ordered(names, origin, ours, value, argument) for argument, value in values.items()]
+    named = {argument: index for argument, value in values.items() if (index := row_names(value)) is not None}
+    named = {argument: index for argument, index in named.items() if not _is_default(index)}
+    if len(named) > 1:
+        first, *others = named
+        for other in others:
+            if len(named[first]) == len(named[other]) and not _same(named[first], named[other]):
+                raise ValueError(
+                    f"{first} and {other} name their rows differently, and {origin} has no names that could tell which "
+                    f"is in its order; pass {origin} with names, or both as arrays in the order of {origin}."
+                )
+    return list(values.values())
+
+
+def _ordered(names, origin, expression, values, argument):
+    index = row_names(values)
+    if index is None or _same(names, index):
+        return values
+    ours, theirs = _is_numbers(names), _is_numbers(index)
+    if _is_default(index) or _is_default(names) or ours != theirs:
+        # One side has no names, unless the other has the same numbers in another order.
+        if len(names) != len(index) or not (ours and theirs and _same(_sorted(names), _sorted(index))):
+            return values
+        if _is_default(index):
+            raise ValueError(
+                f"{argument} numbers its rows from 0, and {origin} has the same numbers in another order, so it is "
+                f"open which rows belong together; pass {argument}.loc[{expression}.astype(int)] to match them by "
+                f"number, or {argument}.to_numpy() to take them as they come."
+            )
+    as_they_come = f"pass {argument}.to_numpy() if its rows are in the order of {origin}"
+    names, index = names.astype(str), index.astype(str)
+    if not index.is_unique or not names.is_unique:
+        whose, repeated = (argument, index) if not index.is_unique else (origin, names)
+        raise ValueError(
+            f"{argument} and {origin} name their rows in different orders, and {whose} repeats "
+            f"{repeated.duplicated().sum()} names, such as {repeated[repeated.duplicated()][0]!r}; make names unique, "
+            f"or {as_they_come}."
+        )
+    places = index.get_indexer(names)
+    if (places < 0).any():
+        raise ValueError(
+            f"{argument} names no row for {(places < 0).sum()} of the {len(names)} rows of {origin}, such as "
+            f"{names[places < 0][0]!r} (its own names are like {index[0] if len(index) else None!r}); name rows alike, "
+            f"or {as_they_come}."
+        )
+    return values.iloc[places]
+
+
+def _same(names, others):
+    if len(names) != len(others):
+        return False
+    return names is others or names.equals(others) or bool((names.astype(str) == others.astype(str)).all())
+
+
+def _is_default(names):
+    """True for the numbers from 0 on, in order, which stand where no names were given."""
+    if isinstance(names, pd.RangeIndex):
+        return names.start == 0 and names.step == 1
+    return len(names) == 0 or (str(names[0]) == "0" and _same(names, pd.RangeIndex(len(names))))
+
+
+def _is_numbers(names):
+    if isinstance(names, pd.MultiIndex):
+        return False
+    if pd.api.types.is_integer_dtype(names.dtype):
+        return True
+    return all(isinstance(name, (str, int, np.integer)) and _NUMBER.fullmatch(str(name)) for name in names)
+
+
+def _sorted(names):
+    return pd.Index(np.sort(names.astype(str).astype(np.int64)))
