@@ -1,32 +1,21 @@
+"""Text vectors on disk: what is stored is found, by whatever threads and processes, before and after merges."""
+
 import json
 import os
-import stat
+import pickle
 import time
 import warnings
-import zlib
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shards import shards_of, some_texts, vectors_of
 
 from skst.genes import cache as cache_module
 from skst.genes.cache import VectorCache
-
-
-def _vectors(texts, d=8):
-    """A vector that only its text decides."""
-    return np.stack([np.random.default_rng(zlib.crc32(text.encode())).random(d) for text in texts]).astype("f4")
-
-
-def _texts(start, stop):
-    return [f"gene {i}" for i in range(start, stop)]
-
-
-def _shards(cache):
-    return sorted(cache.path.glob("*.npz"))
 
 
 def test_what_is_stored_is_found_by_another_cache(tmp_path):
@@ -79,11 +68,11 @@ def test_a_later_store_is_seen_by_an_open_cache(tmp_path):
 def test_shards_are_not_read_again_for_what_is_known(tmp_path, monkeypatch):
     cache = VectorCache("m", tmp_path)
     for i in range(5):
-        cache.store(_texts(i, i + 1), np.ones((1, 2)))
+        cache.store(some_texts(i, i + 1), np.ones((1, 2)))
     opened = []
     load = np.load
     monkeypatch.setattr(cache_module.np, "load", lambda path, **options: opened.append(path) or load(path, **options))
-    assert cache.lookup(_texts(2, 3))[1].all()
+    assert cache.lookup(some_texts(2, 3))[1].all()
     assert len(opened) == 1
 
 
@@ -110,81 +99,30 @@ def test_clear(tmp_path):
     VectorCache("never written", tmp_path).clear()
 
 
-def _damage(path, how):
-    content = path.read_bytes()
-    if how == "truncated":
-        content = content[: len(content) // 2]
-    elif how == "empty":
-        content = b""
-    elif how == "flipped vector":
-        at = content.rindex(np.float32(0.5).tobytes() * 8)
-        content = content[:at] + b"\x01" + content[at + 1 :]
-    elif how == "flipped text":
-        # The texts' digests come first, behind two headers of together less than 256 bytes.
-        content = content[:200] + bytes([content[200] ^ 255]) + content[201:]
-    elif how == "noise":
-        content = b"noise" * 100
-    elif how == "pickle":
-        content = b"\x80\x04cos\nsystem\n."
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize("how", ["truncated", "empty", "flipped vector", "flipped text", "noise", "pickle"])
-@pytest.mark.parametrize("when", ["before", "after the index was read"])
-def test_broken_shards_are_removed_and_made_again(tmp_path, how, when):
-    texts = _texts(0, 8)
-    writer = VectorCache("m", tmp_path)
-    writer.store(texts, np.full((8, 8), 0.5))
-    (broken,) = _shards(writer)
-    writer.store(["whole"], np.ones((1, 8)))
-    cache = VectorCache("m", tmp_path)
-    if when != "before":
-        cache.lookup(["absent"])
-    _damage(broken, how)
-    vectors, found = cache.lookup([*texts, "whole"])
-    if how == "flipped text" and when != "before":
-        # The index is right and the vectors are whole, so they are good.
-        assert found.all()
-        return
-    assert found.tolist() == [False] * 8 + [True]
-    np.testing.assert_array_equal(vectors, np.ones((1, 8)))
-    assert not broken.exists()
-    cache.store(texts, np.full((8, 8), 0.5))
-    assert VectorCache("m", tmp_path).lookup(texts)[1].all()
-
-
-def test_a_shard_of_another_form_is_ignored(tmp_path):
-    cache = VectorCache("m", tmp_path)
-    cache.store(["a"], [[1.0]])
-    np.savez(cache.path / "objects.npz", texts=np.array([None]), vectors=np.ones((1, 1)))
-    np.savez(cache.path / "short.npz", texts=np.zeros((2, 32), np.uint8), vectors=np.ones((1, 1), np.float32))
-    assert VectorCache("m", tmp_path).lookup(["a", "b"])[1].tolist() == [True, False]
-
-
 def test_many_shards_are_merged_without_loss(tmp_path):
     cache = VectorCache("m", tmp_path)
-    texts = _texts(0, 150)
+    texts = some_texts(0, 150)
     for i in range(0, 150, 2):
-        cache.store(texts[i : i + 2], _vectors(texts[i : i + 2]))
-    assert len(_shards(cache)) <= cache_module._MAX_SHARDS
+        cache.store(texts[i : i + 2], vectors_of(texts[i : i + 2]))
+    assert len(shards_of(cache)) <= cache_module._MAX_SHARDS
     for reader in (cache, VectorCache("m", tmp_path)):
         vectors, found = reader.lookup(texts)
         assert found.all()
-        np.testing.assert_array_equal(vectors, _vectors(texts))
+        np.testing.assert_array_equal(vectors, vectors_of(texts))
 
 
 def test_an_open_cache_survives_a_merge_by_another(tmp_path, monkeypatch):
     monkeypatch.setattr(cache_module, "_MAX_SHARDS", 3)
     reader, writer = VectorCache("m", tmp_path), VectorCache("m", tmp_path)
-    texts = _texts(0, 4)
+    texts = some_texts(0, 4)
     for text in texts[:3]:
-        writer.store([text], _vectors([text]))
+        writer.store([text], vectors_of([text]))
     assert reader.lookup(texts[:3])[1].all()
-    writer.store(texts[3:], _vectors(texts[3:]))
-    assert len(_shards(writer)) == 1
+    writer.store(texts[3:], vectors_of(texts[3:]))
+    assert len(shards_of(writer)) == 1
     vectors, found = reader.lookup(texts)
     assert found.all()
-    np.testing.assert_array_equal(vectors, _vectors(texts))
+    np.testing.assert_array_equal(vectors, vectors_of(texts))
 
 
 def test_a_merge_that_fails_loses_nothing(tmp_path, monkeypatch):
@@ -206,17 +144,17 @@ def test_a_merge_that_fails_loses_nothing(tmp_path, monkeypatch):
     # A shard that a passing fault of the disk hides from the merge stays too.
     monkeypatch.undo()
     monkeypatch.setattr(cache_module, "_MAX_SHARDS", 2)
-    hidden = _shards(cache)[0]
+    hidden = shards_of(cache)[0]
 
-    def fail_on_hidden(path, **options):
-        if path == hidden:
+    def fail_on_hidden(file, **options):
+        if file.name == str(hidden):
             raise OSError(5, "Input/output error")
-        return load(path, **options)
+        return load(file, **options)
 
     monkeypatch.setattr(cache_module.np, "load", fail_on_hidden)
     VectorCache("m", tmp_path).store(["d"], np.ones((1, 2)))
     monkeypatch.undo()
-    assert len(_shards(cache)) == 2
+    assert len(shards_of(cache)) == 2
     assert VectorCache("m", tmp_path).lookup(list("abcd"))[1].all()
 
 
@@ -224,13 +162,13 @@ def test_large_shards_are_not_merged(tmp_path, monkeypatch):
     monkeypatch.setattr(cache_module, "_MAX_SHARDS", 2)
     monkeypatch.setattr(cache_module, "_MERGE_BELOW", 4000)
     cache = VectorCache("m", tmp_path)
-    cache.store(_texts(0, 50), np.ones((50, 100)))
-    (large,) = _shards(cache)
+    cache.store(some_texts(0, 50), np.ones((50, 100)))
+    (large,) = shards_of(cache)
     for i in range(100, 104):
-        cache.store(_texts(i, i + 1), np.ones((1, 100)))
-    assert large in _shards(cache)
-    assert len(_shards(cache)) <= 1 + 2
-    assert cache.lookup(_texts(0, 50) + _texts(100, 104))[1].all()
+        cache.store(some_texts(i, i + 1), np.ones((1, 100)))
+    assert large in shards_of(cache)
+    assert len(shards_of(cache)) <= 1 + 2
+    assert cache.lookup(some_texts(0, 50) + some_texts(100, 104))[1].all()
 
 
 def _write_and_read(directory, seed):
@@ -255,56 +193,56 @@ def test_several_processes_write_merge_and_read_at_once(tmp_path):
             faults = list(pool.map(_write_and_read, [tmp_path] * 3, range(3)))
     assert faults == [""] * 3
     cache = VectorCache("m", tmp_path)
-    vectors, found = cache.lookup(_texts(0, 60))
+    vectors, found = cache.lookup(some_texts(0, 60))
     np.testing.assert_array_equal(vectors[:, 0], np.flatnonzero(found))
     assert not list(cache.path.glob("*.part"))
 
 
-def test_a_directory_that_cannot_be_written_warns_once(tmp_path):
-    blocked = tmp_path / "blocked"
-    blocked.write_text("a file where the directory should be")
-    cache = VectorCache("m", blocked)
-    with pytest.warns(UserWarning, match="cannot be cached in .* set SKST_CACHE_HOME"):
-        cache.store(["a"], [[1.0]])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        cache.store(["b"], [[1.0]])
-        assert not cache.lookup(["a", "b"])[1].any()
+def test_threads_share_a_cache_with_each_other_and_with_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "_MAX_SHARDS", 4)
+    cache = pickle.loads(pickle.dumps(VectorCache("m", tmp_path)))
+
+    def work(seed):
+        for i in range(30):
+            texts = some_texts(5 * seed + i, 5 * seed + i + 3)
+            cache.store(texts, vectors_of(texts))
+            vectors, found = cache.lookup(texts)
+            assert found.all()
+            np.testing.assert_array_equal(vectors, vectors_of(texts))
+
+    with ThreadPoolExecutor(4) as threads:
+        done = threads.map(work, range(4))
+        if hasattr(os, "fork"):  # a child may come at any moment, and have the cache of its parent
+            children = [get_context("fork").Process(target=work, args=(seed,)) for seed in range(4, 7)]
+            for child in children:
+                child.start()
+            for child in children:
+                child.join(60)
+                assert child.exitcode == 0
+        list(done)
+    assert VectorCache("m", tmp_path).lookup(some_texts(0, 45))[1].all()
 
 
-def test_a_full_disk_warns_once_and_leaves_nothing_behind(tmp_path, monkeypatch):
-    cache = VectorCache("m", tmp_path)
-    cache.store(["a"], [[1.0]])
+def test_a_merge_amid_a_lookup_hides_nothing(tmp_path, monkeypatch):
+    texts = some_texts(0, 8)
+    reader, writer = VectorCache("m", tmp_path), VectorCache("m", tmp_path)
+    for text in texts:
+        writer.store([text], vectors_of([text]))
+    load = np.load
 
-    def fail(file, **arrays):
-        file.write(b"half of it")
-        raise OSError(28, "No space left on device")
+    def merge_first(path, **options):
+        monkeypatch.undo()
+        monkeypatch.setattr(cache_module, "_MAX_SHARDS", 1)
+        writer.store(["last"], vectors_of(["last"]))
+        return load(path, **options)
 
-    monkeypatch.setattr(cache_module.np, "savez", fail)
-    with pytest.warns(UserWarning, match="No space left on device"):
-        cache.store(["b"], [[2.0]])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        cache.store(["c"], [[2.0]])
-    assert len(_shards(cache)) == 1 and not list(cache.path.glob("*.part"))
-    assert cache.lookup(["a", "b"])[1].tolist() == [True, False]
-
-
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser writes anywhere")
-def test_a_read_only_cache_is_still_read(tmp_path):
-    cache = VectorCache("m", tmp_path)
-    cache.store(["a"], [[1.0]])
-    cache.path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    try:
-        with pytest.warns(UserWarning, match="cannot be cached"):
-            cache.store(["b"], [[1.0]])
-        assert VectorCache("m", tmp_path).lookup(["a"])[1].all()
-    finally:
-        cache.path.chmod(stat.S_IRWXU)
+    monkeypatch.setattr(cache_module.np, "load", merge_first)
+    assert reader.lookup(texts)[1].all()
+    assert len(shards_of(writer)) == 1
 
 
 def test_forty_thousand_texts_are_looked_up_within_a_second(tmp_path):
-    texts = _texts(0, 40_000)
+    texts = some_texts(0, 40_000)
     vectors = np.random.default_rng(0).random((40_000, 384), dtype=np.float32)
     cache = VectorCache("m", tmp_path)
     for start in range(0, 40_000, 2_000):
@@ -325,7 +263,7 @@ def test_it_behaves_like_a_dict(tmp_path_factory, stores, most):
         patch.setattr(cache_module, "_MAX_SHARDS", most)
         cache, expected = VectorCache("m", directory), {}
         for texts in stores:
-            vectors = _vectors(texts, d=3)
+            vectors = vectors_of(texts, d=3)
             cache.store(texts, vectors)
             expected.update(zip(texts, vectors, strict=True))
         asked = ["never stored, for it is too long", *expected]
