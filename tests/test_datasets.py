@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from skst import datasets
+from skst import _untrusted, datasets
 from skst._home import get_data_home
 from skst.datasets import _base
 
@@ -323,6 +323,51 @@ def test_pbmc68k_without_scanpy_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(OSError, match=r"pip install 'skst\[scanpy\]'"):
         datasets.load_pbmc68k(data_home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "match"),
+    [
+        ("col_attrs/X", [0.5, 1.5], "3 entries in 'col_attrs/X'"),
+        ("col_attrs/Valid", ["a", "b", "c"], "numbers in 'col_attrs/Valid'"),
+        ("col_attrs/CellID", [1, 2, 3], "texts in 'col_attrs/CellID'"),
+        ("row_attrs/Gene", ["a", "b", "c"], "2 entries in 'row_attrs/Gene'"),
+        ("matrix", [1, 2, 3], "the dataset 'matrix'"),
+        ("matrix/a", [1, 2, 3], "the dataset 'matrix'"),
+    ],
+)
+def test_a_loom_that_does_not_fit_is_named(key, values, match, tmp_path):
+    content = io.BytesIO(loom())
+    with h5py.File(content, "a") as file:
+        del file[key.removesuffix("/a")]
+        file[key] = values
+    (tmp_path / "osmFISH_SScortex_mouse_all_cells.loom").write_bytes(content.getvalue())
+    with pytest.raises(ValueError, match=f"osmFISH.*lacks {match}"):
+        datasets.fetch_osmfish(data_home=tmp_path)
+
+
+def test_a_tidy_file_that_is_damaged_is_named(tmp_path):
+    path = tmp_path / "DLPFC_151673.h5ad"
+    adata = anndata.AnnData(
+        sparse.csr_matrix(np.eye(3, dtype=np.float32)), obs=pd.DataFrame({"label": list("abc")}, index=list("xyz"))
+    )
+    adata.obsm["spatial"] = np.zeros((3, 2))
+    adata.write_h5ad(path)
+    with h5py.File(path, "a") as file:
+        file["X/indices"][1] = 2_000_000_000
+    with pytest.raises(ValueError, match="in X, its column indices go from 0 to 2000000000 where there are 3"):
+        datasets.fetch_dlpfc(data_home=tmp_path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="DLPFC_151673.h5ad cannot be read .*; replace it"):
+        datasets.fetch_dlpfc(data_home=tmp_path)
+
+
+def test_a_published_table_that_unfolds_without_end_is_refused(published, monkeypatch):
+    monkeypatch.setattr(_untrusted, "_ANY_FILE_BYTES", 2**16)
+    published("HER2ST_A1.tsv.gz", gzip.compress(b"\tERBB2\n" + b"10x12\t3\n" * 10**5))
+    published("HER2ST_A1_labeled_coordinates.tsv", b"x\n1\n")
+    with pytest.raises(ValueError, match="HER2ST_A1.tsv.gz' cannot be used: it unfolds to more than"):
+        datasets.fetch_her2st("A1", data_home=published.home)
 
 
 def test_a_tidy_file_that_lacks_something_is_named(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from skst import _hdf5
 from skst._home import find_file, get_data_home, writable_home
+from skst._untrusted import RefusedError, open_text, told
 from skst.metrics import UNLABELLED
 
 
@@ -82,24 +85,60 @@ def as_label(values):
     return pd.Categorical(values.mask(values.isin((*UNLABELLED, "undetermined", ""))).astype(object))
 
 
+@contextmanager
+def reading(path):
+    """Say in one sentence what is wrong with the file at `path`, whatever its reader says."""
+    try:
+        yield
+    except (FileNotFoundError, ImportError, PermissionError, RefusedError):
+        raise
+    except Exception as error:  # every format's reader has its own
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}: {told(error)}); replace it with the published file."
+        ) from error
+
+
 def read_h5ad(path):
     """An h5ad without the warnings about its age, which its readers cannot mend."""
     import anndata
 
-    with warnings.catch_warnings():
+    with reading(path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=anndata.OldFormatWarning)
-        return anndata.read_h5ad(path)
+        return _hdf5.read_h5ad(path)
+
+
+def read_table(path, **options):
+    """A table of text, as pandas reads it with `options`."""
+    with reading(path), open_text(path) as file:
+        return pd.read_csv(file, **options)
+
+
+def read_column(path, file, key, length=None, *, text=False):
+    """Texts or numbers of one dimension in an open HDF5 file, `length` of them where that is known."""
+    import h5py
+
+    column = file.get(key)
+    require(path, isinstance(column, h5py.Dataset), f"the dataset '{key}'")
+    require(path, column.shape is not None and column.ndim == 1, f"a list in '{key}'")
+    require(path, length is None or len(column) == length, f"{length} entries in '{key}'")
+    if text:
+        require(path, h5py.check_string_dtype(column.dtype) is not None, f"texts in '{key}'")
+        return column.asstr()[:]
+    require(path, column.dtype.kind in "biuf", f"numbers in '{key}'")
+    return column[:]
 
 
 def read_tidy(path, *, spatial):
     """A tidy h5ad, checked for what every data set promises."""
     adata = read_h5ad(path)
+    require(path, adata.X is not None, "counts in X")
     require(path, "label" in adata.obs, "a column 'label' in obs")
     require(path, not spatial or "spatial" in adata.obsm, "coordinates in obsm['spatial']")
-    adata.X = as_counts(adata.X)
-    adata.obs["label"] = as_label(adata.obs["label"])
-    if spatial:
-        adata.obsm["spatial"] = np.asarray(adata.obsm["spatial"], dtype=np.float64)
+    with reading(path):
+        adata.X = as_counts(adata.X)
+        adata.obs["label"] = as_label(adata.obs["label"])
+        if spatial:
+            adata.obsm["spatial"] = np.asarray(adata.obsm["spatial"], dtype=np.float64)
     adata.uns.setdefault("source", str(path.name))
     return adata
 
@@ -107,7 +146,7 @@ def read_tidy(path, *, spatial):
 def require(path, present, what):
     """Say that the file at `path` lacks `what`."""
     if not present:
-        raise ValueError(f"{path} lacks {what}; replace it with the published file.")
+        raise RefusedError(f"{path} lacks {what}; replace it with the published file.")
 
 
 def give(adata, return_X_y):

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from skst._home import find_file, get_data_home
-from skst.datasets._base import fetch_file, give, pack, read_h5ad, read_tidy, require
+from skst.datasets._base import fetch_file, give, pack, read_h5ad, read_table, read_tidy, require
 from skst.datasets._tenx import read_10x_tar
 
 
@@ -58,7 +58,7 @@ def fetch_baron_mouse(*, data_home=None, download_if_missing=True, return_X_y=Fa
     tables = {}
     for mouse, accession in (("mouse1", "GSM2230761"), ("mouse2", "GSM2230762")):
         path = fetch_file(f"{accession}_{mouse}_umifm_counts.csv.gz", data_home, download_if_missing)
-        table = pd.read_csv(path, index_col=0)
+        table = read_table(path, index_col=0)
         require(
             path,
             {"barcode", "assigned_cluster"} <= set(table),
@@ -198,7 +198,7 @@ def fetch_scmixology(*, data_home=None, download_if_missing=True, return_X_y=Fal
         counts_path = fetch_file(f"{stem}.count.csv.gz", data_home, download_if_missing)
         table_path = fetch_file(f"{stem}.metadata.csv.gz", data_home, download_if_missing)
         # Neither header names the index, so pandas takes the first column for it.
-        count, table = pd.read_csv(counts_path), pd.read_csv(table_path)
+        count, table = read_table(counts_path), read_table(table_path)
         require(table_path, "cell_line_demuxlet" in table, "the column 'cell_line_demuxlet'")
         require(table_path, count.columns.isin(table.index).all(), f"all cells of {counts_path.name}")
         labels.append(table["cell_line_demuxlet"].loc[count.columns])

@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 from sklearn.utils import check_random_state, check_scalar
 
-from skst._contract import is_anndata
+from skst._rows import is_anndata
 from skst.datasets._base import pack
 
 # What the summary of a gene says when it belongs to a programme; a gene joins the first that fits.

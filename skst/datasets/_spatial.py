@@ -1,8 +1,8 @@
 """Labelled spatial transcriptomics: osmFISH, STARmap, DLPFC and HER2ST."""
 
 import numpy as np
-import pandas as pd
 
+from skst._hdf5 import open_h5
 from skst._home import find_file
 from skst.datasets._base import (
     as_label,
@@ -11,8 +11,11 @@ from skst.datasets._base import (
     give,
     join_slices,
     pack,
+    read_column,
     read_h5ad,
+    read_table,
     read_tidy,
+    reading,
     require,
 )
 from skst.datasets._tenx import read_10x_h5
@@ -63,25 +66,23 @@ def fetch_osmfish(*, data_home=None, download_if_missing=True, return_X_y=False)
     >>> fetch_osmfish().shape  # doctest: +SKIP
     (4839, 33)
     """
-    import h5py
-
     path = fetch_file("osmFISH_SScortex_mouse_all_cells.loom", data_home, download_if_missing)
-    with h5py.File(path, "r") as loom:
-        for key in (
-            "matrix",
-            "row_attrs/Gene",
-            *(f"col_attrs/{c}" for c in ("Valid", "Region", "ClusterName")),
-        ):
-            require(path, key in loom, f"the dataset '{key}'")
-        columns = loom["col_attrs"]
-        valid = columns["Valid"][:] == 1
+    with reading(path), open_h5(path) as loom:
+        require(path, "matrix" in loom and getattr(loom["matrix"], "ndim", 0) == 2, "the dataset 'matrix'")
+        counts = loom["matrix"][:].T
+        genes = read_column(path, loom, "row_attrs/Gene", counts.shape[1], text=True)
+        numbers, texts = (
+            {key: read_column(path, loom, f"col_attrs/{key}", len(counts), text=text) for key in keys}
+            for text, keys in ((False, ("Valid", "X", "Y")), (True, ("Region", "ClusterName", "CellID")))
+        )
+        valid = numbers["Valid"] == 1
         adata = pack(
-            loom["matrix"][:].T[valid],
-            genes=loom["row_attrs/Gene"].asstr()[:],
-            label=columns["Region"].asstr()[:][valid],
-            spots=columns["CellID"].asstr()[:][valid],
-            obs={"cell_type": as_label(columns["ClusterName"].asstr()[:][valid])},
-            spatial=np.column_stack([columns["X"][:], columns["Y"][:]])[valid],
+            counts[valid],
+            genes=genes,
+            label=texts["Region"][valid],
+            spots=texts["CellID"][valid],
+            obs={"cell_type": as_label(texts["ClusterName"][valid])},
+            spatial=np.column_stack([numbers["X"], numbers["Y"]])[valid],
             source="Codeluppi et al. 2018 Nature Methods 15:932, osmFISH, mouse somatosensory cortex",
             species="mouse",
         )
@@ -129,7 +130,7 @@ def fetch_starmap(*, data_home=None, download_if_missing=True, return_X_y=False)
     path = fetch_file("starmap_BY3_1k.h5ad", data_home, download_if_missing)
     table_path = fetch_file("Starmap_BY3_1k_meta_annotated_18oct22.csv", data_home, download_if_missing)
     cells = read_h5ad(path)
-    table = pd.read_csv(table_path, index_col=0)
+    table = read_table(table_path, index_col=0)
     table.index = table.index.astype(str)
     for column in ("x", "y", "cluster_name", "smoothed_manual"):
         require(table_path, column in table, f"the column '{column}'")
@@ -206,10 +207,10 @@ def _dlpfc_slice(name, data_home, download_if_missing):
     layers_path = fetch_file("barcode_level_layer_map.tsv", data_home, download_if_missing)
     X, barcodes, symbols, ids = read_10x_h5(counts)
     names = ["barcode", "in_tissue", "array_row", "array_col", "pixel_row", "pixel_col"]
-    positions = pd.read_csv(positions_path, names=names, index_col="barcode")
+    positions = read_table(positions_path, names=names, index_col="barcode")
     require(positions_path, np.isin(barcodes, positions.index).all(), f"positions of spots of {counts.name}")
     positions = positions.loc[barcodes]
-    layers = pd.read_csv(layers_path, sep="\t", names=["barcode", "slice", "layer"], dtype=str)
+    layers = read_table(layers_path, sep="\t", names=["barcode", "slice", "layer"], dtype=str)
     layers = layers[layers["slice"] == name].set_index("barcode")["layer"]
     return pack(
         X,
@@ -277,8 +278,8 @@ def _her2st_slice(name, data_home, download_if_missing):
         return read_tidy(tidy, spatial=True)
     counts_path = fetch_file(f"HER2ST_{name}.tsv.gz", data_home, download_if_missing)
     spots_path = fetch_file(f"HER2ST_{name}_labeled_coordinates.tsv", data_home, download_if_missing)
-    counts = pd.read_csv(counts_path, sep="\t", index_col=0)
-    spots = pd.read_csv(spots_path, sep="\t", dtype={"label": str}).dropna(subset=["x", "y"])
+    counts = read_table(counts_path, sep="\t", index_col=0)
+    spots = read_table(spots_path, sep="\t", dtype={"label": str}).dropna(subset=["x", "y"])
     for column in ("x", "y", "pixel_x", "pixel_y", "label"):
         require(spots_path, column in spots, f"the column '{column}'")
     # The counts name a spot by its place on the array, which the annotation gives before rounding.

