@@ -5,7 +5,6 @@ estimator sees a :class:`Spots`: an expression matrix, and gene names, coordinat
 any.  Nothing here knows about graphs or text.
 """
 
-import sys
 import warnings
 from typing import NamedTuple
 
@@ -13,7 +12,14 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.utils.validation import _check_n_features, check_array, validate_data
+from sklearn.utils.validation import _check_n_features, validate_data
+
+from skst._containers import in_memory, refuse_unreadable
+from skst._gene_names import any_named, clean_names, is_missing, is_number
+from skst._matrix import check_finite, check_matrix
+from skst._places import read_batch, read_coordinates
+from skst._rows import is_anndata, match_rows
+from skst._untrusted import check_sparse
 
 
 class Spots(NamedTuple):
@@ -37,12 +43,6 @@ class Spots(NamedTuple):
     batch: object
 
 
-def is_anndata(X):
-    """True if `X` is an AnnData; never imports anndata, which is slow to load."""
-    anndata = sys.modules.get("anndata")
-    return anndata is not None and isinstance(X, anndata.AnnData)
-
-
 def read_spots(estimator, X, *, coordinates=None, batch=None, reset=False, min_spots=1):
     """Read any accepted `X` into a :class:`Spots`.
 
@@ -57,9 +57,9 @@ def read_spots(estimator, X, *, coordinates=None, batch=None, reset=False, min_s
     X : AnnData, DataFrame, ndarray, sparse matrix or sparse array of shape (n_spots, n_genes)
         Expression.
     coordinates : array-like of shape (n_spots, 2) or (n_spots, 3), default=None
-        Positions; win over ``X.obsm[spatial_key]``.
+        Positions; win over ``X.obsm[spatial_key]``.  A pandas object is matched to `X` by the names of spots.
     batch : array-like of shape (n_spots,), default=None
-        Slice of each spot; wins over ``X.obs[batch_key]``.
+        Slice of each spot; wins over ``X.obs[batch_key]``, and is matched likewise.
     reset : bool, default=False
         True in ``fit``.
     min_spots : int, default=1
@@ -72,34 +72,43 @@ def read_spots(estimator, X, *, coordinates=None, batch=None, reset=False, min_s
     Raises
     ------
     ValueError
-        If anything asked for is missing, of the wrong length, or not finite; the message names the fix.
+        If anything asked for is missing, of the wrong length or order, or not finite; the message names the fix.
+    TypeError
+        If `X` is no table of counts, but something that holds one.
     """
+    refuse_unreadable(X, slices=hasattr(estimator, "batch_key"))
+    X = in_memory(X)
+    coordinates, batch = match_rows(X, coordinates=coordinates, batch=batch)
     if is_anndata(X):
-        matrix, genes, obs_coordinates, obs_batch = _read_anndata(estimator, X, reset, min_spots)
-        coordinates = obs_coordinates if coordinates is None else coordinates
-        batch = obs_batch if batch is None else batch
+        matrix, genes = _read_anndata(estimator, X, reset, min_spots)
+        coordinates = _coordinates_of(estimator, X) if coordinates is None else coordinates
+        batch = _batch_of(estimator, X) if batch is None else batch
     else:
+        _refuse_keys(estimator, X, batch)
         matrix, genes = _read_table(estimator, X, reset, min_spots)
-    _check_finite(matrix)
+    check_finite(matrix)
     if sparse.issparse(matrix):
-        matrix = sparse.csr_array(matrix)
+        # By its parts, so that indices of whatever integers become those that scipy computes with.
+        matrix = sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
         if not matrix.has_canonical_format:  # square roots of an entry stored in parts would not add up
             matrix = matrix.copy()
             matrix.sum_duplicates()
-    if reset and genes is not None:
+    if reset and genes is not None and not getattr(estimator, "_named_by_whole", False):
         _warn_duplicates(genes)
     n_spots = matrix.shape[0]
-    return Spots(matrix, genes, _check_coordinates(coordinates, n_spots), _check_batch(batch, n_spots))
+    return Spots(matrix, genes, read_coordinates(coordinates, n_spots), read_batch(batch, n_spots))
 
 
-def check_counts(spots, *, optional=True):
+def check_counts(spots, X, *, unless=None):
     """Check that ``spots.X`` can be raw counts.
 
     Parameters
     ----------
     spots : Spots
-    optional : bool, default=True
-        Whether the estimator can be told to do without, by ``normalize=False``.
+    X : object
+        What they were read from, which may hold counts elsewhere.
+    unless : BaseEstimator, default=None
+        What can be told to do without counts, by ``normalize=False``.
 
     Raises
     ------
@@ -114,19 +123,36 @@ def check_counts(spots, *, optional=True):
     values = spots.X.data if sparse.issparse(spots.X) else spots.X
     if values.size == 0:
         return
-    otherwise = ", or normalize=False to use X as it is" if optional else ""
     if values.min() < 0:
         raise ValueError(
             f"Negative values in data: X holds {values.min():.3g} where raw counts are expected; "
-            f"pass raw counts{otherwise}."
+            f"{_where_counts_are(X, unless)}."
         )
     if looks_logarithmic(values):
         warnings.warn(
-            f"X holds fractions and nothing above {values.max():.3g}, so it looks log-transformed; pass raw counts "
-            f"(`layer=` names a layer of an AnnData){otherwise}.",
+            f"X holds fractions and nothing above {values.max():.3g}, so it looks log-transformed; "
+            f"{_where_counts_are(X, unless)}.",
             UserWarning,
             stacklevel=4,
         )
+
+
+def _where_counts_are(X, unless):
+    """What to do about an X that holds no counts."""
+    fix = "pass raw counts"
+    if is_anndata(X):
+        layers = [name for name, values in X.layers.items() if _can_be_counts(values)]
+        if layers:
+            fix += f", which layer={layers[0]!r} seems to hold"
+        elif X.raw is not None and _can_be_counts(X.raw.X):
+            fix += ", which X.raw.to_adata() seems to hold"
+    return fix if unless is None else f"{fix}, or set normalize=False of {type(unless).__name__} to use X as it is"
+
+
+def _can_be_counts(matrix):
+    matrix = in_memory(matrix)
+    values = matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
+    return values.size > 0 and values.dtype.kind in "buif" and values.min() >= 0 and not looks_logarithmic(values)
 
 
 def looks_logarithmic(values):
@@ -160,57 +186,104 @@ def inherit(transformer, estimator, seed):
     if estimator.random_state is not None:
         handed["random_state"] = int(seed)
     unset = {name for name, value in transformer.get_params(deep=False).items() if value is None}
-    return transformer.set_params(**{name: value for name, value in handed.items() if name in unset})
+    transformer.set_params(**{name: value for name, value in handed.items() if name in unset})
+    transformer._named_by_whole = "gene_names" in unset  # whose warning of repeated names is enough
+    return transformer
 
 
-def missing(estimator, message):
-    """Say that `X` lacks something: a warning, or an error if the estimator has ``on_missing="error"``."""
+def missing(estimator, lack, goes_on, fix):
+    """Say that `X` lacks something: a warning, or an error if the estimator has ``on_missing="error"``.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+    lack : str
+        What is lacking, the beginning of a sentence.
+    goes_on : str
+        What is done all the same.
+    fix : str
+        What would help.
+    """
     if estimator.on_missing == "error":
-        raise ValueError(message)
-    warnings.warn(message, UserWarning, stacklevel=3)
+        raise ValueError(f'{lack}; {fix}, or set on_missing="warn" to go on without.')
+    warnings.warn(f"{lack}, so {goes_on}; {fix}.", UserWarning, stacklevel=3)
 
 
 def _read_anndata(estimator, adata, reset, min_spots):
-    if adata.isbacked:
-        adata = adata.to_memory()
     layer = getattr(estimator, "layer", None)
     if layer is not None and layer not in adata.layers:
-        raise ValueError(f"layer={layer!r} is not among the layers of X, which are {list(adata.layers)}.")
-    matrix = adata.X if layer is None else adata.layers[layer]
+        raise ValueError(
+            f"layer={layer!r} is not among the layers of X, which are {list(adata.layers)}; name one of them, or leave "
+            "layer out to read X.X."
+        )
+    matrix = in_memory(adata.X if layer is None else adata.layers[layer])
     if matrix is None:
-        raise ValueError(f"X.X is empty; name one of its layers {list(adata.layers)} with `layer`.")
-    genes = np.asarray(adata.var_names.astype(str), dtype=object)
-    if np.array_equal(genes, np.arange(len(genes)).astype(str)):
-        genes = None  # what AnnData fills in when it is given no names
+        known = f"name one of its layers {list(adata.layers)} by layer=" if adata.layers else "pass one that has counts"
+        raise ValueError(f"X.X is empty; {known}.")
+    return _read_named(estimator, matrix, clean_names(adata.var_names), reset, min_spots)
+
+
+def _coordinates_of(estimator, adata):
+    key = getattr(estimator, "spatial_key", None)
+    if key is None or (key == "spatial" and key not in adata.obsm):
+        return None
+    if key not in adata.obsm:
+        raise ValueError(
+            f"spatial_key={key!r} is not in X.obsm, which holds {list(adata.obsm)}; name one of these, or pass "
+            "coordinates=."
+        )
+    return in_memory(adata.obsm[key])
+
+
+def _batch_of(estimator, adata):
+    key = getattr(estimator, "batch_key", None)
+    if key is None:
+        return None
+    if key not in adata.obs:
+        raise ValueError(
+            f"batch_key={key!r} is not a column of X.obs, which has {list(adata.obs)}; name one of these, or pass "
+            "batch=."
+        )
+    return adata.obs[key]
+
+
+def _refuse_keys(estimator, X, batch):
+    """Raise if parameters ask for a part of an AnnData, which `X` is not."""
+    asked = {"layer": "leave layer out"} | ({"batch_key": "pass batch="} if batch is None else {})
+    for name, otherwise in asked.items():
+        value = getattr(estimator, name, None)
+        if value is not None:
+            raise ValueError(
+                f"{name}={value!r} asks for a part of an AnnData, but X is of type {type(X).__name__}; pass the "
+                f"AnnData, or {otherwise}."
+            )
+
+
+def _read_named(estimator, matrix, columns, reset, min_spots):
+    """Matrix and gene names of an `X` whose columns are called `columns`, in the order of ``fit``."""
+    check_sparse(matrix, "X")
+    if np.array_equal(columns, _numbered(len(columns))):
+        columns = None  # what AnnData fills in when it is given no names
     if reset:
-        if genes is not None:
-            estimator.feature_names_in_ = genes
+        if columns is not None:
+            estimator.feature_names_in_ = columns
         elif hasattr(estimator, "feature_names_in_"):
             del estimator.feature_names_in_
     else:
-        matrix, genes = _order_as_fitted(estimator, matrix, genes)
-    matrix = _check_matrix(estimator, matrix, min_spots)
+        matrix, columns = _order_as_fitted(estimator, matrix, columns)
+    matrix = check_matrix(estimator, matrix, min_spots)
     _check_n_features(estimator, matrix, reset=reset)
-    if genes is None:
-        genes = _given_genes(estimator, matrix.shape[1])
+    return matrix, _name_genes(estimator, columns, matrix.shape[1])
 
-    coordinates = batch = None
-    spatial_key = getattr(estimator, "spatial_key", None)
-    if spatial_key is not None:
-        if spatial_key in adata.obsm:
-            coordinates = adata.obsm[spatial_key]
-        elif spatial_key != "spatial":
-            raise ValueError(f"spatial_key={spatial_key!r} is not in X.obsm, which holds {list(adata.obsm)}.")
-    batch_key = getattr(estimator, "batch_key", None)
-    if batch_key is not None:
-        if batch_key not in adata.obs:
-            raise ValueError(f"batch_key={batch_key!r} is not a column of X.obs, which has {list(adata.obs)}.")
-        batch = adata.obs[batch_key]
-    return matrix, genes, coordinates, batch
+
+def _numbered(n):
+    return np.arange(n).astype(str).astype(object)
 
 
 def _order_as_fitted(estimator, matrix, genes):
     fitted = getattr(estimator, "feature_names_in_", None)
+    if fitted is None and genes is not None and np.array_equal(np.sort(genes), np.sort(_numbered(len(genes)))):
+        fitted = _numbered(len(genes))  # an AnnData without names, whose columns were put into another order
     if fitted is None or genes is None or np.array_equal(fitted, genes):
         return matrix, genes
     index = pd.Index(genes)
@@ -235,55 +308,58 @@ def _read_table(estimator, X, reset, min_spots):
             f"X has MultiIndex columns with {columns.nlevels} levels; keep the one that names the genes, "
             "X.columns = X.columns.get_level_values(0)."
         )
-    matrix = validate_data(
-        estimator,
-        X,
-        accept_sparse="csr",
-        dtype=np.float32,
-        ensure_all_finite=False,
-        reset=reset,
-        ensure_min_samples=min_spots,
-    )
-    genes = getattr(estimator, "feature_names_in_", None)
-    return matrix, _given_genes(estimator, matrix.shape[1]) if genes is None else genes
+    if isinstance(columns, pd.MultiIndex):
+        columns = columns.get_level_values(0)
+        X = X.set_axis(columns, axis=1)
+    matrix = check_matrix(estimator, X, min_spots)
+    if isinstance(X, pd.DataFrame) and not _are_plain(columns):
+        return _read_named(estimator, matrix, clean_names(columns), reset, min_spots)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    names = clean_names(columns) if isinstance(X, pd.DataFrame) else getattr(estimator, "feature_names_in_", None)
+    return matrix, _name_genes(estimator, names, matrix.shape[1])
 
 
-def _check_matrix(estimator, matrix, min_spots):
-    return check_array(
-        matrix,
-        accept_sparse="csr",
-        dtype=np.float32,
-        ensure_all_finite=False,
-        ensure_min_samples=min_spots,
-        estimator=estimator,
-        input_name="X",
-    )
+def _are_plain(columns):
+    """Whether scikit-learn reads these names: none are missing, repeated, or text among others."""
+    texts = [isinstance(name, str) for name in columns]
+    return columns.is_unique and (all(texts) or not (any(texts) or any_named(clean_names(columns))))
 
 
-def _check_finite(matrix):
-    values = matrix.data if sparse.issparse(matrix) else matrix
-    # A sum that is finite needs no look at the entries.
-    if np.isfinite(values.sum(dtype=np.float64)) or (finite := np.isfinite(values)).all():
-        return
-    rows = np.nonzero(~finite)[0]
-    row = np.searchsorted(matrix.indptr, rows[0], side="right") - 1 if sparse.issparse(matrix) else rows[0]
-    raise ValueError(
-        f"X holds NaN or infinite values (inf) in {len(rows)} entries, the first in row {row}; drop these spots or set "
-        "the entries to 0."
-    )
+def _name_genes(estimator, columns, n_genes):
+    """What genes are called, by ``gene_names`` or else by the columns; None if no name is one."""
+    given = getattr(estimator, "gene_names", None)
+    if given is not None:
+        columns = _given_genes(given, columns, n_genes)
+    return columns if columns is not None and any_named(columns) else None
 
 
-def _given_genes(estimator, n_genes):
-    genes = getattr(estimator, "gene_names", None)
-    if genes is None:
-        return None
-    genes = np.asarray(genes, dtype=object)
-    if genes.shape != (n_genes,):
-        raise ValueError(f"gene_names has shape {genes.shape} but X has {n_genes} columns; give one name a column.")
-    return genes
+def _given_genes(given, columns, n_genes):
+    if columns is not None and isinstance(given, pd.Series):  # such as a column of var
+        (given,) = match_rows(pd.Series(index=columns, dtype=object), origin="X.columns", gene_names=given)
+    names = np.asarray(given, dtype=object)
+    if names.ndim == 0:
+        raise ValueError(
+            f"gene_names is of type {type(given).__name__}; give a list of one name a column, such as X.var['symbol']."
+        )
+    names = names.ravel() if names.shape == (n_genes, 1) else names
+    if names.shape != (n_genes,):
+        raise ValueError(f"gene_names has shape {names.shape} but X has {n_genes} columns; give one name a column.")
+    names = clean_names(names)
+    if columns is None or np.array_equal(names, columns):
+        return names
+    places = pd.Index(columns).get_indexer_for(pd.Index(names).unique().intersection(pd.Index(columns).unique()))
+    moved = [i for i in places if i >= 0 and names[i] != columns[i]]
+    if 2 * len(moved) > len(places) and len(places) > 1:
+        raise ValueError(
+            f"gene_names holds {len(places)} names that X has too, but {len(moved)} of them for other columns, such as "
+            f"{names[moved[0]]!r} for {columns[moved[0]]!r}; give names in the order of the columns, or leave "
+            "gene_names out."
+        )
+    return names
 
 
 def _warn_duplicates(genes):
+    genes = genes[[not is_missing(name) and not is_number(name) for name in genes]]
     duplicated = pd.Index(genes).duplicated()
     if duplicated.any():
         warnings.warn(
@@ -292,35 +368,3 @@ def _warn_duplicates(genes):
             UserWarning,
             stacklevel=4,
         )
-
-
-def _check_coordinates(coordinates, n_spots):
-    if coordinates is None:
-        return None
-    if sparse.issparse(coordinates):
-        raise ValueError("coordinates are a sparse matrix; pass coordinates.toarray().")
-    coordinates = np.asarray(coordinates, dtype=np.float64)
-    if coordinates.ndim != 2 or coordinates.shape[1] not in (2, 3):
-        raise ValueError(
-            f"coordinates have shape {coordinates.shape}; an array of shape (n_spots, 2) or (n_spots, 3) is expected."
-        )
-    if len(coordinates) != n_spots:
-        raise ValueError(f"coordinates have {len(coordinates)} rows but X has {n_spots}; give one row a spot.")
-    bad = ~np.isfinite(coordinates).all(axis=1)
-    if bad.any():
-        raise ValueError(
-            f"coordinates of {bad.sum()} spots are NaN or infinite, the first in row {np.flatnonzero(bad)[0]}; "
-            "drop these spots or locate them."
-        )
-    return coordinates
-
-
-def _check_batch(batch, n_spots):
-    if batch is None:
-        return None
-    batch = np.asarray(batch)
-    if batch.shape != (n_spots,):
-        raise ValueError(f"batch has shape {batch.shape} but X has {n_spots} rows; give one slice name a spot.")
-    if pd.isna(batch).any():
-        raise ValueError(f"batch is missing for {pd.isna(batch).sum()} spots; name their slice.")
-    return pd.factorize(batch)[0]

@@ -27,13 +27,21 @@ def get_data_home(data_home=None):
     'tissues'
     """
     if data_home is None:
-        data_home = os.environ.get("SKST_DATA_HOME") or pooch.os_cache("skst")
+        data_home = os.environ.get("SKST_DATA_HOME") or _user_cache()
     return Path(data_home).expanduser()
 
 
 def cache_home():
     """Writable directory for whatever can be made again: ``SKST_CACHE_HOME``, else the user's cache directory."""
-    return Path(os.environ.get("SKST_CACHE_HOME") or pooch.os_cache("skst")).expanduser()
+    return Path(os.environ.get("SKST_CACHE_HOME") or _user_cache()).expanduser()
+
+
+def _user_cache():
+    """The cache directory of the user; of one without a home, as in some containers, a temporary one."""
+    try:
+        return Path(pooch.os_cache("skst")).expanduser()
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / "skst"
 
 
 def find_file(name, data_home=None):

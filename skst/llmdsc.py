@@ -10,12 +10,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skst._contract import check_counts, inherit, read_spots
+from skst._order import content_order
 from skst.genes import GeneTextEncoder
 from skst.genes.axes import GeneViews, WithoutDepth
 from skst.genes.columns import TextColumns
-from skst.partition.choice import soft_labels, warn_of_collapse
+from skst.partition.choice import soft_labels
 from skst.partition.domains import CellTypeMixin
-from skst.partition.tied import likeliest_mixture
+from skst.partition.tied import likeliest_clusters
 
 # Principal axes that the networks read and reconstruct.
 N_AXES = 50
@@ -149,13 +150,13 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        If `n_clusters` is larger than the number of cells, counts are negative, or no gene varies or has text.
+        If `n_clusters` is larger than the number of cells, counts are negative, or no gene varies.
 
     Warns
     -----
     UserWarning
-        If one cluster takes nearly all cells or some take none, there are no gene names, X looks log-transformed, or
-        training was interrupted.
+        If one cluster takes nearly all cells or some take none, genes have no names or no text, X looks
+        log-transformed, or training was interrupted.
 
     See Also
     --------
@@ -359,7 +360,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         from skst.nn.training import resolve_device
 
         self._validate_params()
-        cells = self._read(X, reset=True)
+        cells, order = self._read(X, reset=True)
         self._check_partition(cells.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)
@@ -376,8 +377,8 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         ).fit(cells, rng)
         inputs = self._genes.inputs(cells)
         axes = inputs if self.inputs == "axes" else self._genes.axes(cells)
-        self._choose_n_clusters(axes[0], partition_seed)
-        semantic = self._fit_text(X, cells, text_seed)
+        self._choose_n_clusters(axes[0], partition_seed, slice(None))
+        semantic = self._fit_text(X, cells, order, text_seed)
         self._ensemble = CellEnsemble(
             {
                 "n_hidden": self.n_hidden,
@@ -390,7 +391,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
             self._in_turn(inputs),
             semantic,
             seeds,
-            functools.partial(_clusters_of, n_clusters=self.n_clusters_),
+            functools.partial(likeliest_clusters, n_clusters=self.n_clusters_),
             batch_size=self._batch_size(cells.shape[0]),
             say=self._say,
             max_epochs=self._epochs(cells.shape[0]),
@@ -413,34 +414,40 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
                 "what had been learnt by then.",
                 stacklevel=2,
             )
-        self.structural_embedding_, *text = self._ensemble.views(self._in_turn(inputs), semantic)
+        views = self._ensemble.views(self._in_turn(inputs), semantic)
+        in_place = np.argsort(order)
+        self.embedding_ = self._side_by_side(inputs, *views)[in_place]
+        self.structural_embedding_, *text = (view[in_place] for view in views)
         self.semantic_embedding_ = text[0] if text else None
-        self.embedding_ = self._side_by_side(inputs, self.structural_embedding_, *text)
         n_columns = self.structural_embedding_.shape[1] // len(self.networks_)
-        self.labels_ = self._fit_clusterer(partition_seed, n_views=self.embedding_.shape[1] // n_columns)
-        self.soft_assignment_ = soft_labels(self.clusterer_, self.embedding_, self.labels_, self.n_clusters_)
-        warn_of_collapse(self.labels_, self.n_clusters_, "ask for fewer clusters, raise cut_weight, or see history_")
+        self._fit_clusterer(partition_seed, order, n_views=self.embedding_.shape[1] // n_columns)
+        self.soft_assignment_ = soft_labels(
+            self.clusterer_, self.embedding_, self.labels_, self.n_clusters_, self._numbers
+        )
+        self._check_collapse("ask for fewer clusters, raise cut_weight, or see history_", "cells")
         return self
 
     def _embed(self, X):
-        cells = self._read(X)
-        semantic = None if self.text_ is None else self._columns.transform(self.text_.transform(X), cells)
+        cells, order = self._read(X)
+        text = None if self.text_ is None else np.asarray(self.text_.transform(X))[order]
+        semantic = None if text is None else self._columns.transform(text, cells)
         inputs = self._genes.inputs(cells)
-        return self._side_by_side(inputs, *self._ensemble.views(self._in_turn(inputs), semantic))
+        return self._side_by_side(inputs, *self._ensemble.views(self._in_turn(inputs), semantic))[np.argsort(order)]
 
     def _read(self, X, reset=False):
+        """Expression in an order that does not depend on how cells came, and that order."""
         cells = read_spots(self, X, reset=reset)
         if self.normalize:
-            check_counts(cells)
-        return cells.X
+            check_counts(cells, X, unless=self)
+        order = content_order(cells.X)
+        return cells.X[order], order
 
     def _in_turn(self, inputs):
         return [inputs[i] for i in self._genes.which_]
 
     def _batch_size(self, n_cells):
-        if self.batch_size != "auto":
-            return self.batch_size
-        return None if n_cells <= MAX_FULL_BATCH else BATCH_SIZE
+        automatic = None if n_cells <= MAX_FULL_BATCH else BATCH_SIZE
+        return automatic if self.batch_size == "auto" else self.batch_size
 
     def _epochs(self, n_cells):
         if self.max_epochs != "auto":
@@ -460,7 +467,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
             raise ValueError(f"X holds {values.min():.3g}, and the cut takes nothing below 0; set cut_weight=0.")
         return NormalizedCut(values, balance=self.cut_balance, ortho_weight=self.ortho_weight, deflate=True)
 
-    def _fit_text(self, X, cells, seed):
+    def _fit_text(self, X, cells, order, seed):
         """Columns of the text of the cells; None if nothing tells cells apart."""
         self.text_ = None
         if self.align_to is None:
@@ -468,7 +475,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         text = inherit(self._default_text() if self.text is None else self.text, self, seed)
         self._say(f"text of the cells: {text}")
         self._columns = TextColumns(WithoutDepth(self._genes.expression_))
-        semantic = self._columns.fit_transform(text.fit_transform(X), seed, cells)
+        semantic = self._columns.fit_transform(np.asarray(text.fit_transform(X))[order], seed, cells)
         if not self._columns.informative_:
             return None  # no gene names: the encoder has warned
         self.text_ = text
@@ -491,9 +498,3 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         # Cosines of expression weigh the graph that is cut.
         tags.input_tags.positive_only = bool(self.normalize or self.cut_weight)
         return tags
-
-
-def _clusters_of(embedding, seed, n_clusters):
-    """What the soft assignment begins with."""
-    values = embedding.astype(np.float64)
-    return likeliest_mixture(values, n_clusters, np.random.RandomState(seed)).posterior(values).argmax(axis=1)

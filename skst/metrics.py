@@ -8,6 +8,10 @@ from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
+from skst._labels import UNLABELLED, column_of, known_labels, labelled
+from skst._places import as_numbers
+from skst._rows import match_rows
+
 __all__ = [
     "UNLABELLED",
     "agreement_matrix",
@@ -21,9 +25,6 @@ __all__ = [
     "weighted_f1",
 ]
 
-# What missing labels turn into when a column is written to text or cast to str.
-UNLABELLED = ("NA", "nan", "None", "<NA>")
-
 
 def score_partition(y_true, y_pred, *, ignore=UNLABELLED):
     """All scores of a partition against known labels, at once.
@@ -33,7 +34,7 @@ def score_partition(y_true, y_pred, *, ignore=UNLABELLED):
     y_true : array-like of shape (n_spots,)
         Known labels of any type; spots whose label is NaN, None, NA or in `ignore` do not count.
     y_pred : array-like of shape (n_spots,)
-        Predicted clusters; their names do not matter.
+        Predicted clusters; their names do not matter.  Where both are pandas objects, spots are matched by name.
     ignore : tuple, default=("NA", "nan", "None", "<NA>")
         Values of `y_true` that mean "unlabelled", beside the missing values proper.
 
@@ -46,7 +47,7 @@ def score_partition(y_true, y_pred, *, ignore=UNLABELLED):
     Raises
     ------
     ValueError
-        If the lengths differ, if no spot is labelled, or if a labelled spot has no cluster.
+        If the lengths or the names of spots differ, if no spot is labelled, or if a labelled spot has no cluster.
 
     Examples
     --------
@@ -55,8 +56,8 @@ def score_partition(y_true, y_pred, *, ignore=UNLABELLED):
     >>> round(scores["acc"], 2), round(scores["nmi"], 2)
     (0.75, 0.34)
     """
-    y_true, y_pred = _labelled(y_true, y_pred, ignore)
-    return {name: float(score(y_true, y_pred)) for name, score in _SCORES.items()}
+    y_true, y_pred = labelled(y_true, y_pred, ignore)
+    return {name: float(score(y_true, y_pred)) for name, score in SCORES.items()}
 
 
 def clustering_accuracy(y_true, y_pred, *, ignore=UNLABELLED):
@@ -88,7 +89,7 @@ def clustering_accuracy(y_true, y_pred, *, ignore=UNLABELLED):
     >>> clustering_accuracy(["L1", "L1", "L2", "L2"], [7, 7, 3, 7])
     0.75
     """
-    return _accuracy(*_labelled(y_true, y_pred, ignore))
+    return _accuracy(*labelled(y_true, y_pred, ignore))
 
 
 def macro_f1(y_true, y_pred, *, ignore=UNLABELLED):
@@ -116,7 +117,7 @@ def macro_f1(y_true, y_pred, *, ignore=UNLABELLED):
     >>> round(macro_f1(["L1", "L1", "L2", "L2"], [7, 7, 3, 7]), 3)
     0.733
     """
-    return _macro_f1(*_labelled(y_true, y_pred, ignore))
+    return _macro_f1(*labelled(y_true, y_pred, ignore))
 
 
 def weighted_f1(y_true, y_pred, *, ignore=UNLABELLED):
@@ -144,7 +145,7 @@ def weighted_f1(y_true, y_pred, *, ignore=UNLABELLED):
     >>> round(weighted_f1(["L1", "L1", "L1", "L2"], [7, 7, 7, 7]), 3)
     0.643
     """
-    return _weighted_f1(*_labelled(y_true, y_pred, ignore))
+    return _weighted_f1(*labelled(y_true, y_pred, ignore))
 
 
 def hungarian_match(y_true, y_pred, *, ignore=UNLABELLED):
@@ -169,11 +170,13 @@ def hungarian_match(y_true, y_pred, *, ignore=UNLABELLED):
     >>> hungarian_match(["L1", "L1", "L2", None], [5, 5, 9, 9]).tolist()
     ['L1', 'L1', 'L2', 'L2']
     """
-    true, pred = _labelled(y_true, y_pred, ignore)
+    (y_true,) = match_rows(y_pred, origin="y_pred", y_true=y_true)
+    y_true, y_pred = (pd.Series(column_of(y, name).to_numpy()) for y, name in ((y_true, "y_true"), (y_pred, "y_pred")))
+    true, pred = labelled(y_true, y_pred, ignore)
     counts, classes, clusters = _contingency(true, pred)
     rows, columns = _assign(counts, _pair_f1(counts))
     names = {clusters[column]: classes[row] for row, column in zip(rows, columns, strict=True)}
-    return pd.Series([names.get(cluster) for cluster in _column(y_pred)], dtype=object).to_numpy()
+    return pd.Series([names.get(cluster) for cluster in y_pred], dtype=object).to_numpy()
 
 
 def chaos_score(labels, coordinates, batch=None):
@@ -365,6 +368,12 @@ def agreement_matrix(labelings):
     >>> agreement_matrix([[0, 0, 1, 1], ["b", "b", "a", "a"], [0, 1, 0, 1]]).round(1).tolist()
     [[1.0, 1.0, -0.5], [1.0, 1.0, -0.5], [-0.5, -0.5, 1.0]]
     """
+    labelings = list(labelings)
+    first = labelings[0] if labelings else None
+    labelings[1:] = (
+        match_rows(first, origin="labelings[0]", **{f"labelings[{i}]": labels})[0]
+        for i, labels in enumerate(labelings[1:], start=1)
+    )
     codes = [_clusters(labels, f"labelings[{i}]") for i, labels in enumerate(labelings)]
     if not codes:
         raise ValueError("labelings is empty; pass at least one partition.")
@@ -390,32 +399,8 @@ def _adjusted_rand(table):
     return 1.0 if highest == expected else (together - expected) / (highest - expected)
 
 
-def _column(values):
-    """Any one-dimensional array-like as a Series, where a NaN among strings stays a NaN."""
-    return pd.Series(values).reset_index(drop=True)
-
-
-def _known(labels, ignore):
-    """Mask of the spots that have a label."""
-    return ~(labels.isna() | labels.isin(list(ignore))).to_numpy(dtype=bool)
-
-
-def _labelled(y_true, y_pred, ignore=UNLABELLED):
-    """Both columns as arrays, without the spots whose true label is missing."""
-    true, pred = _column(y_true), _column(y_pred)
-    if len(true) != len(pred):
-        raise ValueError(f"y_true has {len(true)} labels but y_pred has {len(pred)}; give one a spot in both.")
-    known = _known(true, ignore)
-    if not known.any():
-        raise ValueError(f"y_true labels none of its {len(true)} spots; pass known labels, or check `ignore`.")
-    pred = pred[known]
-    if pred.isna().any():
-        raise ValueError(f"y_pred is missing for {int(pred.isna().sum())} labelled spots; give each a cluster.")
-    return true[known].to_numpy(), pred.to_numpy()
-
-
 def _clusters(labels, name):
-    labels = _column(labels)
+    labels = column_of(labels, name)
     if labels.isna().any():
         raise ValueError(f"{name} is missing for {int(labels.isna().sum())} spots; give each a cluster.")
     return pd.factorize(labels)[0]
@@ -465,12 +450,13 @@ def _nmi(true, pred):
 
 
 # By the names that score_partition and the scorers use; each takes labelled spots only.
-_SCORES = {"ari": _ari, "nmi": _nmi, "acc": _accuracy, "macro_f1": _macro_f1, "weighted_f1": _weighted_f1}
+SCORES = {"ari": _ari, "nmi": _nmi, "acc": _accuracy, "macro_f1": _macro_f1, "weighted_f1": _weighted_f1}
 
 
 def _placed(labels, coordinates, batch):
     """Codes of the labelled spots, their positions, and the codes of their slices."""
-    labels, coordinates = _column(labels), np.asarray(coordinates, dtype=np.float64)
+    coordinates, batch = match_rows(labels, origin="labels", coordinates=coordinates, batch=batch)
+    labels, coordinates = column_of(labels, "labels"), as_numbers(coordinates)
     if coordinates.ndim != 2 or len(coordinates) != len(labels):
         raise ValueError(
             f"coordinates have shape {coordinates.shape} but {len(labels)} labels came; give one row a spot."
@@ -478,7 +464,7 @@ def _placed(labels, coordinates, batch):
     batch = np.zeros(len(labels), dtype=int) if batch is None else _clusters(batch, "batch")
     if len(batch) != len(labels):
         raise ValueError(f"batch has {len(batch)} entries but there are {len(labels)} labels; give one a spot.")
-    known = _known(labels, UNLABELLED)
+    known = known_labels(labels, UNLABELLED)
     if not known.any():
         raise ValueError(f"labels name a domain for none of {len(labels)} spots; pass the domain of each spot.")
     coordinates = coordinates[known]

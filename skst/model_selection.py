@@ -13,7 +13,9 @@ from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _num_samples
 
-from skst.metrics import _SCORES, UNLABELLED, _labelled
+from skst._labels import UNLABELLED, column_of, labelled
+from skst._rows import match_rows
+from skst.metrics import SCORES
 
 __all__ = ["NoSplit", "labels_scorer", "predict_scorer"]
 
@@ -162,13 +164,13 @@ def predict_scorer(metric="ari", *, ignore=UNLABELLED):
 
 
 def _check_metric(metric):
-    if callable(metric) or metric in _SCORES:
-        return _SCORES.get(metric, metric)
+    if callable(metric) or metric in SCORES:
+        return SCORES.get(metric, metric)
     try:
         return get_scorer(metric)._score_func
     except (ValueError, AttributeError) as error:
         raise ValueError(
-            f"metric={metric!r} is unknown; choose one of {list(_SCORES)}, a scorer name of scikit-learn such as "
+            f"metric={metric!r} is unknown; choose one of {list(SCORES)}, a scorer name of scikit-learn such as "
             "'adjusted_rand_score', or pass a function."
         ) from error
 
@@ -184,8 +186,10 @@ class _PartitionScorer:
     def __call__(self, estimator, X, y=None):
         if y is None:
             raise ValueError("y is None; pass the known labels as y, with None or NaN for unlabelled spots.")
+        (y,) = match_rows(X, y=y)
+        y = column_of(y, "y").to_numpy(dtype=object)
         labels = estimator.predict(X) if self.source == "predict" else _training_labels(estimator, len(y))
-        return float(self.metric(*_labelled(y, labels, self.ignore)))
+        return float(self.metric(*labelled(y, labels, self.ignore)))
 
 
 def _training_labels(estimator, n_spots):

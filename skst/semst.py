@@ -4,6 +4,7 @@ import numbers
 import warnings
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -11,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skst._contract import check_counts, inherit, read_spots
 from skst._counts import library_sizes, median_depth
+from skst._order import content_order
 from skst.genes import GeneTextEncoder
 from skst.genes.columns import TextColumns
 from skst.graph.build import KINDS, LEARNED, averaging_operator, expression_graph, spatial_operator
@@ -366,7 +368,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
 
         self._validate_params()
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
-        check_counts(spots, optional=False)
+        check_counts(spots, X)
         self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)
@@ -379,6 +381,10 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         semantic = self._fit_text(X, spatial, text_seed)
         averaged = self._pca.average(scores, spatial)
         self.denoised_genes_, log_rates, loadings = self._pca.genes(spots.X, averaged, self.n_top_genes)
+        # Networks know genes in an order of their own, so that draws do not depend on that of the columns.
+        counts = spots.X[:, self.denoised_genes_].T
+        self._decoded = content_order(sparse.csr_array(counts) if sparse.issparse(counts) else counts)
+        log_rates, loadings = log_rates[self._decoded], loadings[self._decoded]
         self._depth = np.float32(median_depth(library_sizes(spots.X)))
         batches = self._batches(spots, spatial, scores, semantic, rng)
         shape = {
@@ -423,7 +429,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         """Expected counts of the decoded genes in each spot, at the median library size."""
         check_is_fitted(self)
         parts = np.split(self.embedding_, self.embedding_.shape[1] // self._pca.axes_.shape[1], axis=1)
-        return self._ensemble.rates(parts[-len(self.networks_) :]) * self._depth
+        return self._ensemble.rates(parts[-len(self.networks_) :])[:, np.argsort(self._decoded)] * self._depth
 
     def _embed(self, X, spots):
         spatial = spatial_operator(self, spots)
@@ -473,7 +479,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         counts = {}
         if rng is not None:
             sizes = np.maximum(library_sizes(spots.X), 1.0)
-            counts = {"counts": spots.X[:, self.denoised_genes_], "sizes": sizes}
+            counts = {"counts": spots.X[:, self.denoised_genes_[self._decoded]], "sizes": sizes}
         return SpotBatches(features, start, operators, semantic, tiles=parts, random_state=rng, **counts)
 
     def _side_by_side(self, batches, embeddings):

@@ -1,6 +1,7 @@
 """SpaLLMFusion: a spatial embedding and a gene-text embedding, aligned, added and partitioned."""
 
 import numbers
+import os
 
 import joblib
 import numpy as np
@@ -12,7 +13,9 @@ from sklearn.utils.validation import check_memory, has_fit_parameter
 
 from skst._contract import inherit, read_spots
 from skst._fusion import ALIGNMENTS, STRATEGIES, ViewFusion
+from skst._version import __version__
 from skst.genes import GeneTextEncoder
+from skst.genes.dependencies import outside_content
 from skst.graph import SpatialGraphTransformer
 from skst.partition.domains import DomainMixin
 
@@ -196,12 +199,15 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         self : SpaLLMFusion
         """
         self._validate_params()
+        weights = {"expression": (self.alpha,), "functional": (1,)}.get(self.strategy, (self.alpha, self.beta))
+        if not any(weights):
+            raise ValueError(f"alpha=0 and beta={self.beta} leave nothing of the spots; give one a weight above 0.")
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
         self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that strategies can be compared seed by seed.
         rng = check_random_state(self.random_state)
         seeds = dict(zip(("spatial", "text", "partition"), rng.randint(np.iinfo(np.int32).max, size=3), strict=True))
-        memory = check_memory(self.memory)
+        memory = check_memory(os.fspath(self.memory) if isinstance(self.memory, os.PathLike) else self.memory)
         self.from_cache_ = {}
 
         spatial = SpatialGraphTransformer() if self.spatial is None else self.spatial
@@ -228,7 +234,9 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             key = None
         else:
             seen = read_spots(clone(transformer), X, coordinates=spots.coordinates, batch=spots.batch, reset=True)
-            key = _fingerprint(seen)
+            parts = [transformer, *transformer.get_params(deep=True).values()]
+            texts = [outside_content(part) for part in parts if isinstance(part, GeneTextEncoder)]
+            key = _fingerprint(seen), texts, __version__
         cached = memory.cache(_fit_transform, ignore=["X", "keywords"])
         self.from_cache_[view] = bool(cached.check_call_in_cache(transformer, X, keywords, key))
         return cached(transformer, X, keywords, key)
@@ -254,7 +262,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             if self.strategy == "functional":
                 raise ValueError(
                     "strategy='functional' has nothing to go by, as the text embedding is the same for all spots; pass "
-                    "gene names (an AnnData, a DataFrame or gene_names=)."
+                    "gene names that a table of descriptions knows, or use strategy='expression'."
                 )
         self._fusion = ViewFusion(self.strategy, alpha=self.alpha, beta=self.beta, align=self.align)
         return self._fusion.fit_fuse(structure, meaning)

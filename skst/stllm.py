@@ -2,6 +2,7 @@
 
 import numbers
 import time
+import warnings
 from itertools import compress
 
 import numpy as np
@@ -15,10 +16,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from skst._contract import check_counts, inherit, missing, read_spots
 from skst._fusion import ViewFusion
+from skst._order import content_order
 from skst.genes import GeneTextEncoder
 from skst.genes.columns import TextColumns
 from skst.genes.controls import gaussian_of_texts, permuted_order
-from skst.genes.descriptions import check_coverage, describe_genes, find_descriptions, read_descriptions
+from skst.genes.coverage import NO_NAMES, coverage_of_text, fault_of_coverage
+from skst.genes.descriptions import describe_genes, find_descriptions
 from skst.genes.identity import detect_species
 from skst.genes.text_vectors import TextVectors
 from skst.graph.build import KINDS, LEARNED, spatial_operator
@@ -131,8 +134,8 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        If `n_clusters` is larger than the number of spots, a level is unknown, counts are negative, no gene has a
-        symbol, or ``alpha=0`` and there is no text.
+        If `n_clusters` is larger than the number of spots, a level is unknown, counts are negative, or ``alpha=0`` and
+        there is no text; with ``on_missing="error"`` if there are no coordinates, or no gene has a name or a symbol.
 
     Warns
     -----
@@ -274,7 +277,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         if unknown := [level for level in self.levels if level not in LEVELS]:
             raise ValueError(f"levels hold {unknown[0]!r}, which is not one of {LEVELS}.")
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
-        check_counts(spots, optional=False)
+        check_counts(spots, X)
         self._check_partition(spots.X.shape[0])
         # In the order of SpaLLMFusion, which finds the same domains where there is no text.
         seeds = check_random_state(self.random_state).randint(_MAX_SEED, size=3)
@@ -289,7 +292,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         n_regions = min(self.n_regions, len(np.unique(structure, axis=0)))
         # Sorted, and from the same start for any random_state: what is told depends on the tissue alone, and what was
         # read for one seed is in the cache for the next.
-        ordered = structure[np.lexsort(structure.T)]
+        ordered = structure[content_order(spots.X, spots.coordinates)]
         self._regions = KMeans(n_regions, n_init=3, random_state=0).fit(ordered)
         self._name_genes(spots)
         self.narrator_ = self._narrate(spots, average, self._regions.predict(structure))
@@ -321,7 +324,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         ------
         NotFittedError
             Before ``fit``, and after a pickle was loaded.
-        IndexError
+        IndexError, TypeError
             If there is no such spot.
         """
         check_is_fitted(self)
@@ -329,6 +332,8 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
             raise NotFittedError(
                 "narrator_ holds data of fit and is left out of a pickle; fit again to describe spots."
             )
+        if not isinstance(i, numbers.Integral):
+            raise TypeError(f"i={i!r} is no index; give the number of the spot in fit, such as X.obs_names.get_loc(name).")
         if not 0 <= i < len(self.labels_):
             raise IndexError(f"i={i} is none of the {len(self.labels_)} spots of fit; give an index from 0.")
         return self.narrator_.describe(i)
@@ -342,9 +347,10 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         if not self._columns:
             return self._fusion.fuse(structure, None)
         narrator = self._narrate(spots, average, self._regions.predict(structure))
+        reader = self._reader(fitted=self._model)
         columns = [
             columns.transform(vectors, average)
-            for columns, vectors in zip(self._columns, self._read(X, narrator)[0], strict=True)
+            for columns, vectors in zip(self._columns, self._read(X, narrator, reader)[0], strict=True)
         ]
         return self._fusion.fuse(structure, np.hstack(columns))
 
@@ -358,21 +364,20 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         # A control is drawn by the seed of the encoder, so that it can be the same under other seeds of the rest.
         self._control_seed = int(check_random_state(self._encoder.random_state).randint(_MAX_SEED))
         self._symbols, self._functions = np.full(spots.X.shape[1], "", dtype=object), None
-        if spots.genes is None:
+        lack = NO_NAMES
+        if spots.genes is not None:
+            names = spots.genes
+            species = detect_species(names) if self._encoder.species == "auto" else self._encoder.species
+            table, origin = find_descriptions(species, self._encoder.descriptions)
+            report, self._symbols = describe_genes(names, table, species, "name")
+            counts, named = np.asarray(spots.X.sum(axis=0, dtype=np.float64)).ravel(), self._symbols != ""
+            lack = fault_of_coverage(coverage_of_text(counts, named), names, named, species, origin)
+        if not (self._symbols != "").any():
             if self.levels:
-                missing(
-                    self,
-                    "X has no gene names, so STLLMClusterer goes on without text; pass an AnnData or a DataFrame with "
-                    "gene names as columns, or gene_names=.",
-                )
+                missing(self, lack[0], "STLLMClusterer goes on without text", lack[1])
             return
-        names, given = spots.genes.astype(str), self._encoder.descriptions
-        species = detect_species(names) if self._encoder.species == "auto" else self._encoder.species
-        table = find_descriptions(species) if given is None else read_descriptions(given)
-        report, self._symbols = describe_genes(names, table, species, "name")
-        if self.levels:
-            counts = np.asarray(spots.X.sum(axis=0, dtype=np.float64)).ravel()
-            check_coverage(counts, names, self._symbols != "", species, own_table=given is not None)
+        if lack is not None and self.levels:
+            warnings.warn(f"{lack[0]}; {lack[1]}.", UserWarning, stacklevel=3)
         self._functions = np.array([text.partition(": ")[2].rstrip(".") for text in report["text"]], dtype=object)
         if self._encoder.control == "permuted":
             known = self._symbols != ""
@@ -390,23 +395,28 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
 
     def _fit_levels(self, X, average):
         """The levels that tell spots apart side by side, each of mean variance 1; None if there are none."""
-        self._columns, self._told = [], []
+        self._columns, self._told, self._model = [], [], None
         self.text_report_ = _report([])
         if self._functions is None or not self.levels:
             return None
         n_spots = len(self.narrator_.region_index_)
         self._composes = self.spot_text == "compose" or (self.spot_text == "auto" and n_spots > MAX_READ)
         self._told = [level for level in LEVELS if level in self.levels]
-        vectors, self.text_report_ = self._read(X, self.narrator_)
+        encode = self._reader()
+        self._model = None if encode is None else encode.identity
+        vectors, self.text_report_ = self._read(X, self.narrator_, encode)
         learnt = [TextColumns(self._pca.spread) for _ in vectors]
         values = [c.fit_transform(v, self._text_seed, average) for c, v in zip(learnt, vectors, strict=True)]
         informative = [c.informative_ for c in learnt]
         self._told, self._columns, values = (list(compress(part, informative)) for part in (self._told, learnt, values))
         return np.hstack(values) if values else None
 
-    def _read(self, X, narrator):
+    def _reader(self, fitted=None):
+        """What reads texts; None where vectors are random."""
+        return None if self._encoder.control == "gaussian" else TextVectors(self._encoder, fitted=fitted)
+
+    def _read(self, X, narrator, encode):
         """Vectors of each level for each spot, and what it took."""
-        encode = None if self._encoder.control == "gaussian" else TextVectors(self._encoder)
         vectors, rows = [], []
         for level in self._told:
             start = time.perf_counter()

@@ -1,5 +1,7 @@
 """The data contract: whatever X is, an estimator reads the same spots."""
 
+import warnings
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from skst._contract import Spots, check_counts, is_anndata, missing, read_spots
+from skst._gene_names import clean_names
 
 COUNTS = np.random.default_rng(0).poisson(1.0, (12, 5)).astype(np.float32)
 GENES = np.array(["Plp1", "Mbp", "Gad1", "Gad2", "Sst"], dtype=object)
@@ -186,17 +189,46 @@ def test_names_of_columns():
     unnamed = anndata.AnnData(COUNTS)  # AnnData numbers its columns then
     assert read_spots(Reader(), unnamed, reset=True).genes is None
     np.testing.assert_array_equal(read_spots(Reader(gene_names=list(GENES)), unnamed, reset=True).genes, GENES)
-    # Names that X carries win.
-    other = [f"x{i}" for i in range(5)]
-    np.testing.assert_array_equal(read_spots(Reader(gene_names=other), _adata(), reset=True).genes, GENES)
     with pytest.raises(ValueError, match=r"gene_names has shape \(4,\) but X has 5 columns"):
         read_spots(Reader(gene_names=GENES[:4]), COUNTS, reset=True)
     frame = pd.DataFrame(COUNTS, columns=pd.MultiIndex.from_product([GENES, ["count"]]))
     with pytest.raises(ValueError, match="MultiIndex columns with 2 levels"):
         read_spots(Reader(), frame, reset=True)
     assert read_spots(Reader(), pd.DataFrame(COUNTS), reset=True).genes is None
-    with pytest.raises(TypeError, match="string"):
-        read_spots(Reader(), pd.DataFrame(COUNTS, columns=["Plp1", 1, 2, 3, 4]), reset=True)
+    for columns in (["Plp1", 1, 2, 3, 4], ["Plp1", "1", "1", None, np.nan], pd.Index([b"Plp1", *"1234"])):
+        reader = Reader()
+        assert read_spots(reader, pd.DataFrame(COUNTS, columns=columns), reset=True).genes[0] == "Plp1"
+        again = read_spots(reader, pd.DataFrame(COUNTS, columns=columns))
+        np.testing.assert_array_equal(again.genes, reader.feature_names_in_)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(["Plp1", "", "nan", "3", None, np.nan, pd.NA, 1, 2.5, b"Mbp", ("Plp1",), pd.Timestamp(0)]),
+            st.text(max_size=3),
+        ),
+        min_size=5,
+        max_size=5,
+    ),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+def test_any_names_of_columns_are_read_alike_twice(names, as_anndata):
+    reader = Reader()
+    with warnings.catch_warnings(action="ignore"):
+        frame = pd.DataFrame(COUNTS, columns=pd.Index(names, dtype=object, tupleize_cols=False))
+        if as_anndata:
+            frame = anndata.AnnData(COUNTS, var=pd.DataFrame(index=clean_names(names)))
+        first = read_spots(reader, frame, reset=True)
+        second = read_spots(reader, frame)
+    np.testing.assert_array_equal(first.X, COUNTS)
+    np.testing.assert_array_equal(second.X, COUNTS)
+    assert (first.genes is None) == (second.genes is None)
+    if first.genes is not None:
+        np.testing.assert_array_equal(first.genes, second.genes)
+        np.testing.assert_array_equal(first.genes, clean_names(names))
 
 
 def test_layers_and_keys():
@@ -290,19 +322,19 @@ def _spots(values, make):
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
 def test_what_can_be_counts(make, recwarn):
     for values in ([[0, 3], [9, 1]], [[0.5, 30.25]], [[0, 0]], np.empty((0, 2))):
-        check_counts(_spots(values, make))
+        check_counts(_spots(values, make), None)
     assert not recwarn.list
-    with pytest.raises(ValueError, match="Negative values in data: X holds -2 .*normalize=False"):
-        check_counts(_spots([[0, 3], [-2, 1]], make))
+    with pytest.raises(ValueError, match="Negative values in data: X holds -2 .*normalize=False of Reader"):
+        check_counts(_spots([[0, 3], [-2, 1]], make), None, unless=Reader())
     with pytest.warns(UserWarning, match="nothing above 7.25, so it looks log-transformed.*normalize=False"):
-        check_counts(_spots([[0, 1.5], [7.25, 1]], make))
+        check_counts(_spots([[0, 1.5], [7.25, 1]], make), None, unless=Reader())
 
 
 def test_what_is_missing_is_a_warning_or_an_error():
-    with pytest.warns(UserWarning, match="^no places$"):
-        missing(Reader(), "no places")
-    with pytest.raises(ValueError, match="^no places$"):
-        missing(Reader(on_missing="error"), "no places")
+    with pytest.warns(UserWarning, match="^No places, so none are used; draw some.$"):
+        missing(Reader(), "No places", "none are used", "draw some")
+    with pytest.raises(ValueError, match='^No places; draw some, or set on_missing="warn" to go on without.$'):
+        missing(Reader(on_missing="error"), "No places", "none are used", "draw some")
 
 
 def test_too_few_spots():

@@ -106,7 +106,8 @@ def test_download_human(ncbi, tmp_path):
     n_served = len(ncbi)
     pd.testing.assert_frame_equal(fetch_gene_descriptions("human", download_if_missing=False), table)
     assert len(ncbi) == n_served
-    pd.testing.assert_frame_equal(find_descriptions("human"), table)
+    pd.testing.assert_frame_equal(find_descriptions("human")[0], table)
+    assert find_descriptions("human")[1] == "fetched"
 
 
 def test_mouse_borrows_human_summaries(ncbi):
@@ -156,7 +157,8 @@ def test_absent_and_not_to_be_downloaded(ncbi):
     with pytest.raises(OSError, match="download_if_missing=True"):
         fetch_gene_descriptions("mouse", download_if_missing=False)
     assert ncbi == []
-    assert find_descriptions("mouse")["source"].unique().tolist() == ["skst marker table"]
+    markers, origin = find_descriptions("mouse")
+    assert markers["source"].unique().tolist() == ["skst marker table"] and origin == "markers"
 
 
 def test_read_only_home_writes_to_the_cache(ncbi, tmp_path, monkeypatch):

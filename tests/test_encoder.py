@@ -295,12 +295,16 @@ def test_report_and_coverage(bare_home):
     assert symbols["text"].tolist() == ["SST", "GAD1", "NoSuchGene", ""]
 
 
-def test_no_match_is_an_error(bare_home):
-    with pytest.raises(ValueError, match="None of the 2 gene names of X, such as 'x1', 'x2'") as error:
-        _encoder(["x1", "x2"]).fit(np.ones((3, 2)))
-    assert "gene_names" in str(error.value) and "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="None of the 1 gene names"):
-        _encoder(["ENSG00000000001"], mode="prompt").fit(np.ones((3, 1)))
+def test_no_match_is_no_text(bare_home):
+    for names, parameters in ((["x1", "x2"], {}), (["ENSG00000000001", "ENSG00000000002"], {"mode": "prompt"})):
+        with pytest.warns(UserWarning, match="None of the 2 gene names of X, such as .*fetch_gene_desc") as caught:
+            encoder = _encoder(names, **parameters).fit(np.ones((3, 2)))
+        assert len(caught) == 1 and "gene_names" in str(caught[0].message)
+        assert not encoder.has_text_ and encoder.coverage_ == 0 and encoder.backend_name_ is None
+        np.testing.assert_array_equal(encoder.transform(np.ones((3, 2))), np.zeros((3, 1)))
+        assert (encoder.gene_report_["matched"] == "unmatched").all()
+        with pytest.raises(ValueError, match='None of the 2 gene names.*on_missing="warn"'):
+            _encoder(names, on_missing="error", **parameters).fit(np.ones((3, 2)))
 
 
 def test_without_names(counts):

@@ -417,6 +417,7 @@ def test_only_genes_of_large_variance_are_kept(tissue):
     np.testing.assert_allclose(fitted.transform(tissue), fitted.embedding_, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:n_neighbors=6 joins 5 of 5 spots")
 def test_fewer_genes_or_spots_than_components(tissue):
     for X, columns in ((tissue[:, :3], 3), (tissue[:5], 5), (tissue[:1], 1)):
         fitted = SpatialGraphTransformer().fit(X)

@@ -70,6 +70,36 @@ TABLE = pd.DataFrame(
         ("mt-Cytb", "CYTB", "alias"),
         ("MT-CYB", "CYTB", "alias"),
         ("", "", "unmatched"),
+        ("ENSG00000157005_SST", "SST", "part of the name"),
+        ("SST_ENSG00000157005", "SST", "part of the name"),
+        ("ENSG00000157005.14|SST", "SST", "part of the name"),
+        ("ENSG00000157005.14-SST", "SST", "part of the name"),
+        ("ENSG00000157005.14-1", "SST", "part of the name"),
+        ("SST (ENSG00000157005)", "SST", "part of the name"),
+        ("ENSG00000157005_GFAP", "SST", "part of the name"),  # the id counts
+        ("ENSG00000000001_SST", "SST", "part of the name"),  # unless it is unknown
+        ("ENSG00000157005.15_PAR_Y", "SST", "ensembl"),
+        ("ENSGR0000157005", "SST", "part of the name"),
+        ("ENSG00000157005|ENSG00000206503", "", "unmatched"),  # two genes
+        ("ENSG000001570051", "", "unmatched"),
+        ("GRCh38_SST", "SST", "part of the name"),
+        ("GRCh38______SST", "SST", "part of the name"),
+        ("hg19_CTGF", "", "unmatched"),
+        ("hg19_MARCH1", "MARCHF1", "part of the name"),
+        ("mm10___Sst", "SST", "part of the name"),
+        ("mm10_SOM", "", "unmatched"),  # no alias by half a name
+        ("SST_GRCh38", "SST", "part of the name"),
+        ("GRCh38_ENSG00000157005.2", "SST", "part of the name"),
+        ("gene-SST", "SST", "part of the name"),
+        ("gene:ENSG00000157005", "SST", "part of the name"),
+        ("SST|2ef1e7b", "SST", "part of the name"),
+        ("SST;TBCE", "", "unmatched"),  # two genes
+        ("HLA_A", "", "unmatched"),
+        ("SST_TBCE", "", "unmatched"),
+        ("nan", "", "unmatched"),
+        ("225", "", "unmatched"),
+        ("52.0", "", "unmatched"),
+        ("-1", "", "unmatched"),
     ],
 )
 def test_match_one(name, symbol, how):
@@ -77,6 +107,19 @@ def test_match_one(name, symbol, how):
     assert (found["symbol"], found["matched"]) == (symbol, how)
     assert found["gene"] == name
     assert found["row"] == (TABLE["symbol"].tolist().index(symbol) if symbol else -1)
+
+
+def test_missing_names_and_numbers_are_no_genes():
+    table = pd.DataFrame({"symbol": ["SCN11A", "EGR1", "XK", np.nan]})
+    table["aliases"] = ["NaN|HSAN7", "225|<NA>", "NA|None", "x"]
+    names = [np.nan, None, pd.NA, pd.NaT, "nan", "NaN", "None", "<NA>", "NA", " ", 225, 225.0, "225", np.int64(3)]
+    found = match_genes(names, table, species="human")
+    assert (found["symbol"] == "").all() and (found["row"] == -1).all() and (found["matched"] == "unmatched").all()
+    assert found["gene"].tolist()[:4] == [""] * 4
+    # A table may have a gene that is written so; a missing value is not that gene.
+    table = pd.DataFrame({"symbol": ["NA", "nan"]})
+    assert match_genes(["NA", "nan", np.nan, None], table, "human")["row"].tolist() == [0, 1, -1, -1]
+    assert match_genes(["na"], table, "human")["row"].tolist() == [-1]
 
 
 @settings(max_examples=80, deadline=None)
@@ -127,6 +170,12 @@ def test_table_without_symbols():
         (["ENSG00000157005"], "human"),
         (["EGFP", "Sst", "Gad1", "ERCC-00002", "Plp1"], "mouse"),
         (["a", "1", ""], "human"),
+        (["GRCh38_Sst", "GRCh38_Gad1", "mm10_Sst"], "human"),
+        (["mm10___Sst", "mm10___Gad1"], "mouse"),
+        (["Sst_ENSMUSG00000004366"], "mouse"),
+        (["ENSG00000157005_SST", "Sst"], "human"),
+        (["Sst|2ef1e7b", "Gad1|a"], "mouse"),
+        ([np.nan, None, "nan", "12", "SST"], "human"),
     ],
 )
 def test_detect_species(names, species):

@@ -105,6 +105,7 @@ def test_text_that_carries_the_domains_beats_its_controls(modules):
     assert set(result.scores["text"]) == {"real", "permuted", "gaussian", "none"}
 
 
+@pytest.mark.filterwarnings("ignore:model='SameVectors' makes the same vector")
 @pytest.mark.parametrize("model", [fusion(ModuleVectors(), "expression"), fusion(SameVectors(), "weighted")])
 def test_text_without_a_say_makes_no_difference(modules, model):
     result = semantic_permutation_test(

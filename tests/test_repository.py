@@ -20,7 +20,9 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglo
 
 # A module may import its own room and rooms on lower floors; the lowest is for everyone.
 FLOORS = [
-    {"_contract", "_counts", "_home", "_scale", "_version"},
+    {"_counts", "_gene_names", "_home", "_modes", "_order", "_progress", "_rows", "_scale", "_untrusted", "_version"},
+    {"_containers", "_labels", "_hdf5", "_matrix", "_places"},
+    {"_contract"},
     {"_fusion", "genes", "nn", "metrics"},
     {"graph"},
     {"datasets", "model_selection", "partition", "plotting"},

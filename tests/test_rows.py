@@ -34,7 +34,7 @@ def _shuffled(values, seed=0):
 @given(order=st.permutations(range(5)), more=st.integers(0, 3), kind=st.sampled_from(["frame", "adata", "series"]))
 def test_any_order_and_more_rows_than_needed(order, more, kind):
     X = {"frame": FRAME, "series": FRAME["Plp1"], "adata": anndata.AnnData(FRAME)}[kind]
-    table = pd.concat([FRAME["Plp1"], pd.Series(range(more), index=[f"z{i}" for i in range(more)], dtype=float)])
+    table = FRAME["Plp1"].reindex([*NAMES, *(f"z{i}" for i in range(more))], fill_value=0)
     table = table.iloc[[*order, *range(5, 5 + more)]]
     (matched,) = match_rows(X, batch=table)
     assert matched.tolist() == [3, 1, 2, 4, 5]
@@ -55,6 +55,7 @@ def test_what_has_no_names_is_in_order():
     assert match_rows(np.zeros((5, 1)), y=_shuffled(FRAME))[0].index[0] == _shuffled(FRAME).index[0]
 
 
+@pytest.mark.filterwarnings("ignore:Transforming to str index")
 def test_numbers_are_names_where_both_sides_have_them():
     X = pd.DataFrame({"Plp1": range(5)})
     assert match_rows(X, y=_shuffled(X["Plp1"]))[0].tolist() == list(range(5))

@@ -317,7 +317,7 @@ def test_without_coordinates(layers):
     with pytest.raises(ValueError, match="X has no coordinates"):
         _stllm(on_missing="error").fit(layers)
     with pytest.raises(ValueError, match="the graph was to be learnt in fit, which had none"):
-        fitted.predict(layers, coordinates=np.zeros((240, 2)))
+        fitted.predict(layers, coordinates=np.random.default_rng(0).uniform(size=(240, 2)))
 
 
 def test_without_gene_names(layers):
@@ -338,8 +338,13 @@ def test_without_gene_names(layers):
 
 def test_genes_without_a_symbol(layers):
     layers.var_names = [f"ENSG{i:011}" for i in range(layers.n_vars)]
-    with pytest.raises(ValueError, match="None of the 80 gene names of X, such as 'ENSG00000000000'"):
-        _stllm().fit(layers)
+    with pytest.warns(UserWarning, match="None of the 80 gene names of X, such as 'ENSG00000000000'.*without text"):
+        fitted = _stllm().fit(layers)
+    np.testing.assert_array_equal(fitted.labels_, _stllm(levels=()).fit(layers).labels_)
+    with pytest.raises(ValueError, match="None of the 80 gene names"):
+        _stllm(on_missing="error").fit(layers)
+    with pytest.raises(ValueError, match="alpha=0 leaves text alone"), warnings.catch_warnings(action="ignore"):
+        _stllm(alpha=0).fit(layers)
     assert _ari(_stllm(levels=()).fit(layers), layers) > 0.6
 
 

@@ -199,7 +199,8 @@ def words_without(key, answer):
         seen, secret = _bare(words), _bare(key)
         if any(secret[start : start + _BLIND] in seen for start in range(max(1, len(secret) - _BLIND + 1))):
             return "a reason that repeats the key and is not shown"
-    return words[:_MOST_SHOWN] or "no reason given"
+    # It becomes the end of a sentence.
+    return words[:_MOST_SHOWN].replace(". ", ", ").rstrip(". ") or "no reason given"
 
 
 def _flat(part):

@@ -4,7 +4,7 @@ import csv
 import os
 import secrets
 import tempfile
-import warnings
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pooch
 
+from skst._gene_names import is_missing, is_number
 from skst._home import find_file, get_data_home, writable_home
+from skst._untrusted import open_text, told
 from skst.genes.identity import is_ensembl, match_genes
 from skst.genes.templates import gene_text
 
@@ -127,10 +129,24 @@ def load_marker_descriptions(species="human"):
     return table.reindex(columns=COLUMNS, fill_value="")
 
 
-def find_descriptions(species):
-    """The fullest table of a species that needs no download: a fetched one, else the markers."""
+def find_descriptions(species, given=None):
+    """The table that describes the genes of a species, without a download, and where it is from.
+
+    Parameters
+    ----------
+    species : {"human", "mouse"}
+    given : DataFrame, str or path-like, default=None
+        The user's own, which comes first; else a fetched one, else the markers.
+
+    Returns
+    -------
+    table : DataFrame
+    origin : {"own", "fetched", "markers"}
+    """
+    if given is not None:
+        return read_descriptions(given), "own"
     path = _find_fetched(species, None)
-    return load_marker_descriptions(species) if path is None else read_descriptions(path)
+    return (load_marker_descriptions(species), "markers") if path is None else (read_descriptions(path), "fetched")
 
 
 def read_descriptions(descriptions):
@@ -150,15 +166,22 @@ def read_descriptions(descriptions):
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
+    TypeError
+        If it is neither a table nor a path.
     ValueError
-        If there is no column "symbol".
-    OSError
-        If the file cannot be read.
+        If it cannot be read as a table, or there is no column "symbol".
     """
     if isinstance(descriptions, pd.DataFrame):
-        return _complete(descriptions.fillna("").astype(str), "descriptions")
+        return _complete(descriptions.astype(object).where(descriptions.notna(), "").astype(str), "descriptions")
+    if not isinstance(descriptions, (str, os.PathLike)):
+        raise TypeError(f"descriptions are a {type(descriptions).__name__}; pass a DataFrame or the path of a table.")
     path = Path(descriptions).expanduser()
-    return _read_complete(path, path.stat().st_mtime_ns)
+    if not path.is_file():
+        raise FileNotFoundError(f"descriptions={str(path)!r} is not a file; check the path.")
+    stat = path.stat()
+    return _read_complete(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
 
 
 def describe_genes(names, descriptions, species, text):
@@ -180,14 +203,15 @@ def describe_genes(names, descriptions, species, text):
     report : DataFrame of shape (n_genes, 6)
         Columns gene, symbol, matched, has_summary, source and text; "" where there is none.
     symbols : ndarray of str of shape (n_genes,), dtype object
-        What a gene is called in texts: its symbol, else its name in the data; "" for an unmatched Ensembl id.
+        What a gene is called in texts: its symbol, else its name in the data; "" for an unmatched Ensembl id, a bare
+        number, and a missing name.
     """
     report = match_genes(names, descriptions, species)
     rows = report.pop("row").to_numpy()
     known = rows >= 0
     matched = descriptions.iloc[rows[known]]
     symbols = report["symbol"].to_numpy(dtype=object).copy()
-    symbols[~known] = ["" if is_ensembl(name.strip()) else name.strip() for name in names[~known]]
+    symbols[~known] = ["" if _says_nothing(name.strip()) else name.strip() for name in names[~known]]
     if text == "symbol":
         texts = symbols
     else:
@@ -200,55 +224,8 @@ def describe_genes(names, descriptions, species, text):
     return report.assign(text=texts), symbols
 
 
-def check_coverage(counts, names, with_text, species, *, own_table):
-    """Share of the counts that are of genes with text.
-
-    Parameters
-    ----------
-    counts : ndarray of shape (n_genes,)
-        Total of each gene.
-    names : ndarray of str of shape (n_genes,)
-        Gene names of the data.
-    with_text : ndarray of bool of shape (n_genes,)
-        Genes that have a text or a vector.
-    species : {"human", "mouse"}
-        Species of the data.
-    own_table : bool
-        True if the texts or vectors are of the user's own table.
-
-    Returns
-    -------
-    float
-        The share of genes, if nothing was counted.
-
-    Raises
-    ------
-    ValueError
-        If no gene has text.
-
-    Warns
-    -----
-    UserWarning
-        If the share is below one half.
-    """
-    if not with_text.any():
-        raise ValueError(
-            f"None of the {len(names)} gene names of X, such as {', '.join(map(repr, names[:3].tolist()))}, "
-            f"is in the table of {species} genes; pass symbols or Ensembl ids as gene_names, set species, or "
-            "give a table that knows them."
-        )
-    coverage = float(counts[with_text].sum() / counts.sum() if counts.any() else with_text.mean())
-    if coverage < 0.5:
-        fix = f"call skst.genes.fetch_gene_descriptions({species!r}) once to have all genes described"
-        if own_table:
-            fix = "give a fuller table"
-        warnings.warn(
-            f"Only {with_text.sum()} of {len(names)} genes, with {coverage:.0%} of the counts in X, are in "
-            f"the table of {species} genes; {fix}, or check species and gene_names.",
-            UserWarning,
-            stacklevel=4,
-        )
-    return coverage
+def _says_nothing(name):
+    return is_missing(name) or is_number(name) or is_ensembl(name)
 
 
 def _check_species(species):
@@ -256,18 +233,33 @@ def _check_species(species):
         raise ValueError(f"species={species!r} is not one of {sorted(_TAX_IDS)}.")
 
 
+def table_of(species):
+    """Where in the data home the table of a species is kept."""
+    return Path("gene_text") / f"{species}.tsv.gz"
+
+
 def _find_fetched(species, data_home):
-    return find_file(Path("gene_text") / f"{species}.tsv.gz", data_home)
+    return find_file(table_of(species), data_home)
 
 
 @lru_cache(maxsize=2)  # a grid search fits many times in one process
-def _read_complete(path, modified):
-    return _complete(_read_table(path), str(path))
+def _read_complete(path, state):
+    try:
+        table = _read_table(path)
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"descriptions={str(path)!r} cannot be read as a table ({told(error)}); give one with tabs (or commas, for "
+            ".csv) between its columns."
+        ) from error
+    return _complete(table, str(path))
 
 
 def _read_table(path):
     separator = "," if ".csv" in path.suffixes else "\t"
-    return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+    if path.suffix not in ("", ".tsv", ".csv", ".txt", ".gz"):  # compressed otherwise
+        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
+    with open_text(path) as file:
+        return pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False)
 
 
 def _complete(table, origin):
@@ -288,7 +280,7 @@ def _download(species, data_home):
             summaries = _parse_summaries(_retrieve("gene_summary.gz", directory), _TAX_IDS["human"])
             human = _parse_gene_info(_retrieve_info("human", directory), "human", summaries)
             table = _borrow_summaries(table, human)
-    path = writable_home(data_home) / "gene_text" / f"{species}.tsv.gz"
+    path = writable_home(data_home) / table_of(species)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:

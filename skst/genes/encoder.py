@@ -1,6 +1,6 @@
 """Vectors of cells and spots from what is written about their genes."""
 
-from numbers import Integral, Real
+import warnings
 
 import numpy as np
 from scipy import sparse
@@ -12,24 +12,14 @@ from sklearn.utils.validation import check_is_fitted
 from skst._contract import check_counts, missing, read_spots
 from skst._counts import scale_depth, square_root
 from skst.genes.controls import gaussian_like, permuted_order, unrelated_names, unrelated_text
-from skst.genes.descriptions import check_coverage, describe_genes, find_descriptions, read_descriptions
+from skst.genes.coverage import NO_NAMES, coverage_of_text, fault_of_coverage, warn_of_equal_vectors
+from skst.genes.descriptions import describe_genes, find_descriptions
 from skst.genes.identity import detect_species, match_vectors
-from skst.genes.ranking import K_RULES
+from skst.genes.settings import check_settings
 from skst.genes.spot_texts import SpotTexts
 from skst.genes.table import read_gene_vectors
 from skst.genes.templates import cell_text
 from skst.genes.text_vectors import TextVectors
-
-_CHOICES = {
-    "mode": ("aggregate", "sentence", "prompt", "dual"),
-    "text": ("symbol", "name", "summary", "card"),
-    "weighting": ("contrast", "abundance"),
-    "control": (None, "permuted", "unrelated", "gaussian"),
-    "species": ("auto", "human", "mouse"),
-    "on_missing": ("warn", "error"),
-}
-# The least of each number, and what else it may be.
-_NUMBERS = {"k_g": (1, K_RULES), "max_texts": (10, (None,)), "n_top_genes": (1, (None,))}
 
 
 class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -93,13 +83,13 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     species : {"auto", "human", "mouse"}, default="auto"
         Whose descriptions to use; "auto" tells it from the gene names.
     gene_names : array-like of str of shape (n_genes,), default=None
-        Names of the columns of an `X` that carries none.
+        Names of the columns of `X`; by default its own.
     layer : str, default=None
         Layer of an AnnData to read; by default its ``X``.
     normalize : bool, default=True
         Normalise counts as `weighting` says.  False or None takes `X` as it is: "contrast" still centres it.
     on_missing : {"warn", "error"}, default="warn"
-        What to do if `X` has no gene names.
+        What to do if `X` has no gene names, or none of its genes has a text: warn and return zeros, or raise.
     cache : bool, str or path-like, default=True
         Keep text vectors on disk, in the given directory or the user's cache, so that no text is encoded
         twice.
@@ -125,7 +115,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     species_ : {"human", "mouse"}
         Species in use.
     has_text_ : bool
-        False if `X` had no gene names; the output is then a single column of zeros.
+        False if `X` had no gene names, or none of its genes has a text; the output is then a single column of zeros.
     backend_name_ : str or None
         What made the vectors.
     n_genes_named_ : ndarray of shape (n_spots,), int32
@@ -144,12 +134,14 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     Raises
     ------
     ValueError
-        If a parameter is out of range, no gene has a text or vector, or counts are negative.
+        If a parameter is out of range, counts are negative, or, in ``transform``, the model of `fit` is not to be had;
+        with ``on_missing="error"`` if no gene has a name or a text.
 
     Warns
     -----
     UserWarning
-        If `X` has no gene names, genes with text make up less than half of its counts, or `text_r2_` is below 0.5.
+        If `X` has no gene names, genes with text make up less than half of its counts or are none, or `text_r2_` is
+        below 0.5.
 
     See Also
     --------
@@ -290,9 +282,9 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         check_is_fitted(self)
         spots = read_spots(self, X)
         if self.normalize:
-            check_counts(spots)
+            check_counts(spots, X, unless=self)
         reads = self.has_text_ and self.mode != "aggregate" and self._spot_texts.needs_model
-        return self._embed(spots.X, TextVectors(self) if reads else None)
+        return self._embed(spots.X, TextVectors(self, fitted=self._model) if reads else None)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -305,50 +297,56 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self._check_parameters()
         spots = read_spots(self, X, reset=True)
         if self.normalize:
-            check_counts(spots)
+            check_counts(spots, X, unless=self)
         expression = spots.X
         self.has_text_ = spots.genes is not None
+        lack = NO_NAMES
+        if self.has_text_:
+            with_text, symbols, vectors, lack = self._match_genes(expression, spots.genes)
+            self.has_text_ = bool(with_text.any())
         if not self.has_text_:
-            missing(
-                self,
-                "X has no gene names, so GeneTextEncoder goes on without text and returns zeros; pass an "
-                "AnnData or a DataFrame with gene names as columns, or gene_names=.",
-            )
+            missing(self, lack[0], "GeneTextEncoder goes on without text and returns zeros", lack[1])
             self.coverage_, self.backend_name_, self._n_features_out = 0.0, None, 1
             self.cache_hits_ = self.cache_misses_ = 0
             return expression, None, None, None
-        encode = None
+        if lack is not None:
+            warnings.warn(f"{lack[0]}; {lack[1]}.", UserWarning, stacklevel=4)
+        encode = self._model = None
         if self.vectors is None or self.mode == "dual":
             encode = TextVectors(self)
+            self._model = encode.identity
         self.backend_name_ = "vectors" if encode is None else encode.backend.name
         rng = check_random_state(self.random_state)
         variance = self._learn_expression(expression)
-        self._learn_genes(expression, spots.genes.astype(str), variance, encode, rng)
+        self._learn_genes(spots.genes, symbols, with_text, vectors, variance, encode, rng)
         ranked = written = None
         if self.mode != "aggregate":
             ranked, written = self._learn_texts(expression, encode, rng)
         self._count_lookups(encode)
         return expression, encode, ranked, written
 
-    def _learn_genes(self, X, names, variance, encode, rng):
-        """Symbol, text and vector of each gene, as `control` hands them out."""
+    def _match_genes(self, X, names):
+        """Which genes have a text, what they are called, their precomputed vectors, and what is lacking."""
         self.species_ = detect_species(names) if self.species == "auto" else self.species
-        given = self.descriptions
-        table = find_descriptions(self.species_) if given is None else read_descriptions(given)
+        table, origin = find_descriptions(self.species_, self.descriptions)
         about_genes = self.mode in ("aggregate", "dual")
         report, symbols = describe_genes(names, table, self.species_, self.text if about_genes else "symbol")
+        vectors = None
         if self.vectors is None:
             with_text = (report["text"] != "").to_numpy()
         else:
             known, vectors = read_gene_vectors(self.vectors)
             rows = match_vectors(report, known, table, self.species_)
-            with_text = rows >= 0
+            with_text, vectors, origin = rows >= 0, vectors[rows], "own"
             report = report.assign(text="", source=np.where(with_text, "vectors", ""))
         self.gene_report_ = report
         counts = np.asarray(abs(X).sum(axis=0, dtype=np.float64)).ravel()
-        own_table = self.vectors is not None or given is not None
-        self.coverage_ = check_coverage(counts, names, with_text, self.species_, own_table=own_table)
+        self.coverage_ = coverage_of_text(counts, with_text)
+        lack = fault_of_coverage(self.coverage_, names, with_text, self.species_, origin)
+        return with_text, symbols, vectors, lack
 
+    def _learn_genes(self, names, symbols, with_text, vectors, variance, encode, rng):
+        """Text or vector of each gene, as `control` hands them out."""
         with_vector = with_text.copy()
         if self.n_top_genes is not None:
             ranked = np.flatnonzero(with_text)[np.argsort(-variance[with_text], kind="stable")]
@@ -361,47 +359,26 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             words = unrelated_names(symbols) if self.control == "unrelated" else symbols[order]
             mode = "prompt" if self.mode == "prompt" else "sentence"
             self._spot_texts = SpotTexts(symbols[order], words, k=self.k_g, mode=mode)
-        if not about_genes:
+        if self.mode not in ("aggregate", "dual"):
             return
-        if self.vectors is not None:
-            encoded = vectors[rows[with_vector]]
+        if vectors is not None:
+            encoded = vectors[with_vector]
         elif self.control == "unrelated":
             known_as = np.where(symbols == "", names, symbols)
             encoded = encode([unrelated_text(symbol) for symbol in known_as[with_vector]])
         else:
-            encoded = encode(report.loc[with_vector, "text"].tolist())
+            encoded = encode(self.gene_report_.loc[with_vector, "text"].tolist())
+        warn_of_equal_vectors(encoded, f"model={encode.backend.name!r} makes" if vectors is None else "vectors hold")
         if self.control == "gaussian":
             encoded = gaussian_like(encoded, rng)
-        vectors = np.zeros((len(names), encoded.shape[1]), dtype=np.float32)
-        vectors[with_vector] = encoded
-        self.gene_vectors_ = vectors[order]
+        placed = np.zeros((len(names), encoded.shape[1]), dtype=np.float32)
+        placed[with_vector] = encoded
+        self.gene_vectors_ = placed[order]
         self._with_vector = with_vector
-        self._n_features_out = vectors.shape[1]
+        self._n_features_out = placed.shape[1]
 
     def _check_parameters(self):
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str) or value not in choices:
-                raise ValueError(f"{name}={value!r} is not one of {choices}.")
-        for name, (least, others) in _NUMBERS.items():
-            value = getattr(self, name)
-            whole = isinstance(value, Integral) and not isinstance(value, bool) and value >= least
-            if not whole and not ((value is None or isinstance(value, str)) and value in others):
-                raise ValueError(
-                    f"{name}={value!r} is not a positive integer from {least} on, nor one of {others}; give one."
-                )
-        if not isinstance(self.omega, Real) or not 0 <= self.omega <= 1:
-            raise ValueError(f"omega={self.omega!r} is not a number from 0 to 1.")
-        if self.vectors is not None and self.mode in ("sentence", "prompt"):
-            raise ValueError(
-                f"vectors are given but mode={self.mode!r} uses no gene vectors; use mode='aggregate' or "
-                "'dual', or leave vectors out."
-            )
-        if self.vectors is not None and self.control == "unrelated":
-            raise ValueError(
-                "vectors are given but control='unrelated' replaces texts, of which there are none; use "
-                "control='permuted' or 'gaussian', or leave vectors out."
-            )
+        check_settings(self)
 
     def _learn_expression(self, X):
         Y = self._normalized(X)

@@ -5,7 +5,17 @@ import re
 import numpy as np
 import pandas as pd
 
-_ENSEMBL = re.compile(r"^(ENS[A-Z]*G\d{11})(?:\.\d+)?$", re.IGNORECASE)
+from skst._gene_names import clean_names, is_missing, is_number
+
+_ENSEMBL = re.compile(r"^(ENS[A-Z]*G\d{11})(?:\.\d+)?(?:_PAR_Y)?$", re.IGNORECASE)
+# Within a name of several parts; ids in the pseudo-autosomal region of Y once had an R in place of a zero.
+_ID_WITHIN = re.compile(r"(?<![A-Z0-9])(ENS[A-Z]*G)([R\d]\d{10})(?:\.\d+)?(?:_PAR_Y)?(?![A-Z0-9])", re.IGNORECASE)
+# What is put before or after a name where reads were aligned to several genomes, and before ids in files of genomes.
+_HUMAN_GENOME, _MOUSE_GENOME = r"GRCh\d\d|hg\d\d|human", r"GRCm\d\d|mm\d{1,2}|mouse"
+_PREFIX = re.compile(rf"^(?:(?:{_HUMAN_GENOME}|{_MOUSE_GENOME})[-_:|.]+|gene[-:])", re.IGNORECASE)
+_GENOME_AFTER = re.compile(rf"[-_:|.]+(?:{_HUMAN_GENOME}|{_MOUSE_GENOME})$", re.IGNORECASE)
+_FIELDS = re.compile(r"[|;]")
+_JOINTS = "-_:|;.,/ ()[]"
 _DAY_MONTH = re.compile(r"^(\d{1,2})-(Mar|Sep|Sept|Dec)$", re.IGNORECASE)
 _MONTH_DAY = re.compile(r"^(Mar|Sep|Sept|Dec)-(\d{1,2})$", re.IGNORECASE)
 _ISO_DATE = re.compile(r"^\d{4}-(03|09|12)-(\d{2})(?: 00:00:00)?$")
@@ -48,9 +58,12 @@ def detect_species(names):
     >>> detect_species(["ENSG00000157005.4", "ENSG00000128683"])
     'human'
     """
-    names = pd.Series(np.asarray(names, dtype=object)).astype(str)
-    mouse = names.str.match(r"ENSMUSG|mt-[A-Z]|[A-Z0-9][a-z0-9.-]*[a-z][a-z0-9.-]*$|\d+[A-Z]\d+Rik")
-    human = names.str.match(r"ENSG\d|(?=.*[A-Z])[A-Z0-9.-]+$|C[0-9XY]+orf\d")
+    names = pd.Series([name for name in clean_names(names) if not is_missing(name)], dtype=object).astype(str)
+    says_mouse = names.str.contains(rf"ENSMUSG|^(?:{_MOUSE_GENOME})_", case=False, regex=True)
+    says_human = names.str.contains(rf"ENSG\d|^(?:{_HUMAN_GENOME})_", case=False, regex=True)
+    plain = names.str.replace(_PREFIX, "", regex=True).str.replace(r"[|;].*", "", regex=True)
+    mouse = plain.str.match(r"mt-[A-Z]|[A-Z0-9][a-z0-9.-]*[a-z][a-z0-9.-]*$|\d+[A-Z]\d+Rik") & ~says_human | says_mouse
+    human = plain.str.match(r"(?=.*[A-Z])[A-Z0-9.-]+$|C[0-9XY]+orf\d") | says_human
     return "mouse" if mouse.sum() > (human & ~mouse).sum() else "human"
 
 
@@ -60,8 +73,10 @@ def match_genes(names, descriptions, species="auto"):
     The first rule that finds one gene wins: the symbol itself; an Ensembl id, its version ignored; the symbol
     in another case; a previous symbol; an alias; a date that a spreadsheet made of a symbol ("1-Mar",
     "Sep-02", "2021-03-01"); a name that R made valid ("HLA.A", "X7SK"); a symbol with the number that tells
-    duplicates apart ("TBCE-1", "TBCE.1").  Previous symbols and aliases that belong to more than one gene
-    match nothing.
+    duplicates apart ("TBCE-1", "TBCE.1"); a part of the name, where it holds symbol and id
+    ("ENSG00000157005_SST"), a genome ("GRCh38_SST", "mm10___Sst") or several fields ("SST|2ef1e7b").  Previous symbols
+    and aliases that belong to more than one gene match nothing, and neither do missing names and bare numbers, which
+    number rows or are ids of other databases; "NA" and "nan" as text match a symbol that is written so.
 
     Parameters
     ----------
@@ -77,7 +92,8 @@ def match_genes(names, descriptions, species="auto"):
     -------
     DataFrame of shape (n_genes, 4), in the order of `names`
         "gene" (the name given), "symbol" (the matched symbol, "" if none), "matched" ("symbol", "ensembl",
-        "case", "previous symbol", "alias", "spreadsheet date", "R name", "numbered duplicate" or "unmatched")
+        "case", "previous symbol", "alias", "spreadsheet date", "R name", "numbered duplicate", "part of the name" or
+        "unmatched")
         and "row" (position in `descriptions`, -1 if none).
 
     Raises
@@ -104,7 +120,7 @@ def match_genes(names, descriptions, species="auto"):
             f"descriptions has the columns {list(descriptions.columns)} but none called 'symbol'; name that "
             "of the gene symbols so."
         )
-    names = np.array([str(name) for name in names], dtype=object)
+    names = clean_names(names)
     index = _NameIndex(descriptions, detect_species(names) if species == "auto" else species)
     found = [index.find(name.strip()) for name in names]
     rows = np.array([row for row, _ in found], dtype=np.int64)
@@ -131,7 +147,7 @@ def match_vectors(genes, names, descriptions, species):
     ndarray of int of shape (n_genes,)
         Row of each gene's vector, -1 if it has none.
     """
-    names = np.array([str(name) for name in names], dtype=object)
+    names = clean_names(names)
     rows = match_genes(genes["gene"], pd.DataFrame({"symbol": names}), species)["row"].to_numpy().copy()
     official = match_genes(names, descriptions, species)["symbol"].to_numpy()
     named = np.flatnonzero(official != "")
@@ -150,7 +166,7 @@ class _NameIndex:
             same = descriptions["species"].to_numpy() == species
             rows = rows[same] if same.any() else rows
         table = descriptions.iloc[rows]
-        symbols = pd.Series(table["symbol"].to_numpy(dtype=object), index=rows).astype(str)
+        symbols = pd.Series(clean_names(table["symbol"]), index=rows, dtype=object)
         if "summary" in table:
             # Of several rows of one symbol the one that says something comes first.
             said = (table["summary"].fillna("").to_numpy() != "").astype(int)
@@ -166,8 +182,12 @@ class _NameIndex:
         self.mangled = _mangled(others) | _mangled(symbols.drop_duplicates().str.upper())
 
     def find(self, name):
+        if not name or is_number(name):
+            return -1, "unmatched"
         if name in self.symbol:
             return self.symbol[name], "symbol"
+        if is_missing(name):
+            return -1, "unmatched"
         ensembl = _ENSEMBL.match(name)
         if ensembl:
             row = self.ensembl.get(ensembl[1].upper(), -1)
@@ -191,7 +211,7 @@ class _NameIndex:
             for known, key in ((self.symbol, base), (self.ensembl, base.upper()), (self.case, base.upper())):
                 if key in known:
                     return known[key], "numbered duplicate"
-        return -1, "unmatched"
+        return self._find_part(name)
 
     def _find_known(self, name):
         name = name.upper()
@@ -199,6 +219,20 @@ class _NameIndex:
             if name in known:
                 return known[name], how
         return -1, "unmatched"
+
+    def _find_part(self, name):
+        """The gene of a name that holds more than one: an id comes first, then what is left beside id and genome."""
+        ids = _ID_WITHIN.findall(name.upper())
+        rows = {self.ensembl.get(kind + number.replace("R", "0"), -1) for kind, number in ids} - {-1}
+        if not rows:
+            rest = _ID_WITHIN.sub("|", _GENOME_AFTER.sub("", _PREFIX.sub("", name))).strip(_JOINTS)
+            if rest != name.strip(_JOINTS):
+                row, how = self.find(rest)
+                rows = set() if row < 0 or how == "alias" else {row}
+            elif len(fields := _FIELDS.split(name)) > 1:
+                found = (self.find(field.strip()) for field in fields)
+                rows = {row for row, how in found if how in ("symbol", "ensembl", "case")}
+        return (rows.pop(), "part of the name") if len(rows) == 1 else (-1, "unmatched")
 
     def _find_r_name(self, name):
         name = name.upper()

@@ -1,7 +1,25 @@
 """From texts to their vectors, as an encoder is told to make them."""
 
-from skst.genes.backends import encode_texts, resolve_backend
+from functools import cached_property
+from typing import NamedTuple
+
+from skst.genes.backends import MINILM, encode_texts, resolve_backend
 from skst.genes.cache import VectorCache
+
+
+class ModelIdentity(NamedTuple):
+    """Which model made the vectors that something was fitted to.
+
+    Attributes
+    ----------
+    name : str
+        What the model is called.
+    key : str or None
+        Model and weights, where they can be told.
+    """
+
+    name: str
+    key: str | None
 
 
 class TextVectors:
@@ -13,6 +31,8 @@ class TextVectors:
     ----------
     encoder : GeneTextEncoder
         Fitted or not; its parameters `model`, `device`, `batch_size`, `cache` and `verbose` are read.
+    fitted : ModelIdentity, default=None
+        The model to be found again, where vectors have to share the axes of earlier ones.
 
     Attributes
     ----------
@@ -24,7 +44,8 @@ class TextVectors:
     Raises
     ------
     TypeError, ValueError
-        If `model`, `device` or `batch_size` is not accepted by :func:`skst.genes.backends.resolve_backend`.
+        If `model`, `device` or `batch_size` is not accepted by :func:`skst.genes.backends.resolve_backend`, or the
+        model is not the one that was fitted.
 
     Examples
     --------
@@ -35,13 +56,22 @@ class TextVectors:
     (2, 384)
     """
 
-    def __init__(self, encoder):
+    def __init__(self, encoder, fitted=None):
         self.options = {"batch_size": encoder.batch_size, "verbose": encoder.verbose}
-        self.backend = resolve_backend(encoder.model, device=encoder.device, batch_size=encoder.batch_size)
+        # "auto" is asked once: vectors of what it finds later share no axes with those of what it found then.
+        model = fitted.name if fitted is not None and _is_auto(encoder.model) else encoder.model
+        self.backend = resolve_backend(model, device=encoder.device, batch_size=encoder.batch_size)
+        if fitted is not None:
+            self._check_same(fitted)
         self.cache = None
-        if encoder.cache and self.backend.key is not None:
+        if encoder.cache and self.identity.key is not None:
             directory = None if encoder.cache is True else encoder.cache
-            self.cache = VectorCache(self.backend.key, directory)
+            self.cache = VectorCache(self.identity.key, directory)
+
+    @cached_property
+    def identity(self):
+        """The :class:`ModelIdentity` of the backend."""
+        return ModelIdentity(self.backend.name, self.backend.key)
 
     @property
     def max_tokens(self):
@@ -61,3 +91,19 @@ class TextVectors:
             Of shape (0, 0) without texts.
         """
         return encode_texts(texts, self.backend, self.cache, **self.options)
+
+    def _check_same(self, fitted):
+        found = self.identity
+        same = found.name == fitted.name and (
+            # The published weights may come from the package or from the hub, under different keys.
+            found.name == MINILM or None in (found.key, fitted.key) or found.key == fitted.key
+        )
+        if not same:
+            raise ValueError(
+                f"model: {found.name} ({found.key}) is not the one that was fitted, {fitted.name} ({fitted.key}), and "
+                "vectors of two models share no axes; load that model, or fit again."
+            )
+
+
+def _is_auto(model):
+    return isinstance(model, str) and model == "auto"

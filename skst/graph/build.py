@@ -1,16 +1,22 @@
 """Spatial graphs: who is whose neighbour, slice by slice."""
 
+import warnings
+
 import numpy as np
 from scipy import sparse
-from scipy.spatial import Delaunay
+from scipy.spatial import Delaunay, cKDTree
 from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
 from skst._contract import missing
+from skst._places import read_batch, read_coordinates, suggested_radius, warn_of_graph, warn_of_places
+from skst._rows import match_rows
 
 # Beyond so many spots neighbours in expression space are searched for approximately.
 MAX_EXACT = 100_000
+# More than a radius may join, entries of the graph in all.
+MAX_EDGES = 200_000_000
 KINDS = ("knn", "radius", "delaunay")
 LEARNED = "learned"
 
@@ -66,7 +72,8 @@ def spatial_graph(coordinates, *, kind="knn", n_neighbors=6, radius=None, batch=
     Raises
     ------
     ValueError
-        If `kind` is unknown or `radius` is not a positive number where it is needed.
+        If `kind` is unknown, `radius` is not a positive number where it is needed or joins nearly all to all, or
+        coordinates or slices cannot be read.
 
     Examples
     --------
@@ -82,9 +89,10 @@ def spatial_graph(coordinates, *, kind="knn", n_neighbors=6, radius=None, batch=
         raise ValueError(
             f"radius={radius!r}, but graph='radius' needs a positive distance in units of the coordinates."
         )
-    coordinates = np.asarray(coordinates, dtype=np.float64)
+    (batch,) = match_rows(coordinates, origin="coordinates", batch=batch)
     n_spots = len(coordinates)
-    batch = np.zeros(n_spots, dtype=np.int64) if batch is None else np.unique(batch, return_inverse=True)[1]
+    coordinates, batch = read_coordinates(coordinates, n_spots), read_batch(batch, n_spots)
+    batch = np.zeros(n_spots, dtype=np.int64) if batch is None else batch
     rows, cols = [], []
     for code in range(batch.max(initial=-1) + 1):
         members = np.flatnonzero(batch == code)
@@ -110,6 +118,7 @@ def _edges(points, kind, n_neighbors, radius):
         j = nearest_neighbors(points, n_neighbors)
         return np.repeat(np.arange(n_points), j.shape[1]), j.ravel()
     if kind == "radius":
+        _check_reach(points, radius)
         found = NearestNeighbors(radius=radius).fit(points).radius_neighbors_graph().tocoo()
         return found.row, found.col
     # Qhull merges duplicates: triangulate distinct places, then join the spots of one place to each other's star.
@@ -118,6 +127,18 @@ def _edges(points, kind, n_neighbors, radius):
     found = (at @ (_triangulation(places) + sparse.eye_array(len(places))) @ at.T).tocoo()
     keep = found.row != found.col
     return found.row[keep], found.col[keep]
+
+
+def _check_reach(points, radius):
+    """Raise, rather than run out of memory, where a radius joins nearly all spots to nearly all others."""
+    looked_at = points[np.unique(np.linspace(0, len(points) - 1, 200).astype(int))] if len(points) else points
+    within = cKDTree(points).query_ball_point(looked_at, radius, return_length=True)
+    n_edges = float(np.mean(within)) * len(points) if len(points) else 0.0
+    if n_edges > MAX_EDGES:
+        raise ValueError(
+            f"radius={radius:.6g} joins a spot to {np.mean(within):.0f} of the {len(points)} spots of its slice, too "
+            f"many to be kept; give a radius near {suggested_radius(points):.3g}, which reaches the next spots alone."
+        )
 
 
 def _triangulation(places):
@@ -206,7 +227,7 @@ def averaging_operator(graph):
     return with_self
 
 
-def spatial_operator(estimator, spots, rng=None):
+def spatial_operator(estimator, spots, rng=None, *, warn=True):
     """Averaging operator of `spots` on the graph that `estimator` asks for; without coordinates, each spot alone.
 
     Parameters
@@ -218,6 +239,8 @@ def spatial_operator(estimator, spots, rng=None):
         From :func:`skst._contract.read_spots`.
     rng : RandomState, default=None
         Given in ``fit``, where a graph is learnt; other spots are joined by what was learnt there.
+    warn : bool, default=True
+        Whether to warn of places and graphs that tell nothing.
 
     Returns
     -------
@@ -225,13 +248,16 @@ def spatial_operator(estimator, spots, rng=None):
     """
     if rng is not None:
         estimator.graph_learner_ = None
+        _warn_if_alike(spots.X)
     if spots.coordinates is None:
         missing(
             estimator,
-            "X has no coordinates, so only its expression is used; put them in "
-            f"obsm[{estimator.spatial_key!r}] of an AnnData or pass coordinates=.",
+            "X has no coordinates",
+            "only its expression is used",
+            f"put them in obsm[{estimator.spatial_key!r}] of an AnnData or pass coordinates=",
         )
         return sparse.eye_array(spots.X.shape[0], dtype=np.float32, format="csr")
+    told = warn and warn_of_places(spots.coordinates, spots.batch)
     if isinstance(estimator.graph, str) and estimator.graph != LEARNED:
         graph = spatial_graph(
             spots.coordinates,
@@ -240,6 +266,9 @@ def spatial_operator(estimator, spots, rng=None):
             radius=estimator.radius,
             batch=spots.batch,
         )
+        if warn and not told:
+            name = {"knn": "n_neighbors", "radius": "radius"}.get(estimator.graph, "graph")
+            warn_of_graph(graph, spots.coordinates, spots.batch, f"{name}={getattr(estimator, name)!r}")
     elif rng is not None:
         learner = _learner(estimator, rng.randint(np.iinfo(np.int32).max))
         estimator.graph_learner_ = learner.fit(spots.X, spots.coordinates, batch=spots.batch)
@@ -249,6 +278,25 @@ def spatial_operator(estimator, spots, rng=None):
     else:
         graph = estimator.graph_learner_.build(spots.X, spots.coordinates, batch=spots.batch)
     return averaging_operator(graph)
+
+
+def _warn_if_alike(X):
+    """Warn if no row of X differs from the first, so that all that tells spots apart is what rounding leaves."""
+    n_spots = X.shape[0]
+    few = X[[0, n_spots // 2, n_spots - 1]]  # nearly always enough to know
+    for rows in (few, X):
+        if sparse.issparse(rows):
+            differ = (rows.max(axis=0) != rows.min(axis=0)).nnz > 0
+        else:
+            differ = (rows != rows[0]).any()
+        if n_spots == 1 or differ:
+            return
+    found = "counts nothing in any of" if not few.sum() else "is the same in all of"
+    warnings.warn(
+        f"X {found} its {n_spots} spots, so that domains are arbitrary; pass counts that tell spots apart.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _learner(estimator, seed):

@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import sparse
 
 from skst._counts import library_sizes
+from skst._rows import match_rows
 from skst.genes import tissue_templates as wording
 from skst.genes.pseudowords import pseudowords
 from skst.graph.position import expression_axis, members_of_slices, tissue_depth
@@ -257,6 +258,7 @@ class TissueNarrator:
             raise ValueError(f"names={self.names!r} is not one of {NAMES}; give one of them.")
 
     def _read(self, X, graph, regions, symbols, functions, coordinates, batch):
+        regions, coordinates, batch = match_rows(X, regions=regions, coordinates=coordinates, batch=batch)
         X = sparse.csr_array(X)
         n_spots, n_genes = X.shape
         symbols = np.asarray(symbols, dtype=object)

@@ -14,7 +14,8 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skst._contract import check_counts, read_spots
-from skst._counts import library_sizes
+from skst._order import content_order
+from skst._progress import progress_bar
 from skst.graph.build import averaging_operator, spatial_graph
 from skst.graph.candidates import FEATURES, Candidates, chance_cosine, edge_features
 from skst.graph.reward import GAINS, GraphReward, policy_gradient
@@ -253,8 +254,8 @@ class SpatialGraphLearner(BaseEstimator):
             raise ValueError("coordinates=None, but candidate edges are spatial; pass one row of positions a spot.")
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=reset)
         if self.normalize:
-            check_counts(spots)
-        order = np.lexsort((library_sizes(spots.X), *spots.coordinates.T))
+            check_counts(spots, X, unless=self)
+        order = content_order(spots.X, spots.coordinates)
         batch = None if spots.batch is None else spots.batch[order]
         return spots._replace(X=spots.X[order], coordinates=spots.coordinates[order], batch=batch), order
 
@@ -284,8 +285,6 @@ class SpatialGraphLearner(BaseEstimator):
         return self._design(candidates)[:, :-1] @ self.policy_["weight"].to_numpy() + self.intercept_
 
     def _train(self, candidates, random_state):
-        from tqdm import tqdm
-
         reward = GraphReward(
             candidates.edges,
             candidates.features[:, FEATURES.index("expression")] - candidates.chance[candidates.edges[0]],
@@ -297,17 +296,19 @@ class SpatialGraphLearner(BaseEstimator):
         weights = np.append(self.policy_["weight"], logit(reward.n_wanted / len(design)))
         adam = _Adam(weights)
         history = []
-        for epoch in tqdm(range(self.max_epochs), desc="SpatialGraphLearner", disable=not self.verbose):
-            start = time.perf_counter()
-            logits = (design @ weights.astype(np.float32)).astype(np.float64)
-            p = expit(logits)
-            if epoch % -(-self.max_epochs // REFRESHES) == 0:
-                reward.settle(candidates.averaged(p), random_state)
-            drawn = [random_state.uniform(size=len(p)) < p for _ in range(SAMPLES)]
-            gradient, terms = policy_gradient(logits, reward, drawn)
-            # The first half explores, the second settles.
-            adam.climb(gradient.astype(np.float32) @ design, self.lr * min(1.0, 2 - 2 * epoch / self.max_epochs))
-            history.append({"epoch": epoch + 1, **terms, "dur": time.perf_counter() - start})
+        with progress_bar(self.max_epochs, "SpatialGraphLearner", "epochs", shown=self.verbose) as advance:
+            for epoch in range(self.max_epochs):
+                start = time.perf_counter()
+                logits = (design @ weights.astype(np.float32)).astype(np.float64)
+                p = expit(logits)
+                if epoch % -(-self.max_epochs // REFRESHES) == 0:
+                    reward.settle(candidates.averaged(p), random_state)
+                drawn = [random_state.uniform(size=len(p)) < p for _ in range(SAMPLES)]
+                gradient, terms = policy_gradient(logits, reward, drawn)
+                # The first half explores, the second settles.
+                adam.climb(gradient.astype(np.float32) @ design, self.lr * min(1.0, 2 - 2 * epoch / self.max_epochs))
+                history.append({"epoch": epoch + 1, **terms, "dur": time.perf_counter() - start})
+                advance()
         self.policy_["weight"], self.intercept_ = weights[:-1], float(weights[-1])
         return history
 

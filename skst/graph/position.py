@@ -8,6 +8,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import Delaunay, cKDTree
 
+from skst._rows import match_rows
+
 # A disc of this radius, in typical distances of neighbours, has to fit into a bay of the outline.  No lattice has
 # spots on the rim of such a disc, so that rounding decides nothing.
 _REACH = 1.9
@@ -70,6 +72,7 @@ def tissue_depth(coordinates, *, batch=None):
     >>> tissue_depth(np.column_stack([x.ravel(), y.ravel()])).reshape(5, 5)[2]
     array([0. , 0.5, 1. , 0.5, 0. ])
     """
+    (batch,) = match_rows(coordinates, origin="coordinates", batch=batch)
     coordinates = np.asarray(coordinates, dtype=np.float64)
     depth = np.zeros(len(coordinates))
     for members in members_of_slices(batch, len(coordinates)):

@@ -192,13 +192,16 @@ class AveragedPCA:
         averaged = propagate(average, scores, self.hop_weights_)
         total = float(np.sqrt(averaged.var(axis=0, dtype=np.float64).sum()))
         scale = np.float32(1.0 / total if total > 0 else 1.0)
+        # Other spots go through the same two steps, so that those of fit come out the same to the last digit.
+        self._unscaled = axes, scale
         self.axes_, self.offset_ = axes * scale, mean @ axes * scale
         return scores * scale
 
     def scores(self, X, average):
         """Score of each spot by its own expression; parameters and result as in :meth:`fit_scores`."""
         sizes = self._sizes(X, average)
-        return np.asarray(self._values(X[:, self.kept_], average, sizes) @ self.axes_, dtype=np.float32)
+        axes, scale = self._unscaled
+        return np.asarray(self._values(X[:, self.kept_], average, sizes) @ axes, dtype=np.float32) * scale
 
     def expression(self, X, average):
         """Stabilised expression of the genes kept, ndarray of shape (n_spots, n_kept), float32."""

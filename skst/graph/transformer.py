@@ -11,6 +11,9 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skst._contract import Spots, check_counts, inherit, read_spots
+from skst._places import read_batch, read_coordinates
+from skst._order import content_order
+from skst._rows import match_rows
 from skst.graph import smooth
 from skst.graph.build import KINDS, LEARNED, spatial_operator
 from skst.graph.semantic import SemanticHead
@@ -283,9 +286,9 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             )
         spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
         rng = check_random_state(self.random_state)
-        average = spatial_operator(self, spots, rng)
         if self.normalize:
-            check_counts(spots)
+            check_counts(spots, X, unless=self)
+        average = spatial_operator(self, spots, rng)
         self.encoder_ = self._make_encoder()
         n_inputs = self.n_components if self.encoder_ is None else self.encoder_.n_inputs
         pca = smooth.AveragedPCA(
@@ -299,14 +302,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         if self.encoder_ is None:
             embedding = pca.average(scores, average)
         else:
-            embedding = self.encoder_.fit_embed(
-                self._inputs(spots, average, scores),
-                average,
-                self.n_components,
-                points=spots.coordinates,
-                batch=spots.batch,
-                random_state=rng,
-            )
+            embedding = self._fit_encoder(spots, average, self._inputs(spots, average, scores), rng)
         self.n_components_ = embedding.shape[1]
         self.embedding_ = self._fit_modulation(X, spots, average, embedding, rng)
         return self.embedding_
@@ -327,9 +323,9 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         """
         check_is_fitted(self)
         spots = read_spots(self, X, coordinates=coordinates, batch=batch)
-        average = spatial_operator(self, spots)
         if self.normalize:
-            check_counts(spots)
+            check_counts(spots, X, unless=self)
+        average = spatial_operator(self, spots)
         scores = self._pca.scores(spots.X, average)
         if self.encoder_ is None:
             embedding = self._pca.average(scores, average)
@@ -359,15 +355,29 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         check_is_fitted(self)
         if self.graph_learner_ is not None and counts is None:
             raise ValueError("counts=None, but the graph is learnt and joins spots by their counts; pass those, too.")
-        places = np.asarray(coordinates, dtype=np.float64)
-        average = spatial_operator(self, Spots(values if counts is None else counts, None, places, batch))
-        return self._pca.spread(values, average)
+        coordinates, batch = match_rows(values, origin="values", coordinates=coordinates, batch=batch)
+        values = np.asarray(values)
+        places, batch = read_coordinates(coordinates, len(values)), read_batch(batch, len(values))
+        spots = Spots(values if counts is None else counts, None, places, batch)
+        return self._pca.spread(values, spatial_operator(self, spots, warn=False))
 
     def _make_encoder(self):
         """The encoder to be fitted, None for no network."""
         if isinstance(self.method, str):
             return None if self.method == "smooth" else _encoder_class(self.method)()
         return clone(self.method)
+
+    def _fit_encoder(self, spots, average, inputs, rng):
+        """Embedding by a network that is trained on the spots in an order of their own, so that draws are the same."""
+        order = content_order(spots.X, spots.coordinates)
+        places = {"points": spots.coordinates, "batch": spots.batch}
+        ordered = {name: None if values is None else values[order] for name, values in places.items()}
+        embedded = self.encoder_.fit_embed(
+            inputs[order], average[order][:, order], self.n_components, random_state=rng, **ordered
+        )
+        embedding = np.empty_like(embedded)
+        embedding[order] = embedded
+        return embedding
 
     def _inputs(self, spots, average, scores):
         """What the network reads of spots."""

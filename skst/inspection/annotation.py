@@ -329,8 +329,8 @@ def best_mapping(labels, reference):
     1           alpha        1  1.000000
     2            None        1  0.000000
     """
-    labels = label_column(None, np.asarray(labels, dtype=object), "labels", len(labels))
-    reference = label_column(None, np.asarray(reference, dtype=object), "reference", len(labels))
+    cells, labels = labels, label_column(None, labels, "labels", len(labels))
+    reference = label_column(cells, reference, "reference", len(labels))
     found = labels.notna()
     labels, reference = labels[found], reference[found]
     names = pd.Series(hungarian_match(reference, labels), index=labels.index, dtype=object)
@@ -351,6 +351,10 @@ def _check_positive(**numbers):
 
 
 def _check_columns(table, name, columns):
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(
+            f"{name} is of type {type(table).__name__}; pass a DataFrame with the columns {list(columns)}."
+        )
     absent = [column for column in columns if column not in table]
     if absent:
         raise ValueError(f"{name} lacks the columns {absent}; it has {list(table.columns)}: rename them.")

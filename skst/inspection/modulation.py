@@ -6,11 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse, stats
-from sklearn.utils import check_array
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from skst._contract import check_counts
 from skst._counts import library_sizes, median_depth, scale_depth, square_root
+from skst._rows import match_rows
+from skst._untrusted import told
 from skst.inspection._expression import read_named_genes
 
 
@@ -81,6 +82,7 @@ def modulation_report(alpha, beta, *, features=None, tol=0.01):
     >>> report["collapsed"].tolist()
     [False, False, True]
     """
+    beta, features = match_rows(alpha, origin="alpha", beta=beta, features=features)
     alpha, beta = _factor(alpha, "alpha"), _factor(beta, "beta")
     scale = np.ones(alpha.shape[1])
     if features is not None:
@@ -169,9 +171,10 @@ def modulation_genes(factor, X, *, gene_names=None, layer=None, gene_sets=None, 
     >>> found.genes[["direction", "gene"]].iloc[0].tolist()
     ['positive', 'Plp1']
     """
-    factor = _factor(factor, "factor")
     spots = read_named_genes(X, gene_names, layer)
-    check_counts(spots, optional=False)
+    (factor,) = match_rows(X, factor=factor)
+    factor = _factor(factor, "factor")
+    check_counts(spots, X)
     if len(factor) != spots.X.shape[0]:
         raise ValueError(f"factor has {len(factor)} rows but X has {spots.X.shape[0]}; give one row a spot.")
     r = _correlations(factor, spots.X)
@@ -182,7 +185,17 @@ def modulation_genes(factor, X, *, gene_names=None, layer=None, gene_sets=None, 
 
 
 def _factor(values, name):
-    return check_array(values, dtype=np.float64, input_name=name, estimator="modulation")
+    try:
+        factor = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} holds something else than numbers ({told(error)}); give one row of numbers a spot."
+        ) from error
+    if factor.ndim != 2 or not factor.size:
+        raise ValueError(f"{name} has shape {factor.shape}; give one row a spot and one column a dimension.")
+    if not np.isfinite(factor).all():
+        raise ValueError(f"{name} is NaN or infinite in places; take the factors of a fit that converged.")
+    return factor
 
 
 def _correlations(factor, X):
@@ -212,6 +225,10 @@ def _top_genes(r, genes, n_top):
 
 
 def _compare_sets(r, genes, gene_sets):
+    if not isinstance(gene_sets, dict):
+        raise ValueError(
+            f"gene_sets is of type {type(gene_sets).__name__}; give a dict of genes by the name of their set."
+        )
     symbols = pd.Series(genes).astype(str).str.casefold()
     members = {name: symbols.isin([str(s).casefold() for s in listed]).to_numpy() for name, listed in gene_sets.items()}
     if not any(mask.any() for mask in members.values()):

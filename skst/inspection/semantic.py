@@ -11,7 +11,11 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 
+from skst._containers import in_memory
 from skst._contract import read_spots
+from skst._labels import column_of
+from skst._progress import progress_bar
+from skst._rows import match_rows
 from skst.genes import GeneTextEncoder
 from skst.inspection._statistics import holm, mean_interval, sign_flip_p
 from skst.metrics import agreement_matrix, pas_score, score_partition
@@ -211,7 +215,10 @@ def semantic_permutation_test(
     n_replicates = max(wanted.values())
     if n_replicates == 0:
         raise ValueError("n_permutations=0 and n_gaussian=0 leave nothing to compare; ask for replicates of one.")
+    X = in_memory(X)  # an open file cannot go to other processes
     spots = read_spots(clone(estimator), X, coordinates=coordinates, batch=batch, reset=True)
+    (y,) = match_rows(X, y=y)
+    y = None if y is None else column_of(y, "y").to_numpy()
     metrics = _check_metrics(metrics, spots, y, n_seeds)
 
     rng = check_random_state(random_state)
@@ -312,14 +319,12 @@ def _fit(model, X, given, y, spots, metrics):
 
 def _run(fits, n_fits, n_jobs, verbose):
     """Results in the order of `fits`, and whether Ctrl-C cut them short."""
-    from tqdm import tqdm
-
     done = []
-    with tqdm(total=n_fits, desc="semantic_permutation_test", unit=" fits", disable=not verbose) as progress:
+    with progress_bar(n_fits, "semantic_permutation_test", "fits", shown=verbose) as advance:
         try:
             for result in Parallel(n_jobs=n_jobs, return_as="generator")(fits):
                 done.append(result)
-                progress.update()
+                advance()
         except KeyboardInterrupt:
             return done, True
     return done, False

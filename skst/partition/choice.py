@@ -11,10 +11,12 @@ from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
 
+from skst._rows import match_rows
 from skst.graph.build import spatial_graph
 from skst.metrics import agreement_matrix
 from skst.partition.communities import GraphCommunities
 from skst.partition.mixture import ConsensusMixture
+from skst.partition.numbers import renumber
 from skst.partition.tied import fit_tied_mixture
 
 N_LEADING = 10
@@ -119,7 +121,8 @@ def estimate_n_clusters(embedding, *, n_clusters=range(1, 16), max_samples=20_00
         embedding = embedding[rng.choice(len(embedding), max_samples, replace=False)]
     # Components beyond the leading ones are noise in a small tissue, and bend the curve late.
     leading = PCA(min(N_LEADING, *embedding.shape)).set_output(transform="default")
-    embedding = leading.fit_transform(embedding)
+    with np.errstate(invalid="ignore"):  # shares of no variance
+        embedding = leading.fit_transform(embedding)
     embedding /= np.sqrt(embedding.var(axis=0).sum()) or 1.0
     tried = [k for k in n_clusters if k <= len(embedding) // 2]
     seed = rng.randint(np.iinfo(np.int32).max)
@@ -138,7 +141,7 @@ def _bic(embedding, k, seed):
     return min(fit_tied_mixture(embedding, k, seed + start).bic(len(embedding)) for start in range(3))
 
 
-def soft_labels(clusterer, embedding, labels, n_clusters):
+def soft_labels(clusterer, embedding, labels, n_clusters, numbers=None):
     """Share of each cluster in each row of an embedding.
 
     Parameters
@@ -150,6 +153,8 @@ def soft_labels(clusterer, embedding, labels, n_clusters):
         Cluster of each row, from 0 on.
     n_clusters : int
         Columns wanted, at least.
+    numbers : dict of int to int, default=None
+        From what the clusterer calls its clusters to what `labels` do, where that differs.
 
     Returns
     -------
@@ -158,7 +163,8 @@ def soft_labels(clusterer, embedding, labels, n_clusters):
         rows has no share.
     """
     if hasattr(clusterer, "predict_proba"):
-        return clusterer.predict_proba(embedding.astype(np.float64))
+        shares = clusterer.predict_proba(embedding.astype(np.float64))
+        return shares if numbers is None else shares[:, np.argsort(renumber(np.arange(shares.shape[1]), numbers))]
     present = np.unique(labels)
     means = np.stack([embedding[labels == label].mean(axis=0, dtype=np.float64) for label in present])
     kernel = 1.0 / (1.0 + euclidean_distances(embedding.astype(np.float64), means, squared=True))
@@ -167,7 +173,7 @@ def soft_labels(clusterer, embedding, labels, n_clusters):
     return shares
 
 
-def warn_of_collapse(labels, n_clusters, advice):
+def warn_of_collapse(labels, n_clusters, advice, rows="cells"):
     """Warn if fewer than `n_clusters` clusters hold rows, or one of several holds more than 95 %.
 
     Parameters
@@ -178,16 +184,18 @@ def warn_of_collapse(labels, n_clusters, advice):
         Clusters asked for.
     advice : str
         What to do about it.
+    rows : str, default="cells"
+        What a row is.
     """
-    sizes = np.bincount(labels)
+    sizes = np.bincount(labels[labels >= 0], minlength=1)
     found, largest = int((sizes > 0).sum()), sizes.max() / len(labels)
     percent = int(100 * largest)  # rounded down: 100 is one cluster alone
     if found < n_clusters or (n_clusters > 1 and largest > _COLLAPSED):
         warnings.warn(
-            f"The partition has collapsed: of {n_clusters} clusters {found} hold cells, and one holds {percent}% of "
+            f"The partition has collapsed: of {n_clusters} clusters {found} hold {rows}, and one holds {percent}% of "
             f"them; {advice}.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=5,
         )
 
 
@@ -246,6 +254,7 @@ def majority_vote(labels, coordinates, *, n_neighbors=18, batch=None):
     >>> majority_vote([0, 0, 1, 0, 1], [[0, 0], [0, 1], [0, 2], [0, 3], [9, 9]], n_neighbors=2)
     array([0, 0, 0, 0, 1])
     """
+    coordinates, batch = match_rows(labels, origin="labels", coordinates=coordinates, batch=batch)
     labels = np.asarray(labels)
     n_spots = len(labels)
     votes = sparse.csr_array((np.ones(n_spots), (np.arange(n_spots), labels)), shape=(n_spots, labels.max() + 1))

@@ -231,7 +231,8 @@ def _fit_views(rows, n_views):
     views, scaled = [], []
     for part in np.split(rows, n_views, axis=1):
         pca = PCA(svd_solver="covariance_eigh" if len(part) > part.shape[1] else "full")
-        part = pca.set_output(transform="default").fit_transform(part)
+        with np.errstate(invalid="ignore"):  # shares of no variance, where all rows are alike
+            part = pca.set_output(transform="default").fit_transform(part)
         scale = 1.0 / (np.sqrt(part.var(axis=0).sum()) or 1.0)
         views.append((pca, scale))
         scaled.append(part * scale)

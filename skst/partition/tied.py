@@ -93,6 +93,12 @@ def _softmax(logits):
     return logits, np.log(sums) + top
 
 
+def likeliest_clusters(embedding, seed, n_clusters):
+    """Hard clusters of the likeliest mixture, ndarray of int of shape (n_spots,); parameters as there."""
+    values = embedding.astype(np.float64)
+    return likeliest_mixture(values, n_clusters, np.random.RandomState(seed)).posterior(values).argmax(axis=1)
+
+
 def likeliest_mixture(X, n_clusters, random_state, *, n_init=4, max_samples=20_000):
     """The likeliest of a few tied mixtures, from different starts.
 

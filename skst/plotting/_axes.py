@@ -1,17 +1,33 @@
 """Figures and axes that the plots share."""
 
 import numpy as np
+import pandas as pd
 
-from skst._contract import is_anndata
+from skst._places import as_numbers
+from skst._rows import is_anndata
+
+# Signs of a name that are drawn.
+_LONGEST = 80
 
 
 def bare(ax, coordinates, title):
     """Axes as an image has them: one scale, no ticks, no frame."""
     ax.set_aspect("equal")
-    ax.set(xticks=[], yticks=[], title=title)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(drawable(title), parse_math=False)
     for spine in ax.spines.values():
         spine.set_visible(False)
     _frame(ax, coordinates)
+
+
+def drawable(name):
+    """A name as it can be drawn: lone surrogates replaced, no control characters, and not longer than a line.
+
+    A name with two dollar signs is no mathematics: pass ``parse_math=False`` beside it.
+    """
+    text = str(name).encode("utf-8", "replace").decode("utf-8")
+    text = "".join(sign for sign in text[:_LONGEST] if sign == "\n" or sign.isprintable())
+    return text + "..." if len(str(name)) > _LONGEST else text
 
 
 def new_figure(n_panels, coordinates=None):
@@ -26,6 +42,23 @@ def new_figure(n_panels, coordinates=None):
     return plt.subplots(n_rows, n_columns, figsize=size, layout="constrained")[0]
 
 
+def check_table(table, name, columns, fix):
+    """Raise unless `table` is a DataFrame with these columns."""
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"{name} is of type {type(table).__name__} where a DataFrame is expected; {fix}.")
+    absent = [column for column in columns if column not in table]
+    if absent:
+        raise ValueError(f"{name} lacks the columns {absent}; {fix}.")
+
+
+def check_named(values, name, fix):
+    """Raise unless `values` is a dict that holds something."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{name} is of type {type(values).__name__} where a dict is expected; {fix}.")
+    if not values:
+        raise ValueError(f"{name} is empty; {fix}.")
+
+
 def read_axes(ax, size):
     """The axes given, or those of a new figure of `size` in inches."""
     if ax is not None:
@@ -37,10 +70,12 @@ def read_axes(ax, size):
 
 def add_legend(owner, ax, size, **where):
     """Put the legend of `ax` on `owner`, the axes or their figure; its dots do not shrink with the spots."""
-    handles, names = ax.get_legend_handles_labels()
-    owner.legend(
+    handles = [part for part in ax.collections if not part.get_label().startswith("_child")]
+    names = [drawable(part.get_label()) for part in handles]
+    # matplotlib leaves out names that begin with an underscore, unless they are set afterwards.
+    legend = owner.legend(
         handles,
-        names,
+        [" "] * len(names),
         frameon=False,
         fontsize="small",
         markerscale=np.sqrt(40 / size),
@@ -48,16 +83,24 @@ def add_legend(owner, ax, size, **where):
         handletextpad=0.2,
         **where,
     )
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set(text=name, parse_math=False)
 
 
 def read_coordinates(source, spatial_key):
     if is_anndata(source):
         if spatial_key not in source.obsm:
-            raise ValueError(f"spatial_key={spatial_key!r} is not in obsm, which holds {list(source.obsm)}.")
+            raise ValueError(
+                f"spatial_key={spatial_key!r} is not in obsm, which holds {list(source.obsm)}; name one of these, or "
+                "pass positions."
+            )
         source = source.obsm[spatial_key]
-    coordinates = np.asarray(source, dtype=np.float64)
+    coordinates = as_numbers(source)
     if coordinates.ndim != 2 or coordinates.shape[1] < 2 or not len(coordinates):
         raise ValueError(f"coordinates have shape {coordinates.shape}; pass an array of shape (n_spots, 2).")
+    bad = ~np.isfinite(coordinates).all(axis=1)
+    if bad.any():
+        raise ValueError(f"coordinates of {bad.sum()} spots are NaN or infinite; drop these spots or locate them.")
     return coordinates[:, :2]
 
 

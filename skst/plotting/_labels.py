@@ -2,11 +2,9 @@
 
 import itertools
 
-import numpy as np
-import pandas as pd
-
-from skst._contract import is_anndata
-from skst.metrics import UNLABELLED, hungarian_match
+from skst._labels import UNLABELLED, column_of
+from skst._rows import is_anndata, match_rows
+from skst.metrics import hungarian_match
 
 # Twenty colours.  The first seven are those of Okabe and Ito, told apart in all common forms of colour
 # blindness; the others vary lightness as well as hue.
@@ -19,13 +17,30 @@ UNLABELLED_COLOUR = "#D9D9D9"
 
 
 def label_column(source, labels, name, n_spots):
-    """Labels of the spots as a Series, NaN where unlabelled."""
+    """Labels of the spots as a Series in the order of `source`, NaN where unlabelled.
+
+    Parameters
+    ----------
+    source : AnnData, DataFrame, Series or anything else
+        What has the spots.  Labels that are a pandas object are matched to it by name.
+    labels : array-like of shape (n_spots,) or str
+        Labels, or the name of a column of ``source.obs``.
+    name : str
+        Their argument.
+    n_spots : int
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or labels are more or fewer than spots.
+    """
     if isinstance(labels, str):
         if not is_anndata(source) or labels not in source.obs:
             known = list(source.obs) if is_anndata(source) else "no columns"
             raise ValueError(f"{name}={labels!r} names no column of obs ({known}); pass one, or the labels.")
         labels = source.obs[labels]
-    labels = pd.Series(np.asarray(labels, dtype=object))
+    (labels,) = match_rows(source, **{name: labels})
+    labels = column_of(labels, name).astype(object)
     if len(labels) != n_spots:
         raise ValueError(f"{name} has {len(labels)} entries but there are {n_spots} spots; give one a spot.")
     return labels.mask(labels.isin(UNLABELLED))
@@ -33,7 +48,15 @@ def label_column(source, labels, name, n_spots):
 
 def assign_colours(labels, reference, palette):
     """Label -> colour, in the order of the legend."""
+    from matplotlib.colors import is_color_like
+
     present = sort_labels(labels.dropna().unique())
+    if palette is not None:
+        colours = list(palette.values() if isinstance(palette, dict) else palette)
+        odd = [colour for colour in colours if not is_color_like(colour)]
+        if odd or not colours:
+            found = f"holds {odd[0]!r}, which is no colour" if odd else "is empty"
+            raise ValueError(f"palette {found}; give colours that matplotlib knows, such as '#0072B2'.")
     if isinstance(palette, dict):
         absent = [label for label in present if label not in palette]
         if absent:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.isotonic import isotonic_regression
 
-from skst.plotting._axes import read_axes
+from skst.plotting._axes import check_named, check_table, drawable, read_axes
 from skst.plotting._labels import PALETTE, UNLABELLED_COLOUR, label_column, sort_labels
 
 UNASSIGNED = "unassigned"
@@ -53,20 +53,19 @@ def plot_annotation(labels, annotations, *, cluster_title="cluster", ax=None):
     >>> sorted(band.get_label() for band in ax.collections)
     ['0 > alpha cell', '1 > beta cell', '2 > unassigned']
     """
-    if not annotations:
-        raise ValueError("annotations is empty; give at least one way of naming by what it is called.")
-    labels = label_column(None, np.asarray(labels, dtype=object), "labels", len(labels))
+    check_named(annotations, "annotations", "give at least one way of naming by what it is called")
+    cells, labels = labels, label_column(None, labels, "labels", len(labels))
     known = labels.notna()
     if not known.any():
         raise ValueError("labels hold no cluster; give that of each cell.")
-    columns = {way: _names(labels, names, way)[known] for way, names in annotations.items()}
+    columns = {way: _names(cells, labels, names, way)[known] for way, names in annotations.items()}
     place = min(1, len(columns) - 1)
     titles = [*list(columns)[:place], cluster_title, *list(columns)[place:]]
-    cells = [*list(columns.values())[:place], labels[known].map(str), *list(columns.values())[place:]]
-    tables = [pd.crosstab(left, right) for left, right in itertools.pairwise(cells)]
+    stacks = [*list(columns.values())[:place], labels[known].map(str), *list(columns.values())[place:]]
+    tables = [pd.crosstab(left, right) for left, right in itertools.pairwise(stacks)]
     orders = _order(tables)
     ax = _axes(ax, max(map(len, orders)))
-    bars = _stack(cells, orders)
+    bars = _stack(stacks, orders)
     names = sort_labels(set().union(*columns.values()) - {UNASSIGNED})
     colours = dict(zip(names, itertools.cycle(PALETTE), strict=False)) | {UNASSIGNED: UNLABELLED_COLOUR}
     for x, table in enumerate(tables):
@@ -76,17 +75,21 @@ def plot_annotation(labels, annotations, *, cluster_title="cluster", ax=None):
     for x, (title, spans) in enumerate(zip(titles, bars, strict=True)):
         side = "left" if x == 0 else "right" if x == len(bars) - 1 else "centre"
         _draw_bars(ax, x, spans, side, {} if x == place else colours)
-        ax.text(x, -0.03, title, ha="center", va="bottom", fontweight="bold")
+        ax.text(x, -0.03, drawable(title), ha="center", va="bottom", fontweight="bold", parse_math=False)
     return ax
 
 
-def _names(labels, names, way):
-    """Name of each cell as str."""
+def _names(cells, labels, names, way):
+    """Name of each cell as str; `labels` are those of `cells`, numbered from 0."""
     if isinstance(names, pd.DataFrame):
+        check_table(names, f"annotations[{way!r}]", ("cell_type",), "name the column of names so")
         names = names["cell_type"]
-    if not isinstance(names, (dict, pd.Series)):
+    # A Series names clusters, or else cells by their own names.
+    of_clusters = isinstance(names, pd.Series) and set(labels.dropna()) <= set(names.index)
+    of_cells = isinstance(names, pd.Series) and len(names) == len(labels) and not of_clusters
+    if of_cells or not isinstance(names, (dict, pd.Series)):
         return (
-            label_column(None, np.asarray(names, dtype=object), f"annotations[{way!r}]", len(labels))
+            label_column(cells, names, f"annotations[{way!r}]", len(labels))
             .map(str, na_action="ignore")
             .fillna(UNASSIGNED)
         )
@@ -181,7 +184,8 @@ def _draw_bars(ax, x, spans, side, colours):
         if offset:
             end = x + 3 * offset
             ax.plot([x + offset, end], [centre, place], color="#9A9A9A", linewidth=0.6, clip_on=False)
-            ax.text(end, place, f" {name} ", ha="right" if offset < 0 else "left", va="center", fontsize="small")
+            side = "right" if offset < 0 else "left"
+            ax.text(end, place, f" {drawable(name)} ", ha=side, va="center", fontsize="small", parse_math=False)
         else:
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-            ax.text(x, place, name, ha="center", va="center", fontsize="small", bbox=box)
+            ax.text(x, place, drawable(name), ha="center", va="center", fontsize="small", bbox=box, parse_math=False)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from skst.plotting._axes import new_figure
+from skst.plotting._axes import check_table, drawable, new_figure
 from skst.plotting._labels import PALETTE
 
 
@@ -35,9 +35,8 @@ def plot_k_curve(curve, ax=None):
     >>> plot_k_curve(curve).get_xlabel()
     'number of clusters'
     """
-    absent = [name for name in ("n_clusters", "criterion", "chosen") if name not in curve]
-    if absent:
-        raise ValueError(f"curve lacks the columns {absent}; pass a table with n_clusters, criterion and chosen.")
+    columns = ("n_clusters", "criterion", "chosen")
+    check_table(curve, "curve", columns, "pass a table with n_clusters, criterion and chosen, as in n_clusters_curve_")
     if ax is None:
         ax = new_figure(1).axes[0]
     curve = curve.sort_values("n_clusters")
@@ -80,10 +79,10 @@ def plot_text_scores(scores):
     >>> figure.axes[0].get_xlabel()
     'ari'
     """
-    absent = [name for name in ("text", "replicate", "score", "value") if name not in scores]
-    if absent or not len(scores):
-        lack = f"the columns {absent}" if absent else "rows"
-        raise ValueError(f"scores lacks {lack}; pass the scores of a semantic_permutation_test.")
+    fix = "pass the scores of a semantic_permutation_test"
+    check_table(scores, "scores", ("text", "replicate", "score", "value"), fix)
+    if not len(scores):
+        raise ValueError(f"scores lacks rows; {fix}.")
     texts, names = list(scores["text"].unique()), list(scores["score"].unique())
     figure = new_figure(len(names))
     figure.set_figheight(1.2 + 0.4 * len(texts))
@@ -98,7 +97,8 @@ def plot_text_scores(scores):
                 ax.plot([values.mean()] * 2, [row - 0.34, row + 0.34], color=PALETTE[row], linewidth=2.5)
             if len(values) and text == "real":
                 ax.axvline(values.mean(), color=PALETTE[row], linewidth=0.8, linestyle=":", zorder=0)
-        ax.set(xlabel=name, yticks=range(len(texts)), yticklabels=texts)
+        ax.set_xlabel(drawable(name), parse_math=False)
+        ax.set_yticks(range(len(texts)), [drawable(text) for text in texts], parse_math=False)
         ax.spines[["top", "right"]].set_visible(False)
         ax.invert_yaxis()
     return figure

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from skst._rows import match_rows, row_names
+from skst._untrusted import told
 from skst.metrics import score_partition
-from skst.plotting._axes import add_legend, bare, new_figure, read_coordinates, touching_size
+from skst.plotting._axes import add_legend, bare, check_named, new_figure, read_coordinates, touching_size
 from skst.plotting._labels import UNLABELLED_COLOUR, assign_colours, label_column
 
 
@@ -63,6 +65,8 @@ def plot_domains(
     'truth'
     """
     coordinates = read_coordinates(adata_or_coordinates, spatial_key)
+    if row_names(adata_or_coordinates) is None:
+        (reference,) = match_rows(labels, origin="labels", reference=reference)
     labels = label_column(adata_or_coordinates, labels, "labels", len(coordinates))
     if reference is not None:
         reference = label_column(adata_or_coordinates, reference, "reference", len(coordinates))
@@ -126,9 +130,11 @@ def plot_domain_comparison(adata, *, truth, predictions, spatial_key="spatial", 
     >>> [ax.get_title() for ax in figure.axes]
     ['known', 'same\\nARI 1.00']
     """
-    if not predictions:
-        raise ValueError("predictions is empty; give at least one labelling by the name of its method.")
+    check_named(predictions, "predictions", "give at least one labelling by the name of its method")
     coordinates = read_coordinates(adata, spatial_key)
+    if row_names(adata) is None:
+        named = {f"predictions[{name!r}]": labels for name, labels in predictions.items()}
+        predictions = dict(zip(predictions, match_rows(truth, origin="truth", **named), strict=True))
     truth = label_column(adata, truth, "truth", len(coordinates))
     panels = {"known": truth}
     for name, labels in predictions.items():
@@ -189,7 +195,13 @@ def plot_modulation(
     ['dimension 1\\nSD 1.71', 'dimension 0\\nSD 0.0342']
     """
     coordinates = read_coordinates(adata_or_coordinates, spatial_key)
-    factor = np.asarray(factor, dtype=np.float64)
+    (factor,) = match_rows(adata_or_coordinates, factor=factor)
+    try:
+        factor = np.asarray(factor, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"factor holds something else than numbers ({told(error)}); give one row of numbers a spot."
+        ) from error
     if factor.ndim != 2 or len(factor) != len(coordinates) or not factor.size:
         raise ValueError(
             f"factor has shape {factor.shape} but there are {len(coordinates)} spots; give one row a spot."

@@ -1,0 +1,172 @@
+"""A fitted estimator reads with the model that it was fitted with, or says that it cannot."""
+
+import gzip
+import os
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from skst import GeneTextEncoder, LLMDSCClusterer, SpaLLMFusion, SpatialGraphTransformer, STLLMClusterer
+from skst.genes import backends
+
+
+class Model:
+    """Vectors of letters, told apart by name and key."""
+
+    def __init__(self, name="first", key="first 1", shift=0.0):
+        self.name, self.key, self.shift = name, key, shift
+
+    def encode(self, texts):
+        letters = np.array([[text.lower().count(letter) for letter in "aeioulnrst"] for text in texts], dtype=float)
+        return np.roll(letters, int(self.shift), axis=1)
+
+
+def _text(**parameters):
+    return GeneTextEncoder(**({"cache": False, "model": Model()} | parameters))
+
+
+def _estimators(**text):
+    return [
+        _text(mode="prompt", k_g=5, **text),
+        _text(mode="dual", k_g=5, **text),
+        SpatialGraphTransformer(semantic=_text(mode="prompt", k_g=5, **text), random_state=0),
+        STLLMClusterer(4, text=_text(**text), n_regions=5, clusterer="kmeans", random_state=0),
+        LLMDSCClusterer(
+            4, text=_text(mode="dual", k_g=5, **text), n_networks=1, n_top_genes=40, max_epochs=2, random_state=0
+        ),
+    ]
+
+
+def _name(estimator):
+    return type(estimator).__name__ + (f" {estimator.mode}" if hasattr(estimator, "mode") else "")
+
+
+def _encoder(fitted):
+    """The part of a fitted estimator that reads."""
+    for name in ("semantic_", "_encoder", "text_"):
+        if getattr(fitted, name, None) is not None:
+            return getattr(fitted, name)
+    return fitted
+
+
+@pytest.mark.parametrize("estimator", _estimators(), ids=_name)
+@pytest.mark.parametrize("other", [Model("second", "second"), Model(key="first 2", shift=1)], ids=["name", "key"])
+def test_another_model_is_refused(tissue, estimator, other):
+    fitted = clone(estimator).fit(tissue)
+    before = fitted.transform(tissue)
+    loaded = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_allclose(loaded.transform(tissue), before, atol=1e-5)
+    _encoder(loaded).model = other
+    with pytest.raises(ValueError, match=rf"model: {other.name} .*is not the one that was fitted, first \(first 1\)"):
+        loaded.transform(tissue)
+    if hasattr(loaded, "predict"):
+        with pytest.raises(ValueError, match="is not the one that was fitted"):
+            loaded.predict(tissue)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """What "auto" can find: set `installed.model` to the name of a model, or None."""
+
+    class Installed:
+        model = "m1"
+
+        def resolve(self, model, device="auto", batch_size=64):
+            if model == "auto":
+                model = self.model or "lexical"
+            if model == "lexical":
+                return backends.LexicalBackend()
+            if model != self.model:
+                raise ValueError(f"model={model!r} is not to be had.")
+            return Model(model, model)
+
+    installed = Installed()
+    monkeypatch.setattr("skst.genes.text_vectors.resolve_backend", installed.resolve)
+    return installed
+
+
+@pytest.mark.parametrize("estimator", _estimators(model="auto"), ids=_name)
+def test_auto_never_falls_back_after_fit(tissue, installed, estimator):
+    fitted = clone(estimator).fit(tissue)
+    before = fitted.transform(tissue)
+    installed.model = None
+    with pytest.raises(ValueError, match="model='m1' is not to be had"):
+        fitted.transform(tissue)
+    installed.model = "m2"
+    with pytest.raises(ValueError, match="model='m1' is not to be had"):
+        fitted.transform(tissue)
+    installed.model = "m1"
+    np.testing.assert_allclose(fitted.transform(tissue), before, atol=1e-5)
+
+
+def test_auto_that_fell_back_stays_there(tissue, installed):
+    installed.model = None
+    fitted = _text(mode="sentence", model="auto").fit(tissue)
+    before = fitted.transform(tissue)
+    installed.model = "m1"
+    np.testing.assert_array_equal(fitted.transform(tissue), before)
+
+
+def test_vectors_of_genes_need_no_model_after_fit(tissue, installed):
+    fitted = SpaLLMFusion(text=_text(model="auto"), n_clusters=4, clusterer="kmeans", random_state=0).fit(tissue)
+    installed.model = None
+    np.testing.assert_array_equal(fitted.predict(tissue), fitted.labels_)
+
+
+# What memory= may return
+
+
+def _fusion(memory, **text):
+    text = _text(**({"text": "symbol"} | text))
+    return SpaLLMFusion(
+        text=text, n_clusters=4, strategy="functional", clusterer="kmeans", memory=memory, random_state=0
+    )
+
+
+def _write(path, tissue, seed):
+    vectors = np.random.default_rng(seed).normal(size=(tissue.n_vars, 6)).round(3)
+    np.savetxt(path, np.column_stack([tissue.var_names, vectors.astype(str)]), fmt="%s", delimiter=",")
+
+
+def test_memory_of_a_file_of_vectors(tissue, tmp_path):
+    path = tmp_path / "vectors.csv"
+    _write(path, tissue, 1)
+    first = _fusion(tmp_path / "memory", vectors=path).fit(tissue)
+    again = _fusion(tmp_path / "memory", vectors=path).fit(tissue)
+    assert again.from_cache_ == {"spatial": True, "text": True}
+    np.testing.assert_array_equal(again.embedding_, first.embedding_)
+    stat = path.stat()
+    _write(path, tissue, 2)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # a file may say that it has not changed
+    second = _fusion(tmp_path / "memory", vectors=path).fit(tissue)
+    assert second.from_cache_ == {"spatial": True, "text": False}
+    np.testing.assert_array_equal(second.embedding_, _fusion(None, vectors=path).fit(tissue).embedding_)
+    assert not np.array_equal(second.embedding_, first.embedding_)
+
+
+def test_memory_of_a_model(tissue, installed, tmp_path):
+    memory = tmp_path / "memory"
+    installed.model = None
+    assert _fusion(memory, model="auto").fit(tissue).text_.backend_name_ == "lexical"
+    installed.model = "m1"
+    found = _fusion(memory, model="auto").fit(tissue)
+    assert found.text_.backend_name_ == "m1" and not found.from_cache_["text"]
+    assert _fusion(memory, model="auto").fit(tissue).from_cache_["text"]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_memory_of_descriptions(tissue, tmp_path, monkeypatch, given):
+    path = tmp_path / "home" / "gene_text" / "human.tsv.gz"
+    path.parent.mkdir(parents=True)
+    monkeypatch.setenv("SKST_DATA_HOME", str(tmp_path / "home"))
+    parameters = {"text": "summary", "descriptions": path if given else None}
+    for number, said in enumerate(("Makes myelin.", "Binds calcium.")):
+        rows = [f"{gene}\t{said} Like {gene}." for gene in tissue.var_names]
+        path.write_bytes(gzip.compress("\n".join(["symbol\tsummary", *rows]).encode(), mtime=0))
+        found = _fusion(tmp_path / "memory", **parameters).fit(tissue)
+        assert not found.from_cache_["text"], number
+        fresh = _fusion(None, **parameters).fit(tissue)
+        np.testing.assert_array_equal(found.text_.gene_vectors_, fresh.text_.gene_vectors_)
+    assert _fusion(tmp_path / "memory", **parameters).fit(tissue).from_cache_["text"]
