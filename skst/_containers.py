@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from skst._rows import is_anndata
+from skst._rows import detached, is_anndata
 
 # Objects of other packages that hold an AnnData, by package and type, and how to get at it.
 _HOLDERS = {
     ("spatialdata", "SpatialData"): 'X.tables["table"]',
     ("mudata", "MuData"): 'X.mod["rna"]',
     ("anndata", "Raw"): "X.to_adata()",
+    ("anndata", "AnnCollection"): "X[:].to_adata()",
+    ("anndata", "AnnCollectionView"): "X.to_adata()",
     ("h5py", "Group"): "anndata.io.read_elem(X)",
     ("zarr", "Group"): "anndata.io.read_elem(X)",
 }
@@ -92,10 +94,12 @@ def _matrix_in_memory(matrix):
         return np.asarray(matrix)
     if matrix is None or isinstance(matrix, (np.ndarray, pd.DataFrame, list)) or sparse.issparse(matrix):
         return matrix
+    matrix, package = detached(matrix), type(matrix).__module__.partition(".")[0]
+    if package == "xarray":
+        return matrix.to_pandas() if np.ndim(matrix) == 2 else matrix.to_numpy()
     for method in ("to_memory", "compute"):  # a dataset of an open file; dask
         if callable(getattr(matrix, method, None)):
             return _matrix_in_memory(getattr(matrix, method)())
-    package = type(matrix).__module__.partition(".")[0]
     if package in ("h5py", "zarr"):
         return matrix[...]
     return matrix.get() if package in ("cupy", "cupyx") else matrix

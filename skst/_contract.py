@@ -284,19 +284,27 @@ def _order_as_fitted(estimator, matrix, genes):
     fitted = getattr(estimator, "feature_names_in_", None)
     if fitted is None and genes is not None and np.array_equal(np.sort(genes), np.sort(_numbered(len(genes)))):
         fitted = _numbered(len(genes))  # an AnnData without names, whose columns were put into another order
+    if fitted is not None and genes is None and not getattr(estimator, "_named_by_whole", False):
+        warnings.warn(
+            "X has no gene names, unlike that of fit, so its columns are taken to be in the same order; pass X with "
+            "the names of its genes.",
+            UserWarning,
+            stacklevel=6,
+        )
     if fitted is None or genes is None or np.array_equal(fitted, genes):
         return matrix, genes
     index = pd.Index(genes)
     if not index.is_unique:
         raise ValueError(
-            "X repeats gene names and orders them differently than in fit; call X.var_names_make_unique() on both."
+            "X repeats gene names and orders them differently than in fit; give its columns in the order of fit, or "
+            "sum those of one name in both."
         )
     order = index.get_indexer(fitted)
     absent = fitted[order < 0]
     if len(absent):
         raise ValueError(
-            f"X lacks {len(absent)} of the {len(fitted)} genes seen in fit, such as {absent[0]!r}; fit on the genes "
-            "that all slices share, or add the absent ones as zeros."
+            f"X lacks {len(absent)} of the {len(fitted)} genes seen in fit, such as {absent[0]!r} (its own are like "
+            f"{genes[0]!r}); fit on the genes that all slices share, name them alike, or add the absent ones as zeros."
         )
     return matrix[:, order], fitted
 
@@ -347,8 +355,9 @@ def _given_genes(given, columns, n_genes):
     names = clean_names(names)
     if columns is None or np.array_equal(names, columns):
         return names
-    places = pd.Index(columns).get_indexer_for(pd.Index(names).unique().intersection(pd.Index(columns).unique()))
-    moved = [i for i in places if i >= 0 and names[i] != columns[i]]
+    given, known = (pd.Index([name.casefold() for name in values]) for values in (names, columns))
+    places = known.get_indexer_for(given.unique().intersection(known.unique()))
+    moved = [i for i in places if i >= 0 and given[i] != known[i]]
     if 2 * len(moved) > len(places) and len(places) > 1:
         raise ValueError(
             f"gene_names holds {len(places)} names that X has too, but {len(moved)} of them for other columns, such as "

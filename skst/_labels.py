@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from skst._rows import is_anndata, match_rows
+from skst._rows import is_anndata, match_rows, unmasked
 
 # What missing labels turn into when a column is written to text or cast to str.
 UNLABELLED = ("NA", "nan", "None", "<NA>")
@@ -28,7 +28,7 @@ def column_of(values, name):
     if isinstance(values, pd.DataFrame):
         values = values.iloc[:, 0] if values.shape[1] == 1 else values
     elif not isinstance(values, (pd.Series, pd.Index, pd.Categorical, list, tuple)):
-        values = np.asarray(values)
+        values = np.asarray(unmasked(values))
         values = values.ravel() if values.ndim == 2 and values.shape[1] == 1 else values
     shape = np.shape(values)
     if len(shape) != 1:

@@ -32,6 +32,8 @@ def check_matrix(estimator, matrix, min_spots):
         shape = tuple(matrix.shape if hasattr(matrix, "shape") else np.asarray(matrix).shape)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"X holds something else than numbers ({told(error)}); pass a table of counts.") from error
+    if getattr(getattr(matrix, "dtype", None), "kind", "f") in "mM":
+        raise ValueError(f"X holds {matrix.dtype}, which are times and no counts; pass a table of counts.")
     if len(shape) != 2:
         raise ValueError(
             f"Reshape your data: X has the shape {shape}, where one row a spot and one column a gene are expected."

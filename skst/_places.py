@@ -8,12 +8,14 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from skst._gene_names import is_missing
-from skst._rows import is_anndata
+from skst._rows import detached, is_anndata, unmasked
 from skst._untrusted import told
 
 # More spots than this at one place are no duplicates, and neither are more than this share of spots that share a place.
 _FEW = 10
 _OVERLAID = 0.25
+# Fewer spots on a line can be all that there is of a tissue.
+_ENOUGH = 50
 # Squares of smaller numbers, and of larger ones than its inverse, are out of the range of numbers.
 _SMALLEST = 1e-150
 
@@ -76,8 +78,9 @@ def as_numbers(coordinates):
     try:
         if isinstance(coordinates, pd.DataFrame):  # columns may be nullable, of arrow, or text
             return coordinates.apply(pd.to_numeric).to_numpy(dtype=np.float64, na_value=np.nan)
-        if np.iscomplexobj(coordinates):
-            raise TypeError("complex numbers")
+        coordinates = detached(coordinates)
+        if np.iscomplexobj(coordinates) or getattr(coordinates, "dtype", np.dtype(float)).kind in "mM":
+            raise TypeError("complex numbers or times")
         values = np.ma.asarray(coordinates, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -101,11 +104,12 @@ def read_batch(batch, n_spots):
     """
     if batch is None:
         return None
-    if isinstance(batch, (str, dict)):
+    if isinstance(batch, (str, dict)) or is_anndata(batch):
         raise ValueError(
             f"batch is of type {type(batch).__name__}; give one slice name a spot, or name a column of X.obs by "
             "batch_key=."
         )
+    batch = unmasked(batch)
     names = batch.to_numpy() if isinstance(batch, pd.DataFrame) else np.asarray(batch)
     if names.ndim == 2 and names.shape[1] == 1:
         names = names.ravel()
@@ -113,7 +117,10 @@ def read_batch(batch, n_spots):
         raise ValueError(f"batch has shape {names.shape} but X has {n_spots} rows; give one slice name a spot.")
     if names.dtype.kind in "iub":
         return pd.factorize(names)[0]
-    codes, known = pd.factorize(names.astype(object))
+    try:
+        codes, known = pd.factorize(names.astype(object))
+    except TypeError as error:  # lists among them
+        raise ValueError(f"batch holds no names ({told(error)}); give one slice name a spot.") from error
     missing = codes < 0
     missing |= np.isin(codes, [code for code, name in enumerate(known) if is_missing(name)])
     if missing.any():
@@ -138,9 +145,10 @@ def warn_of_places(coordinates, batch):
     Warns
     -----
     UserWarning
-        If most spots are alone in their slice, many lie at one place, or many share their place with another spot.
+        If most spots are alone in their slice, many lie at one place, many share their place with another spot, or
+        those of a slice lie on a line.
     """
-    message = _fault_of_slices(batch) or _fault_of_places(coordinates, batch)
+    message = _fault_of_slices(batch) or _fault_of_places(coordinates, batch) or _fault_of_line(coordinates, batch)
     if message:
         warnings.warn(message.format(n_spots=len(coordinates)), UserWarning, stacklevel=5)
     return message is not None
@@ -186,6 +194,24 @@ def _fault_of_places(coordinates, batch):
     )
 
 
+def _fault_of_line(coordinates, batch):
+    if coordinates.shape[1] != 2:
+        return None
+    codes = np.zeros(len(coordinates), dtype=np.int64) if batch is None else batch
+    sizes = np.bincount(codes)
+    scaled = coordinates / np.abs(coordinates).max(initial=1e-300)
+    x, y = (column - (np.bincount(codes, column) / sizes)[codes] for column in scaled.T)
+    xx, yy, xy = (np.bincount(codes, product) for product in (x * x, y * y, x * y))
+    on_line = (sizes >= _ENOUGH) & (xx * yy - xy**2 <= 1e-12 * (xx + yy) ** 2)
+    n_spots = int(sizes[on_line].sum())
+    if 2 * n_spots <= len(codes):
+        return None
+    return (
+        f"{n_spots} of {{n_spots}} spots lie on one line with all of their slice, as row numbers do; pass the columns "
+        "of both positions, or leave out coordinates to use expression alone."
+    )
+
+
 def warn_of_graph(graph, coordinates, batch, setting):
     """Warn, with the number of spots, if a graph joins most spots to none, or to most of their slice.
 
@@ -216,8 +242,10 @@ def warn_of_graph(graph, coordinates, batch, setting):
     if setting.startswith("radius"):
         largest = coordinates if batch is None else coordinates[batch == np.bincount(batch).argmax()]
         fix = f"coordinates may be in another unit, so give a radius near {suggested_radius(largest):.3g}"
-    elif setting.startswith("n_neighbors"):
+    elif setting.startswith("n_neighbors") and others.max() >= 4:
         fix = "lower n_neighbors, or leave out coordinates to use expression alone"
+    elif batch is not None:
+        fix = "name slices, not groups of a few spots, by batch_key= (or batch=)"
     warnings.warn(f"{setting} joins {found}; {fix}.", UserWarning, stacklevel=5)
 
 

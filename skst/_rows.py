@@ -19,6 +19,16 @@ def is_anndata(X):
     return anndata is not None and isinstance(X, anndata.AnnData)
 
 
+def unmasked(values):
+    """`values`, with None for what a masked array masks, which numpy would hand on as if it were not."""
+    return values.astype(object).filled(None) if isinstance(values, np.ma.MaskedArray) else values
+
+
+def detached(values):
+    """`values`, a tensor of torch as an array whatever it is used for."""
+    return values.detach().cpu().numpy() if hasattr(values, "detach") and hasattr(values, "numpy") else values
+
+
 def row_names(values):
     """Names of the rows of an AnnData, DataFrame or Series as an Index; None for anything else."""
     if is_anndata(values):
@@ -59,6 +69,7 @@ def match_rows(X, *, origin="X", **values):
     >>> match_rows(X, batch=pd.Series([1, 2, 3], index=["a", "b", "c"]))[0].tolist()
     [2, 3, 1]
     """
+    values = {argument: _named(value) for argument, value in values.items()}
     names = row_names(X)
     if names is not None:
         ours = f"{origin}.{'obs_names' if is_anndata(X) else 'index'}"
@@ -80,19 +91,27 @@ def _ordered(names, origin, expression, values, argument):
     index = row_names(values)
     if index is None or _same(names, index):
         return values
-    ours, theirs = _is_numbers(names), _is_numbers(index)
-    if _is_default(index) or _is_default(names) or ours != theirs:
-        # One side has no names, unless the other has the same numbers in another order.
-        if len(names) != len(index) or not (ours and theirs and _same(_sorted(names), _sorted(index))):
-            return values
-        if _is_default(index):
-            raise ValueError(
-                f"{argument} numbers its rows from 0, and {origin} has the same numbers in another order, so it is "
-                f"open which rows belong together; pass {argument}.loc[{expression}.astype(int)] to match them by "
-                f"number, or {argument}.to_numpy() to take them as they come."
-            )
+    names, index = _texts(names), _texts(index)
     as_they_come = f"pass {argument}.to_numpy() if its rows are in the order of {origin}"
-    names, index = names.astype(str), index.astype(str)
+    if not _are_numbers(index):
+        if _are_numbers(names):
+            return values
+    elif _is_default(index):
+        if not _is_shuffled(names, len(index)):
+            return values
+        raise ValueError(
+            f"{argument} numbers its rows from 0, and {origin} has the same numbers in another order, so it is open "
+            f"which rows belong together; pass {argument}.loc[{expression}.astype(int)] to match them by number, or "
+            f"{argument}.to_numpy() to take them as they come."
+        )
+    elif not _are_numbers(names) or _is_default(names):
+        if not _is_shuffled(index, len(names)):
+            return values  # numbers that filtering has left
+        if not _is_default(names):
+            raise ValueError(
+                f"{argument} has row numbers that have been shuffled, and {origin} has names; pass "
+                f"{argument}.sort_index() to undo that, or {as_they_come}."
+            )
     if not index.is_unique or not names.is_unique:
         whose, repeated = (argument, index) if not index.is_unique else (origin, names)
         raise ValueError(
@@ -105,31 +124,47 @@ def _ordered(names, origin, expression, values, argument):
         raise ValueError(
             f"{argument} names no row for {(places < 0).sum()} of the {len(names)} rows of {origin}, such as "
             f"{names[places < 0][0]!r} (its own names are like {index[0] if len(index) else None!r}); name rows alike, "
-            f"or {as_they_come}."
+            f"match them before anything is split, or {as_they_come}."
         )
     return values.iloc[places]
+
+
+def _named(values):
+    """Tables of other packages that name their rows, as pandas objects."""
+    package = type(values).__module__.partition(".")[0]
+    if package == "dask" and callable(getattr(values, "compute", None)):
+        return values.compute()
+    return values.to_pandas() if package == "xarray" and hasattr(values, "to_pandas") else values
+
+
+def _texts(names):
+    """Names as text, so that those of an AnnData compare with others; whole numbers without a point."""
+    if isinstance(names, pd.MultiIndex):
+        return pd.Index([str(name) for name in names], dtype=object)
+    if pd.api.types.is_float_dtype(names.dtype) and not names.hasnans and (names == names.astype(np.int64)).all():
+        names = names.astype(np.int64)
+    return pd.Index(names.astype(str), dtype=object)
 
 
 def _same(names, others):
     if len(names) != len(others):
         return False
-    return names is others or names.equals(others) or bool((names.astype(str) == others.astype(str)).all())
+    return names is others or names.equals(others) or bool((_texts(names) == _texts(others)).all())
 
 
 def _is_default(names):
     """True for the numbers from 0 on, in order, which stand where no names were given."""
     if isinstance(names, pd.RangeIndex):
         return names.start == 0 and names.step == 1
-    return len(names) == 0 or (str(names[0]) == "0" and _same(names, pd.RangeIndex(len(names))))
+    return len(names) == 0 or (str(names[0]) in ("0", "0.0") and _same(names, pd.RangeIndex(len(names))))
 
 
-def _is_numbers(names):
-    if isinstance(names, pd.MultiIndex):
+def _are_numbers(names):
+    return all(_NUMBER.fullmatch(name) for name in names)
+
+
+def _is_shuffled(names, length):
+    """True for the numbers from 0 on in another order."""
+    if len(names) != length or _is_default(names) or not _are_numbers(names):
         return False
-    if pd.api.types.is_integer_dtype(names.dtype):
-        return True
-    return all(isinstance(name, (str, int, np.integer)) and _NUMBER.fullmatch(str(name)) for name in names)
-
-
-def _sorted(names):
-    return pd.Index(np.sort(names.astype(str).astype(np.int64)))
+    return bool((np.sort(names.astype(np.int64)) == np.arange(length)).all())

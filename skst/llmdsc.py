@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skst._contract import check_counts, inherit, read_spots
-from skst._order import content_order
+from skst._order import in_content_order
 from skst.genes import GeneTextEncoder
 from skst.genes.axes import GeneViews, WithoutDepth
 from skst.genes.columns import TextColumns
@@ -439,8 +439,8 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         cells = read_spots(self, X, reset=reset)
         if self.normalize:
             check_counts(cells, X, unless=self)
-        order = content_order(cells.X)
-        return cells.X[order], order
+        ordered, order, self._gene_order = in_content_order(cells.X, None if reset else self._gene_order)
+        return ordered, order
 
     def _in_turn(self, inputs):
         return [inputs[i] for i in self._genes.which_]

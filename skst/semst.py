@@ -4,7 +4,6 @@ import numbers
 import warnings
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -382,8 +381,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         averaged = self._pca.average(scores, spatial)
         self.denoised_genes_, log_rates, loadings = self._pca.genes(spots.X, averaged, self.n_top_genes)
         # Networks know genes in an order of their own, so that draws do not depend on that of the columns.
-        counts = spots.X[:, self.denoised_genes_].T
-        self._decoded = content_order(sparse.csr_array(counts) if sparse.issparse(counts) else counts)
+        self._decoded = content_order(spots.X[:, self.denoised_genes_], axis=1)
         log_rates, loadings = log_rates[self._decoded], loadings[self._decoded]
         self._depth = np.float32(median_depth(library_sizes(spots.X)))
         batches = self._batches(spots, spatial, scores, semantic, rng)

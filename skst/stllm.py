@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import KMeans
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -293,7 +293,9 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         # Sorted, and from the same start for any random_state: what is told depends on the tissue alone, and what was
         # read for one seed is in the cache for the next.
         ordered = structure[content_order(spots.X, spots.coordinates)]
-        self._regions = KMeans(n_regions, n_init=3, random_state=0).fit(ordered)
+        with warnings.catch_warnings():  # rows that differ by rounding alone are one to k-means
+            warnings.filterwarnings("ignore", "Number of distinct clusters", ConvergenceWarning)
+            self._regions = KMeans(n_regions, n_init=3, random_state=0).fit(ordered)
         self._name_genes(spots)
         self.narrator_ = self._narrate(spots, average, self._regions.predict(structure))
         meaning = self._fit_levels(X, average)
@@ -333,7 +335,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
                 "narrator_ holds data of fit and is left out of a pickle; fit again to describe spots."
             )
         if not isinstance(i, numbers.Integral):
-            raise TypeError(f"i={i!r} is no index; give the number of the spot in fit, such as X.obs_names.get_loc(name).")
+            raise TypeError(f"i={i!r} is no index; give the number of the spot, such as X.obs_names.get_loc(name).")
         if not 0 <= i < len(self.labels_):
             raise IndexError(f"i={i} is none of the {len(self.labels_)} spots of fit; give an index from 0.")
         return self.narrator_.describe(i)
@@ -374,7 +376,8 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
             lack = fault_of_coverage(coverage_of_text(counts, named), names, named, species, origin)
         if not (self._symbols != "").any():
             if self.levels:
-                missing(self, lack[0], "STLLMClusterer goes on without text", lack[1])
+                strict = self if self.on_missing == "error" else self._encoder
+                missing(strict, lack[0], "STLLMClusterer goes on without text", lack[1])
             return
         if lack is not None and self.levels:
             warnings.warn(f"{lack[0]}; {lack[1]}.", UserWarning, stacklevel=3)

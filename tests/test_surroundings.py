@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from skorch.callbacks import Callback
 
 from skst import LLMDSCClusterer, SemSTClusterer, SpatialGraphTransformer
+from skst._modes import undisturbed
 from skst.datasets import make_spatial_domains
 from skst.graph.encoders import STAGATE, GraphST, SpaceFlow, StCluster
 from skst.graph.encoders.attention import neighbor_sum
@@ -25,7 +26,6 @@ from skst.graph.encoders.stcluster import StClusterNetwork
 from skst.nn import FUSIONS, GraphBranch, NormalizedCut, SparseOperator, make_fusion, sinkhorn_target
 from skst.nn.autoencoder import SpotAutoencoder
 from skst.nn.cells import CellAutoencoder
-from skst._modes import undisturbed
 from skst.nn.surroundings import linear_layer
 
 

@@ -63,8 +63,8 @@ def fault_of_coverage(coverage, names, with_text, species, table):
         "own": "give a table that has them",
         "fetched": f"see that they are symbols or Ensembl ids of {species} genes, set species=, or pass gene_names= or "
         "a fuller table as descriptions=",
-        "markers": f"call skst.genes.fetch_gene_descriptions({species!r}) once to have all genes described, or pass "
-        "symbols as gene_names= if these are of another kind",
+        "markers": f"call skst.genes.fetch_gene_descriptions({species!r}) once to have all its genes described, pass "
+        "symbols as gene_names= if these are of another kind, or a table of another organism as descriptions=",
     }[table]
     absent = [name for name in names[~with_text] if not is_missing(name)]
     shown = f", such as {', '.join(map(repr, absent[:3]))}," if absent else ""

@@ -126,7 +126,7 @@ def load_marker_descriptions(species="human"):
         table = table[table["mouse_symbol"] != ""].reset_index(drop=True)
         table["symbol"] = table["mouse_symbol"]
     table = table.drop(columns="mouse_symbol").assign(species=species, source="skst marker table")
-    return table.reindex(columns=COLUMNS, fill_value="")
+    return _complete(table, "the marker table")[list(COLUMNS)]
 
 
 def find_descriptions(species, given=None):
@@ -269,7 +269,8 @@ def _complete(table, origin):
             "symbols so."
         )
     missing = [column for column in COLUMNS if column not in table]
-    return table.assign(**dict.fromkeys(missing, ""))
+    # Plain objects, whatever pandas makes of text by default.
+    return table.assign(**dict.fromkeys(missing, "")).astype(object)
 
 
 def _download(species, data_home):

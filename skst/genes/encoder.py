@@ -280,6 +280,8 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             A cell without counts is zeros in "abundance", and what lies opposite to the mean in "contrast".
         """
         check_is_fitted(self)
+        if self.mode != self._fitted_mode:
+            raise ValueError(f"mode={self.mode!r} was set after a fit with {self._fitted_mode!r}; fit again.")
         spots = read_spots(self, X)
         if self.normalize:
             check_counts(spots, X, unless=self)
@@ -299,7 +301,7 @@ class GeneTextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         if self.normalize:
             check_counts(spots, X, unless=self)
         expression = spots.X
-        self.has_text_ = spots.genes is not None
+        self.has_text_, self._fitted_mode = spots.genes is not None, self.mode
         lack = NO_NAMES
         if self.has_text_:
             with_text, symbols, vectors, lack = self._match_genes(expression, spots.genes)

@@ -15,7 +15,11 @@ _HUMAN_GENOME, _MOUSE_GENOME = r"GRCh\d\d|hg\d\d|human", r"GRCm\d\d|mm\d{1,2}|mo
 _PREFIX = re.compile(rf"^(?:(?:{_HUMAN_GENOME}|{_MOUSE_GENOME})[-_:|.]+|gene[-:])", re.IGNORECASE)
 _GENOME_AFTER = re.compile(rf"[-_:|.]+(?:{_HUMAN_GENOME}|{_MOUSE_GENOME})$", re.IGNORECASE)
 _FIELDS = re.compile(r"[|;]")
-_JOINTS = "-_:|;.,/ ()[]"
+_JOINTS = "-_:|;.,/ ()[]\"'\ufeff"
+_SAYS_MOUSE = re.compile(rf"ENSMUSG|^(?:{_MOUSE_GENOME})_", re.IGNORECASE)
+_SAYS_HUMAN = re.compile(rf"ENSG\d|^(?:{_HUMAN_GENOME})_", re.IGNORECASE)
+_LIKE_MOUSE = re.compile(r"mt-[A-Z]|[A-Z0-9][a-z0-9.-]*[a-z][a-z0-9.-]*$|\d+[A-Z]\d+Rik")
+_LIKE_HUMAN = re.compile(r"(?=.*[A-Z])[A-Z0-9.-]+$|C[0-9XY]+orf\d")
 _DAY_MONTH = re.compile(r"^(\d{1,2})-(Mar|Sep|Sept|Dec)$", re.IGNORECASE)
 _MONTH_DAY = re.compile(r"^(Mar|Sep|Sept|Dec)-(\d{1,2})$", re.IGNORECASE)
 _ISO_DATE = re.compile(r"^\d{4}-(03|09|12)-(\d{2})(?: 00:00:00)?$")
@@ -58,13 +62,20 @@ def detect_species(names):
     >>> detect_species(["ENSG00000157005.4", "ENSG00000128683"])
     'human'
     """
-    names = pd.Series([name for name in clean_names(names) if not is_missing(name)], dtype=object).astype(str)
-    says_mouse = names.str.contains(rf"ENSMUSG|^(?:{_MOUSE_GENOME})_", case=False, regex=True)
-    says_human = names.str.contains(rf"ENSG\d|^(?:{_HUMAN_GENOME})_", case=False, regex=True)
-    plain = names.str.replace(_PREFIX, "", regex=True).str.replace(r"[|;].*", "", regex=True)
-    mouse = plain.str.match(r"mt-[A-Z]|[A-Z0-9][a-z0-9.-]*[a-z][a-z0-9.-]*$|\d+[A-Z]\d+Rik") & ~says_human | says_mouse
-    human = plain.str.match(r"(?=.*[A-Z])[A-Z0-9.-]+$|C[0-9XY]+orf\d") | says_human
-    return "mouse" if mouse.sum() > (human & ~mouse).sum() else "human"
+    names = [name for name in clean_names(names) if not is_missing(name)]
+    n_mouse = sum(_is_mouse(name) for name in names)
+    n_human = sum(_is_human(name) for name in names if not _is_mouse(name))
+    return "mouse" if n_mouse > n_human else "human"
+
+
+def _is_mouse(name):
+    if _SAYS_MOUSE.search(name):
+        return True
+    return not _SAYS_HUMAN.search(name) and _LIKE_MOUSE.match(_FIELDS.split(_PREFIX.sub("", name))[0]) is not None
+
+
+def _is_human(name):
+    return bool(_SAYS_HUMAN.search(name) or _LIKE_HUMAN.match(_FIELDS.split(_PREFIX.sub("", name))[0]))
 
 
 def match_genes(names, descriptions, species="auto"):

@@ -222,8 +222,8 @@ def saying_why(name):
         raise
     except Exception as error:
         raise ValueError(
-            f"model={name!r} cannot make vectors of texts ({type(error).__name__}: {told(error)}); get the model again, "
-            "or lower `batch_size` where memory is short."
+            f"model={name!r} cannot make vectors of texts ({type(error).__name__}: {told(error)}); get the model "
+            "again, or lower `batch_size` where memory is short."
         ) from error
 
 

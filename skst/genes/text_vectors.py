@@ -6,7 +6,6 @@ from typing import NamedTuple
 from skst.genes.backends import MINILM, encode_texts, resolve_backend
 from skst.genes.cache import VectorCache
 
-
 class ModelIdentity(NamedTuple):
     """Which model made the vectors that something was fitted to.
 
@@ -96,7 +95,7 @@ class TextVectors:
         found = self.identity
         same = found.name == fitted.name and (
             # The published weights may come from the package or from the hub, under different keys.
-            found.name == MINILM or None in (found.key, fitted.key) or found.key == fitted.key
+            found.name == MINILM or found.key == fitted.key
         )
         if not same:
             raise ValueError(

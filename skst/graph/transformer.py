@@ -11,8 +11,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skst._contract import Spots, check_counts, inherit, read_spots
-from skst._places import read_batch, read_coordinates
 from skst._order import content_order
+from skst._places import read_batch, read_coordinates
 from skst._rows import match_rows
 from skst.graph import smooth
 from skst.graph.build import KINDS, LEARNED, spatial_operator

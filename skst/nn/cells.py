@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from skorch.callbacks import Callback
 from torch import nn
 
+from skst._modes import undisturbed
 from skst._scale import centre_and_scale
 from skst.nn.assignment import assignment_divergence, sinkhorn_target, soft_assignment
 from skst.nn.cell_batches import CellBatches
 from skst.nn.contrastive import info_nce, variance_hinge
 from skst.nn.losses import unit_length
-from skst._modes import undisturbed
 from skst.nn.surroundings import linear_layer
 from skst.nn.training import LossNet, train
 

@@ -5,9 +5,9 @@ import torch
 from scipy import sparse
 from sklearn.preprocessing import normalize
 
+from skst._modes import undisturbed
 from skst.nn.losses import unit_length
 from skst.nn.propagation import SparseOperator
-from skst._modes import undisturbed
 
 # Entries of the dense blocks of rows that the gene-by-gene product is summed over.
 _BLOCK = 2**22

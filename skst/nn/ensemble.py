@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from skst._modes import undisturbed
 from skst.nn.autoencoder import SpotAutoencoder
 from skst.nn.modulation import SemanticModulation
-from skst._modes import undisturbed
 from skst.nn.training import train
 
 

@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
 
+from skst._labels import column_of
 from skst._rows import match_rows
 from skst.graph.build import spatial_graph
 from skst.metrics import agreement_matrix
@@ -231,8 +232,8 @@ def majority_vote(labels, coordinates, *, n_neighbors=18, batch=None):
 
     Parameters
     ----------
-    labels : array-like of int of shape (n_spots,)
-        Labels from 0.
+    labels : array-like of shape (n_spots,)
+        Labels: integers from 0, or names.
     coordinates : array-like of shape (n_spots, 2) or (n_spots, 3)
         Positions.
     n_neighbors : int, default=18
@@ -242,7 +243,7 @@ def majority_vote(labels, coordinates, *, n_neighbors=18, batch=None):
 
     Returns
     -------
-    ndarray of int of shape (n_spots,)
+    ndarray of shape (n_spots,)
         A tie between its own label and others leaves a spot its own, one among others gives it the lowest of them.  No
         label disappears: where the vote would erase one, its spots keep it.
 
@@ -257,6 +258,11 @@ def majority_vote(labels, coordinates, *, n_neighbors=18, batch=None):
     coordinates, batch = match_rows(labels, origin="labels", coordinates=coordinates, batch=batch)
     labels = np.asarray(labels)
     n_spots = len(labels)
+    if labels.dtype.kind not in "iu":
+        codes, names = pd.factorize(column_of(labels, "labels"), sort=True)
+        if (codes < 0).any():
+            raise ValueError(f"labels are missing for {(codes < 0).sum()} spots; give each one.")
+        return np.asarray(names)[majority_vote(codes, coordinates, n_neighbors=n_neighbors, batch=batch)]
     votes = sparse.csr_array((np.ones(n_spots), (np.arange(n_spots), labels)), shape=(n_spots, labels.max() + 1))
     graph = spatial_graph(coordinates, n_neighbors=n_neighbors, batch=batch)
     totals = (graph @ votes + 1.5 * votes).toarray()

@@ -211,7 +211,9 @@ class DomainMixin(PartitionMixin):
         order = content_order(spots.X, spots.coordinates)
         self._choose_n_clusters(self.embedding_[:, : self.embedding_.shape[1] // n_views], seed, order)
         self._fit_clusterer(seed, order, n_views, settle=lambda labels: self._voted(labels, spots))
-        advice = "see that counts and coordinates vary, ask for fewer clusters, or lower n_neighbors or radius"
+        advice = "see that counts vary between spots, or ask for fewer clusters"
+        if spots.coordinates is not None:
+            advice = "see that counts and coordinates vary, ask for fewer clusters, or lower n_neighbors or radius"
         self._check_collapse(advice, "spots")
 
     def _voted(self, labels, spots):

@@ -48,6 +48,12 @@ def _unnamed_fit(kit):
     return kit.make(gene_names=kit.tissue().var_names).fit(kit.tissue().X.toarray())
 
 
+def _nameless(kit):
+    adata = kit.tissue()
+    adata.var_names = [str(i) for i in range(adata.n_vars)]
+    return adata
+
+
 def _stored(kit):
     return pickle.loads(pickle.dumps(kit.fitted()))
 
@@ -66,7 +72,7 @@ CASES = [
     ),
     error(
         "The new slice lacks genes",
-        "X lacks 20 of the 60 genes seen in fit, such as 'ANLN'; fit on the genes that all slices share, or add",
+        "X lacks 20 of the 60 genes seen in fit, such as 'ANLN' .its own are like 'ACTC1'.; fit on the genes that all",
         "says how many, and names one.",
         "Fit on the genes that all slices share, or add the absent ones as zeros.",
         lambda kit: _answer(kit, kit.tissue()[:, 20:]),
@@ -117,6 +123,16 @@ CASES = [
         lambda kit: _unnamed_fit(kit).transform(kit.tissue()[:, ::-1]),
         lambda kit: _unnamed_fit(kit).transform(kit.tissue()),
         of=("text",),
+    ),
+    warning(
+        "``fit`` knew the names of genes, and an AnnData without names is predicted",
+        "X has no gene names, unlike that of fit, so its columns are taken to be in the same order; pass X with",
+        "takes columns as they come.",
+        "Name the genes: ``adata.var_names = names``.",
+        lambda kit: _answer(kit, _nameless(kit)),
+        lambda kit: _answer(kit, kit.tissue()),
+        as_of_tissue,
+        of=ALL,
     ),
     works(
         "``fit`` had a DataFrame, and an AnnData is predicted",

@@ -22,6 +22,14 @@ def _numbered(kit):
     return shuffled(counts), kit.places().reset_index(drop=True)
 
 
+def _in_two_parts(table):
+    return table.set_axis(pd.MultiIndex.from_product([["slice"], table.index]))
+
+
+def _shuffled_numbers(kit):
+    return shuffled(kit.places().reset_index(drop=True))
+
+
 def _renamed(kit):
     places = shuffled(kit.places())
     return places.set_axis(places.index + "-1")
@@ -141,6 +149,24 @@ CASES = [
         "``coordinates.loc[X.index.astype(int)]`` to go by number, or ``coordinates.to_numpy()`` to go by place.",
         lambda kit: kit.fit(_numbered(kit)[0], coordinates=_numbered(kit)[1]),
         lambda kit: kit.fit(_numbered(kit)[0], coordinates=_numbered(kit)[1].loc[_numbered(kit)[0].index.astype(int)]),
+    ),
+    error(
+        "X has names of spots, and a table beside it has row numbers that were shuffled",
+        r"coordinates has row numbers that have been shuffled, and X has names; pass coordinates.sort_index\(\)",
+        "cannot tell whether the table was shuffled by mistake.",
+        "``coordinates.sort_index()``, or ``coordinates.to_numpy()`` to go by place.",
+        lambda kit: kit.fit(kit.without_places(), coordinates=_shuffled_numbers(kit)),
+        lambda kit: kit.fit(kit.without_places(), coordinates=_shuffled_numbers(kit).sort_index()),
+        as_fitted,
+        of=QUICK,
+    ),
+    works(
+        "Spots have names of two parts (a MultiIndex), in X and in the table",
+        "rows are matched by both.",
+        "Nothing.",
+        lambda kit: kit.fit(_in_two_parts(kit.tissue().to_df()), coordinates=shuffled(_in_two_parts(kit.places()))),
+        as_fitted,
+        of=QUICK,
     ),
     works(
         "X has names of spots, and a table beside it has row numbers, as a file read without index",

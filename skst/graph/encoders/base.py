@@ -10,10 +10,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skst._modes import undisturbed
 from skst.graph.semantic import MAX_FULL_BATCH, TILE_SIZE
 from skst.nn.batches import Halo, epoch_batches, tiles
 from skst.nn.propagation import SparseOperator
-from skst._modes import undisturbed
 from skst.nn.training import LossNet, resolve_device, train
 
 # Steps of the optimiser for max_epochs="auto", and the fewest passes over the spots.
