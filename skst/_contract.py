@@ -18,7 +18,7 @@ from skst._containers import in_memory, refuse_unreadable
 from skst._gene_names import any_named, clean_names, is_missing, is_number
 from skst._matrix import check_finite, check_matrix
 from skst._places import read_batch, read_coordinates
-from skst._rows import is_anndata, match_rows
+from skst._rows import is_anndata, match_rows, unmasked
 from skst._untrusted import check_sparse
 
 
@@ -344,7 +344,7 @@ def _name_genes(estimator, columns, n_genes):
 def _given_genes(given, columns, n_genes):
     if columns is not None and isinstance(given, pd.Series):  # such as a column of var
         (given,) = match_rows(pd.Series(index=columns, dtype=object), origin="X.columns", gene_names=given)
-    names = np.asarray(given, dtype=object)
+    names = np.asarray(unmasked(given), dtype=object)
     if names.ndim == 0:
         raise ValueError(
             f"gene_names is of type {type(given).__name__}; give a list of one name a column, such as X.var['symbol']."

@@ -5,6 +5,8 @@ import re
 import numpy as np
 import pandas as pd
 
+from skst._rows import unmasked
+
 # What a missing name turns into when a column is cast to text, in lower case.
 _MISSING = {"", "nan", "na", "none", "null", "<na>", "nat", "n/a", "#n/a"}
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d+)?(e[+-]?\d+)?|inf(inity)?)", re.IGNORECASE)
@@ -50,7 +52,7 @@ def clean_names(names):
     ndarray of str of shape (n_genes,), dtype object
         Text such as "NA", which may be the symbol of a gene, is left as it is.
     """
-    names = np.asarray(names.filled(None) if isinstance(names, np.ma.MaskedArray) else names, dtype=object)
+    names = np.asarray(unmasked(names), dtype=object)
     texts = [name if type(name) is str else "" if is_missing(name) else _text(name) for name in names]
     return np.array(texts, dtype=object)
 

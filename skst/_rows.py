@@ -21,7 +21,11 @@ def is_anndata(X):
 
 def unmasked(values):
     """`values`, with None for what a masked array masks, which numpy would hand on as if it were not."""
-    return values.astype(object).filled(None) if isinstance(values, np.ma.MaskedArray) else values
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    plain = values.data.astype(object)
+    plain[np.ma.getmaskarray(values)] = None
+    return plain
 
 
 def detached(values):

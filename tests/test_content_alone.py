@@ -21,6 +21,7 @@ from skst import (
     SpatialGraphTransformer,
     STLLMClusterer,
 )
+from skst.datasets import make_spatial_domains
 from skst.genes import load_marker_descriptions
 from skst.graph.encoders import GraphST
 
@@ -183,3 +184,14 @@ def test_domains_are_numbered_by_size(kind):
     assert (np.diff(sizes) <= 0).all()
     if hasattr(fitted, "soft_assignment_"):
         np.testing.assert_array_equal(fitted.soft_assignment_.argmax(axis=1), fitted.labels_)
+
+
+def test_cell_types_of_weak_signal_do_not_depend_on_the_order_of_genes():
+    adata = make_spatial_domains(160, n_genes=40, n_domains=3, effect=1.5, depth=200, random_state=1)
+    model = LLMDSCClusterer(3, align_to=None, n_networks=2, max_epochs=20, random_state=0)
+    order = np.random.default_rng(0).permutation(40)
+    fitted, permuted = (clone(model).fit(X) for X in (adata, adata[:, order].copy()))
+    np.testing.assert_array_equal(permuted.embedding_, fitted.embedding_)
+    np.testing.assert_array_equal(permuted.labels_, fitted.labels_)
+    np.testing.assert_array_equal(fitted.predict(adata[:, order].copy()), fitted.labels_)
+    np.testing.assert_array_equal(clone(model).fit(adata.to_df()).labels_, fitted.labels_)

@@ -345,3 +345,20 @@ def test_too_few_spots():
         read_spots(Reader(), X, reset=True)
         with pytest.raises(ValueError, match="minimum of 2 is required"):
             read_spots(Reader(), X, reset=True, min_spots=2)
+
+
+def test_containers_of_other_packages():
+    torch = pytest.importorskip("torch")
+    tensor = torch.tensor(COUNTS, requires_grad=True)
+    np.testing.assert_array_equal(read_spots(Reader(), tensor, reset=True).X, COUNTS)
+    places = torch.tensor(PLACES, requires_grad=True)
+    np.testing.assert_array_equal(read_spots(Reader(), COUNTS, coordinates=places, reset=True).coordinates, PLACES)
+    with pytest.raises(TypeError, match=r"X is a AnnCollection.*X\[:\].to_adata\(\)"):
+        read_spots(Reader(), anndata.experimental.AnnCollection([_adata()]), reset=True)
+    for wrong in (COUNTS.astype("M8[s]"), COUNTS.astype("m8[s]")):
+        with pytest.raises(ValueError, match="which are times and no counts"):
+            read_spots(Reader(), wrong, reset=True)
+        with pytest.raises(ValueError, match="coordinates hold something else than numbers"):
+            read_spots(Reader(), COUNTS, coordinates=wrong[:, :2], reset=True)
+    with pytest.raises(ValueError, match="batch is of type AnnData"):
+        read_spots(Reader(), COUNTS, batch=_adata(), reset=True)

@@ -253,3 +253,32 @@ def test_what_is_no_column(tables):
     for wrong in (pd.get_dummies(labels), tables[1], np.zeros((450, 3))):
         with pytest.raises(ValueError, match=r"y_pred has shape \(450, \d\) where one label a spot is expected"):
             metrics.score_partition(labels, wrong)
+
+
+def test_masked_values_are_missing():
+    masked = np.ma.array([0, 0, 1, 1], mask=[0, 0, 0, 1])
+    assert metrics.score_partition(masked, [0, 0, 1, 0])["acc"] == 1.0
+    with pytest.raises(ValueError, match="batch is missing for 1 spots"):
+        spatial_graph(np.eye(4, 2), batch=masked)
+    encoder = _text(gene_names=np.ma.array(["Mbp", "Gad1"], mask=[1, 0])).fit
+    with pytest.warns(UserWarning, match="of 2 gene"):
+        assert encoder([[1, 2], [3, 4]]).gene_report_["gene"].tolist() == ["", "Gad1"]
+
+
+def test_tables_of_other_packages():
+    dask = pytest.importorskip("dask.dataframe")
+    table = dask.from_pandas(_shuffled(FRAME), npartitions=1, sort=False)
+    assert match_rows(FRAME, y=table)[0]["Plp1"].tolist() == [3, 1, 2, 4, 5]
+
+
+def test_lists_are_no_labels():
+    with pytest.raises(ValueError, match="batch holds no names .*give one slice name a spot"):
+        spatial_graph(np.eye(3, 2), batch=pd.Series([[1], [2], [3]]))
+
+
+def test_votes_of_names():
+    labels = pd.Series(["b", "b", "a", "b", "a"], index=NAMES)
+    places = pd.DataFrame({"x": [0, 0, 0, 0, 9], "y": [0, 1, 2, 3, 9]}, index=NAMES)
+    assert majority_vote(labels, _shuffled(places), n_neighbors=2).tolist() == ["b", "b", "b", "b", "a"]
+    with pytest.raises(ValueError, match="labels are missing for 1 spots"):
+        majority_vote(["a", None, "b"], np.eye(3, 2))

@@ -5,6 +5,7 @@ import os
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 
@@ -170,3 +171,18 @@ def test_memory_of_descriptions(tissue, tmp_path, monkeypatch, given):
         fresh = _fusion(None, **parameters).fit(tissue)
         np.testing.assert_array_equal(found.text_.gene_vectors_, fresh.text_.gene_vectors_)
     assert _fusion(tmp_path / "memory", **parameters).fit(tissue).from_cache_["text"]
+
+
+def test_a_mode_that_was_set_after_fit(tissue):
+    fitted = _text(mode="dual", k_g=5).fit(tissue)
+    for mode in ("prompt", "aggregate"):
+        with pytest.raises(ValueError, match=f"mode='{mode}' was set after a fit with 'dual'; fit again"):
+            fitted.set_params(mode=mode).transform(tissue)
+    fitted.set_params(mode="dual").transform(tissue)
+
+
+@pytest.mark.filterwarnings("ignore:The behavior of array concatenation:FutureWarning")
+def test_strings_of_pandas_3(tissue):
+    with pd.option_context("future.infer_string", True):
+        report = _text().fit(tissue).gene_report_
+    assert report["symbol"].tolist() == _text().fit(tissue).gene_report_["symbol"].tolist()
