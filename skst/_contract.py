@@ -18,7 +18,7 @@ from skst._containers import in_memory, refuse_unreadable
 from skst._gene_names import any_named, clean_names, is_missing, is_number
 from skst._matrix import check_finite, check_matrix
 from skst._places import read_batch, read_coordinates
-from skst._rows import is_anndata, match_rows, unmasked
+from skst._rows import is_anndata, match_rows, shown, unmasked
 from skst._untrusted import check_sparse
 
 
@@ -303,8 +303,9 @@ def _order_as_fitted(estimator, matrix, genes):
     absent = fitted[order < 0]
     if len(absent):
         raise ValueError(
-            f"X lacks {len(absent)} of the {len(fitted)} genes seen in fit, such as {absent[0]!r} (its own are like "
-            f"{genes[0]!r}); fit on the genes that all slices share, name them alike, or add the absent ones as zeros."
+            f"X lacks {len(absent)} of the {len(fitted)} genes seen in fit, such as {shown(absent[0])} (its own are "
+            f"like {shown(genes[0])}); fit on the genes that all slices share, name them alike, or add the absent ones "
+            "as zeros."
         )
     return matrix[:, order], fitted
 
@@ -361,8 +362,8 @@ def _given_genes(given, columns, n_genes):
     if 2 * len(moved) > len(places) and len(places) > 1:
         raise ValueError(
             f"gene_names holds {len(places)} names that X has too, but {len(moved)} of them for other columns, such as "
-            f"{names[moved[0]]!r} for {columns[moved[0]]!r}; give names in the order of the columns, or leave "
-            "gene_names out."
+            f"{shown(names[moved[0]])} for {shown(columns[moved[0]])}; give names in the order of the columns, or "
+            "leave gene_names out."
         )
     return names
 
@@ -372,8 +373,8 @@ def _warn_duplicates(genes):
     duplicated = pd.Index(genes).duplicated()
     if duplicated.any():
         warnings.warn(
-            f"{duplicated.sum()} gene names are duplicated, such as {genes[duplicated][0]!r}; each column is kept as a "
-            "gene of its own, sum or rename them if that is not meant.",
+            f"{duplicated.sum()} gene names are duplicated, such as {shown(genes[duplicated][0])}; each column is kept "
+            "as a gene of its own, sum or rename them if that is not meant.",
             UserWarning,
             stacklevel=4,
         )

@@ -11,12 +11,20 @@ import numpy as np
 import pandas as pd
 
 _NUMBER = re.compile(r"\d+")
+# Signs of a name that a message shows.
+_LONGEST = 60
 
 
 def is_anndata(X):
     """True if `X` is an AnnData; never imports anndata, which is slow to load."""
     anndata = sys.modules.get("anndata")
     return anndata is not None and isinstance(X, anndata.AnnData)
+
+
+def shown(name):
+    """A name as a message shows it: in quotes, and not longer than a line."""
+    text = str(name)
+    return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
 def unmasked(values):
@@ -118,17 +126,18 @@ def _ordered(names, origin, expression, values, argument):
             )
     if not index.is_unique or not names.is_unique:
         whose, repeated = (argument, index) if not index.is_unique else (origin, names)
+        again = repeated[repeated.duplicated()]
         raise ValueError(
-            f"{argument} and {origin} name their rows in different orders, and {whose} repeats "
-            f"{repeated.duplicated().sum()} names, such as {repeated[repeated.duplicated()][0]!r}; make names unique, "
-            f"or {as_they_come}."
+            f"{argument} and {origin} name their rows in different orders, and {whose} repeats {len(again)} names, "
+            f"such as {shown(again[0])}; make names unique, or {as_they_come}."
         )
     places = index.get_indexer(names)
     if (places < 0).any():
+        theirs = shown(index[0] if len(index) else None)
         raise ValueError(
             f"{argument} names no row for {(places < 0).sum()} of the {len(names)} rows of {origin}, such as "
-            f"{names[places < 0][0]!r} (its own names are like {index[0] if len(index) else None!r}); name rows alike, "
-            f"match them before anything is split, or {as_they_come}."
+            f"{shown(names[places < 0][0])} (its own names are like {theirs}); name rows alike, match them before "
+            f"anything is split, or {as_they_come}."
         )
     return values.iloc[places]
 

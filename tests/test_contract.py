@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
+from skst import GeneTextEncoder
 from skst._contract import Spots, check_counts, is_anndata, missing, read_spots
 from skst._gene_names import clean_names
 
@@ -362,3 +363,19 @@ def test_containers_of_other_packages():
             read_spots(Reader(), COUNTS, coordinates=wrong[:, :2], reset=True)
     with pytest.raises(ValueError, match="batch is of type AnnData"):
         read_spots(Reader(), COUNTS, batch=_adata(), reset=True)
+
+
+@pytest.mark.filterwarnings("ignore:1 gene names are duplicated")
+def test_names_as_long_as_books_are_not_shown_whole(bare_home):
+    book = "X" * 1_000_000
+    genes = [book, book, *GENES[2:]]
+    with pytest.warns(UserWarning, match="duplicated") as caught:
+        read_spots(Reader(gene_names=genes), COUNTS, reset=True)
+    with pytest.warns(UserWarning, match="Only 3 of 5") as more:
+        GeneTextEncoder(model="lexical", cache=False, gene_names=genes).fit(COUNTS * [99, 99, 1, 1, 1])
+    with pytest.raises(ValueError, match="X lacks") as error:
+        reader = Reader()
+        read_spots(reader, pd.DataFrame(COUNTS, columns=[book, *GENES[1:]]), reset=True)
+        read_spots(reader, _adata())
+    messages = [str(warning.message) for warning in (*caught, *more)]
+    assert max(map(len, [*messages, str(error.value)])) < 600

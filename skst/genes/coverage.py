@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from skst._gene_names import is_missing
+from skst._rows import shown
 
 # What is lacking where genes have no names, and what would help.
 NO_NAMES = (
@@ -67,11 +68,11 @@ def fault_of_coverage(coverage, names, with_text, species, table):
         "symbols as gene_names= if these are of another kind, or a table of another organism as descriptions=",
     }[table]
     absent = [name for name in names[~with_text] if not is_missing(name)]
-    shown = f", such as {', '.join(map(repr, absent[:3]))}," if absent else ""
+    such = f", such as {', '.join(map(shown, absent[:3]))}," if absent else ""
     if not with_text.any():
-        return f"None of the {len(names)} gene names of X{shown} is in {known}", fix
+        return f"None of the {len(names)} gene names of X{such} is in {known}", fix
     share = f"{with_text.sum()} of {len(names)} genes, with {coverage:.0%} of the counts in X"
-    return f"Only {share}, are in {known}, and others{shown} are not", fix
+    return f"Only {share}, are in {known}, and others{such} are not", fix
 
 
 def warn_of_equal_vectors(vectors, origin):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from skst.genes.backends import MINILM, encode_texts, resolve_backend
 from skst.genes.cache import VectorCache
 
+
 class ModelIdentity(NamedTuple):
     """Which model made the vectors that something was fitted to.
 
