@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from skst._heaps import has_broken_heap
 from skst._untrusted import RefusedError, check_anndata, refused, told, unfolded_limit
 
 _TIMES = 200  # dense counts with one stored entry in a hundred come close
@@ -41,8 +42,11 @@ def open_h5(path, name=None):
     """
     import h5py
 
-    file = h5py.File(path, "r")
     name = name or repr(str(path))
+    file = h5py.File(path, "r")
+    if has_broken_heap(path):
+        file.close()
+        raise refused(name, "its texts do not follow each other", "get it again")
     try:
         _Tree(file, name, os.path.getsize(path), unfolded_limit(path, _TIMES)).check()
     except BaseException as error:
