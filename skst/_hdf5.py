@@ -166,12 +166,27 @@ class _Tree:
         if dataset.shape is None:
             return
         n_entries = math.prod(dataset.shape)
+        self._check_storage(dataset, where)
         self._spend(n_entries * (dataset.dtype.itemsize + _TEXT_BYTES * n_texts), where)
         # Texts lie elsewhere in the file, and many entries can be one long text: only reading tells.
         if n_texts and n_entries * n_texts * self.size > self.left:
             n_rows = max(1, self.left // (self.size * n_texts * math.prod(dataset.shape[1:])))
             for start in range(0, dataset.shape[0], n_rows):
                 self._spend(_text_bytes(dataset[start : start + n_rows]), where)
+
+    def _check_storage(self, dataset, where):
+        """Check that what is not compressed is stored whole: the library leaves the rest as memory was before."""
+        size = dataset.id.get_type().get_size()
+        if dataset.chunks is None:
+            pieces, n_bytes = [dataset.id.get_storage_size()], math.prod(dataset.shape) * size
+        elif dataset.id.get_create_plist().get_nfilters():
+            return
+        else:
+            pieces = [dataset.id.get_chunk_info(i).size for i in range(dataset.id.get_num_chunks())]
+            n_bytes = math.prod(dataset.chunks) * size
+        short = [piece for piece in pieces if 0 < piece < n_bytes]
+        if short:
+            raise self._refused(where, f"declares {n_bytes} bytes and stores {short[0]}")
 
     def _spend(self, n_bytes, where):
         self.left -= n_bytes

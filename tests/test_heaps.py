@@ -65,3 +65,16 @@ def test_no_damage_of_a_heap_goes_on_for_ever(content, tmp_path_factory, data):
     path = tmp_path_factory.mktemp("damaged") / "a.h5ad"
     path.write_bytes(damaged)
     has_broken_heap(path)  # ends
+
+
+def test_data_that_are_stored_in_part_are_refused(tmp_path):
+    path = tmp_path / "a.h5ad"
+    anndata.AnnData(np.arange(72, dtype=np.float32).reshape(9, 8)).write_h5ad(path)
+    content = path.read_bytes()
+    size = struct.pack("<Q", 288)
+    at = [i for i in range(len(content)) if content.startswith(size, i)]
+    for place in at:
+        path.write_bytes(content[:place] + struct.pack("<Q", 256) + content[place + 8 :])
+        with pytest.raises(ValueError, match="declares 288 bytes and stores 256"):
+            read_gene_vectors(path)
+    assert len(at) == 1
