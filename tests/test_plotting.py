@@ -204,3 +204,12 @@ def test_text_scores_show_each_replicate_under_each_text():
         plot_text_scores(scores.drop(columns="value"))
     with pytest.raises(ValueError, match="scores lacks rows"):
         plot_text_scores(scores[:0])
+
+
+def test_names_are_drawn_as_they_are(tmp_path):
+    names = ["$x$", "US$5 and US$6", "$\\input{x}$", "G\ud800", "_hidden", "x" * 10_000, "a\x1b[2J"]
+    ax = plot_domains(np.arange(14.0).reshape(7, 2), np.array(names, dtype=object), title="$t$")
+    ax.figure.savefig(tmp_path / "labels.png", dpi=30)
+    shown = {text.get_text() for text in ax.get_legend().get_texts()}
+    assert shown == {"$x$", "US$5 and US$6", "$\\input{x}$", "G?", "_hidden", "x" * 40 + "...", "a[2J"}
+    assert not any(text.get_parse_math() for text in (*ax.get_legend().get_texts(), ax.title))

@@ -7,7 +7,7 @@ from skst._places import as_numbers
 from skst._rows import is_anndata
 
 # Signs of a name that are drawn.
-_LONGEST = 80
+_LONGEST = 40
 
 
 def bare(ax, coordinates, title):
