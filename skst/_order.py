@@ -62,9 +62,13 @@ def in_content_order(X, columns=None):
         X = X.toarray()
     columns = content_order(X, axis=1) if columns is None else columns
     rows = content_order(X)
-    ordered = X[rows][:, columns]
-    if is_sparse:
-        ordered.sort_indices()
+    if not is_sparse:
+        return X[rows][:, columns], rows, columns
+    ordered = X[rows]
+    # Columns are put in place by their numbers alone, without another copy of what they hold.
+    ordered.indices = np.argsort(columns).astype(ordered.indices.dtype)[ordered.indices]
+    ordered.has_sorted_indices = False
+    ordered.sort_indices()
     return ordered, rows, columns
 
 
