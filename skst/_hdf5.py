@@ -6,11 +6,13 @@ import os
 import numpy as np
 
 from skst._heaps import has_broken_heap
+from skst._rehearsal import survives
 from skst._untrusted import RefusedError, check_anndata, refused, told, unfolded_limit
 
 _TIMES = 200  # dense counts with one stored entry in a hundred come close
 _MAX_OBJECTS = 100_000
 _MAX_DEPTH = 32
+_ANY_FILE_PIECES = 10_000
 _TEXT_BYTES = 64  # of a Python object for a text, besides its letters
 
 
@@ -43,12 +45,16 @@ def open_h5(path, name=None):
     import h5py
 
     name = name or repr(str(path))
-    file = h5py.File(path, "r")
+    limit = unfolded_limit(path, _TIMES)
+    if not h5py.is_hdf5(path):
+        h5py.File(path, "r")  # says why
     if has_broken_heap(path):
-        file.close()
         raise refused(name, "its texts do not follow each other", "get it again")
+    if not survives(path, limit):
+        raise refused(name, "the HDF5 library does not come back from reading it", "get it again")
+    file = h5py.File(path, "r")
     try:
-        _Tree(file, name, os.path.getsize(path), unfolded_limit(path, _TIMES)).check()
+        _Tree(file, name, os.path.getsize(path), limit).check()
     except BaseException as error:
         file.close()
         if isinstance(error, RefusedError) or not isinstance(error, Exception):
@@ -179,9 +185,13 @@ class _Tree:
         size = dataset.id.get_type().get_size()
         if dataset.chunks is None:
             pieces, n_bytes = [dataset.id.get_storage_size()], math.prod(dataset.shape) * size
-        elif dataset.id.get_create_plist().get_nfilters():
-            return
         else:
+            # Those that are not stored take no space, and the library still goes through them one by one.
+            n_pieces = math.prod(-(-n // m) for n, m in zip(dataset.shape, dataset.chunks, strict=True))
+            if n_pieces > _ANY_FILE_PIECES + self.size:
+                raise self._refused(where, f"declares {n_pieces} pieces in a file of {self.size} bytes")
+            if dataset.id.get_create_plist().get_nfilters():
+                return
             pieces = [dataset.id.get_chunk_info(i).size for i in range(dataset.id.get_num_chunks())]
             n_bytes = math.prod(dataset.chunks) * size
         short = [piece for piece in pieces if 0 < piece < n_bytes]

@@ -78,7 +78,7 @@ def test_matrices_that_nobody_checks_are_found_out(monkeypatch):
 def test_hdf5_that_nobody_looks_through_is_found_out(monkeypatch):
     monkeypatch.setattr(_hdf5._Tree, "check", lambda self: None)
     monkeypatch.setattr("skst.datasets._tenx.checked_csr", _believing)
-    tally = _counts(hdf5.KINDS[1], 40)
+    tally = _counts(hdf5.KINDS[1], 25)
     assert tally.count("10x h5", WRONG) + tally.count("10x h5", CRASHED) > 0
 
 

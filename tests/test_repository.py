@@ -20,7 +20,8 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglo
 
 # A module may import its own room and rooms on lower floors; the lowest is for everyone.
 FLOORS = [
-    {"_counts", "_heaps", "_home", "_modes", "_order", "_progress", "_rows", "_scale", "_untrusted", "_version"},
+    {"_counts", "_heaps", "_home", "_modes", "_order", "_progress"},
+    {"_rehearsal", "_rows", "_scale", "_untrusted", "_version"},
     {"_gene_names"},
     {"_containers", "_labels", "_hdf5", "_matrix", "_places"},
     {"_contract"},

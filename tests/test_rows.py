@@ -188,8 +188,10 @@ def test_graphs(tables):
     places, batch = tables[1][["x", "y"]], tables[1]["batch"]
     expected = spatial_graph(places, batch=batch)
     assert (spatial_graph(places, batch=tables[2]["batch"]) != expected).nnz == 0
-    averaged = SpatialGraphTransformer(batch_key="batch").fit(tables[0]).average(
-        places, coordinates=tables[2][["x", "y"]], batch=tables[2]["batch"]
+    averaged = (
+        SpatialGraphTransformer(batch_key="batch")
+        .fit(tables[0])
+        .average(places, coordinates=tables[2][["x", "y"]], batch=tables[2]["batch"])
     )
     assert averaged.shape == (450, 2)
 

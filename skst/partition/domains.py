@@ -32,9 +32,7 @@ class PartitionMixin(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         self.n_clusters_ = self.n_clusters
         if self.n_clusters is None:
             self._say("estimating the number of clusters")
-            self.n_clusters_, self.n_clusters_curve_ = estimate_n_clusters(
-                embedding[order], random_state=int(seed)
-            )
+            self.n_clusters_, self.n_clusters_curve_ = estimate_n_clusters(embedding[order], random_state=int(seed))
 
     def _fit_clusterer(self, seed, order, n_views=1, settle=None):
         """Fit the clusterer to ``embedding_``, which holds so many embeddings side by side, and set ``labels_``.

@@ -1,0 +1,93 @@
+"""An HDF5 file that ends the process that reads it is read by another process first."""
+
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from skst import _rehearsal
+from skst._hdf5 import open_h5
+from skst._rehearsal import survives
+
+# A library that does to its process what libhdf5 was seen to do over damaged files.
+DEEDS = {
+    "segmentation fault": "ctypes.string_at(0)",
+    "abort": "os.abort()",
+    "no end": "resource.setrlimit(resource.RLIMIT_CPU, (1, 1))\n    while True: pass",
+    "any memory": "bytearray(2**34)",
+}
+
+
+def _library(folder, deed):
+    (folder / "h5py.py").write_text(f"import ctypes, os, resource\ndef File(path, mode):\n    {deed}\n")
+
+
+@pytest.fixture
+def whole(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["numbers"] = np.arange(9.0)
+        file["texts"] = np.array([["a", "b"]] * 3, dtype=object)
+        file["texts"].attrs["note"] = "text"
+        file["group/again"] = file["numbers"]
+        file["link"] = h5py.ExternalLink("/etc/passwd", "/x")
+        file.create_dataset("declared", shape=(10**12,), dtype=h5py.string_dtype(), chunks=True)
+        file["group"].attrs["text"] = "x"
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are known of Linux")
+@pytest.mark.parametrize("deed", DEEDS)
+def test_a_process_that_dies_is_not_this_one(whole, tmp_path, monkeypatch, deed):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    _library(folder, DEEDS[deed])
+    monkeypatch.syspath_prepend(folder)
+    assert not survives(whole, 2**28)
+
+
+def test_a_file_whose_reading_ends_is_whole(whole, tmp_path, monkeypatch):
+    assert survives(whole, 2**28)
+    folder = tmp_path / "library"
+    folder.mkdir()
+    _library(folder, "raise RuntimeError('no file')")
+    monkeypatch.syspath_prepend(folder)
+    assert survives(whole, 2**28)  # whoever reads it meets the error
+
+
+def test_all_attributes_and_texts_are_read(whole, monkeypatch):
+    read = []
+    monkeypatch.setattr(_rehearsal, "_try", lambda do, *what: read.append((do.__name__, what[0])) or do(*what))
+    with h5py.File(whole) as file:
+        _rehearsal._read_group(file, 2**28, set())
+        names = sorted(what.name for do, what in read if do == "_read_dataset")
+    assert names == ["/declared", "/numbers", "/texts"] or names == ["/declared", "/group/again", "/texts"]
+    assert sum(do == "dict" for do, _ in read) == 5  # the root, a group and three datasets
+
+
+def test_where_no_process_can_be_started_files_are_read(whole, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert survives(whole, 2**28)
+    monkeypatch.setattr(sys, "executable", "")
+    assert survives(whole, 2**28)
+
+
+def test_such_a_file_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["a"] = [1]
+    monkeypatch.setattr(_rehearsal, "_words_of", lambda command, seconds: "begun\n")
+    with pytest.raises(ValueError, match="does not come back from reading it; get it again"):
+        open_h5(path)
+
+
+def test_pieces_that_are_only_declared_are_counted(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("few", shape=(100, 50), chunks=(1, 1), dtype="i1")
+    open_h5(path).close()
+    with h5py.File(path, "a") as file:
+        file.create_dataset("many", shape=(7, 1, 516_662), chunks=(1, 1, 1), dtype="i1")
+    with pytest.raises(ValueError, match="'/many' declares 3616634 pieces"):
+        open_h5(path)
