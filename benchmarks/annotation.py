@@ -17,7 +17,7 @@ from methods import CELLS, SPATIAL
 from records import RESULTS, provenance
 from tables import by_method, head, paired, section
 
-from skst._home import find_file
+from skst.files.home import find_file
 from skst.inspection import annotate_by_markers, annotate_by_text, load_cell_types, marker_genes
 
 _T, _B, _NK = r"\bt[ -]cell|\bt (helper|cytotoxic|memory|regulatory)", r"\bb[ -]cell", r"natural killer|\bnk\b"

@@ -178,7 +178,7 @@ def _timed(call, names):
     if names["stage"] == PUBLISHED:
         published_encoders.load_libraries(names["method"])
     elif names["method"] in NETWORKS:
-        import_module(f"skst.graph.encoders.{names['method']}")
+        import_module(f"skst.embedding.encoders.{names['method']}")
     before, start = peak_mib(), time.perf_counter()
     found = call()
     seconds = time.perf_counter() - start
@@ -191,7 +191,7 @@ def _median(seconds):
 
 
 def _full_training(encoder):
-    from skst.graph.encoders.base import STEPS
+    from skst.embedding.encoders.base import STEPS
 
     # All spots of each tissue make one batch, so that an epoch is a step.
     return STEPS if encoder.max_epochs == "auto" else encoder.max_epochs

@@ -28,14 +28,14 @@ from sklearn.utils import check_random_state
 from tables import by_method, head, paired, section
 
 from skst import GeneTextEncoder
-from skst._counts import library_sizes, scale_depth, square_root
 from skst.datasets import mask_counts
-from skst.genes.controls import gaussian_like, permuted_order
+from skst.expression.counts import library_sizes, scale_depth, square_root
+from skst.expression.smooth import DENSE_GENES, AveragedPCA, propagate, single_hop
 from skst.graph import averaging_operator, spatial_graph
 from skst.graph.build import nearest_neighbors
-from skst.graph.smooth import DENSE_GENES, AveragedPCA, propagate, single_hop
 from skst.metrics import score_partition
 from skst.partition import ConsensusMixture, majority_vote
+from skst.text.controls import gaussian_like, permuted_order
 
 # Forms and their strengths were chosen on the first four, which have few genes; the others confirm.
 CHOSEN_ON = ("osmFISH", "STARmap", "DLPFC 151507", "DLPFC 151510")

@@ -35,7 +35,7 @@ plot_domain_comparison(adata, truth="label", predictions=predictions)
 
 # %%
 # Settings of a method go with its object.  Losses are in ``history_``: here those of an encoder that trains on.
-from skst.graph.encoders import GraphST  # noqa: E402
+from skst.embedding.encoders import GraphST  # noqa: E402
 
 longer = SpatialGraphTransformer(GraphST(max_epochs=600), random_state=0).fit(adata)
 figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")

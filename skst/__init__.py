@@ -6,14 +6,27 @@ from skst._version import __version__
 
 # Public names load on first use, so that `import skst` stays fast.
 _HOMES = {
-    "GeneTextEncoder": "skst.genes",
-    "SpatialGraphTransformer": "skst.graph",
+    "GeneTextEncoder": "skst.text",
+    "SpatialGraphTransformer": "skst.embedding",
     "SpaLLMFusion": "skst.spallm",
     "SemSTClusterer": "skst.semst",
     "STLLMClusterer": "skst.stllm",
     "LLMDSCClusterer": "skst.llmdsc",
 }
-_MODULES = ("datasets", "genes", "graph", "inspection", "metrics", "model_selection", "nn", "partition", "plotting")
+_MODULES = (
+    "datasets",
+    "embedding",
+    "genes",
+    "graph",
+    "inspection",
+    "metrics",
+    "model_selection",
+    "narration",
+    "nn",
+    "partition",
+    "plotting",
+    "text",
+)
 
 __all__ = [*_HOMES, *_MODULES, "__version__"]
 

@@ -9,14 +9,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skst._contract import check_counts, inherit, read_spots
-from skst._order import in_content_order
-from skst.genes import GeneTextEncoder
-from skst.genes.axes import GeneViews, WithoutDepth
-from skst.genes.columns import TextColumns
+from skst.base import CellTypeMixin
+from skst.expression.axes import GeneViews, WithoutDepth
+from skst.inputs.contract import check_counts, inherit, read_spots
+from skst.inputs.order import in_content_order
 from skst.partition.choice import soft_labels
-from skst.partition.domains import CellTypeMixin
 from skst.partition.tied import likeliest_clusters
+from skst.text import GeneTextEncoder
+from skst.text.columns import TextColumns
 
 # Principal axes that the networks read and reconstruct.
 N_AXES = 50

@@ -8,9 +8,9 @@ from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
-from skst._labels import UNLABELLED, column_of, known_labels, labelled
-from skst._places import as_numbers
-from skst._rows import match_rows
+from skst.inputs.labels import UNLABELLED, column_of, known_labels, labelled
+from skst.inputs.places import as_numbers
+from skst.inputs.rows import match_rows
 
 __all__ = [
     "UNLABELLED",

@@ -13,8 +13,8 @@ from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _num_samples
 
-from skst._labels import UNLABELLED, column_of, labelled
-from skst._rows import match_rows
+from skst.inputs.labels import UNLABELLED, column_of, labelled
+from skst.inputs.rows import match_rows
 from skst.metrics import SCORES
 
 __all__ = ["NoSplit", "labels_scorer", "predict_scorer"]

@@ -9,15 +9,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skst._contract import check_counts, inherit, read_spots
-from skst._counts import library_sizes, median_depth
-from skst._order import content_order
-from skst.genes import GeneTextEncoder
-from skst.genes.columns import TextColumns
+from skst.base import DomainMixin
+from skst.embedding.semantic import MAX_FULL_BATCH, TILE_SIZE, Modulation
+from skst.expression.counts import library_sizes, median_depth
+from skst.expression.smooth import AveragedPCA
 from skst.graph.build import KINDS, LEARNED, averaging_operator, expression_graph, spatial_operator
-from skst.graph.semantic import MAX_FULL_BATCH, TILE_SIZE, Modulation
-from skst.graph.smooth import AveragedPCA
-from skst.partition.domains import DomainMixin
+from skst.inputs.contract import check_counts, inherit, read_spots
+from skst.inputs.order import content_order
+from skst.text import GeneTextEncoder
+from skst.text.columns import TextColumns
 
 STARTS = ("both", "averaged", "random")
 # The convolutions see the leading axes of the expression of this many genes.

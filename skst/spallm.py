@@ -11,13 +11,13 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
-from skst._contract import inherit, read_spots
-from skst._fusion import ALIGNMENTS, STRATEGIES, ViewFusion
 from skst._version import __version__
-from skst.genes import GeneTextEncoder
-from skst.genes.dependencies import outside_content
-from skst.graph import SpatialGraphTransformer
-from skst.partition.domains import DomainMixin
+from skst.base import DomainMixin
+from skst.embedding import SpatialGraphTransformer
+from skst.embedding.fusion import ALIGNMENTS, STRATEGIES, ViewFusion
+from skst.inputs.contract import inherit, read_spots
+from skst.text import GeneTextEncoder
+from skst.text.dependencies import outside_content
 
 
 class SpaLLMFusion(DomainMixin, BaseEstimator):

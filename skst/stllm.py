@@ -14,20 +14,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skst._contract import check_counts, inherit, missing, read_spots
-from skst._fusion import ViewFusion
-from skst._order import content_order
-from skst.genes import GeneTextEncoder
-from skst.genes.columns import TextColumns
-from skst.genes.controls import gaussian_of_texts, permuted_order
+from skst.base import DomainMixin
+from skst.embedding.fusion import ViewFusion
+from skst.expression.smooth import AveragedPCA
 from skst.genes.coverage import NO_NAMES, coverage_of_text, fault_of_coverage
 from skst.genes.descriptions import describe_genes, find_descriptions
 from skst.genes.identity import detect_species
-from skst.genes.text_vectors import TextVectors
 from skst.graph.build import KINDS, LEARNED, spatial_operator
-from skst.graph.narrator import TissueNarrator
-from skst.graph.smooth import AveragedPCA
-from skst.partition.domains import DomainMixin
+from skst.inputs.contract import check_counts, inherit, missing, read_spots
+from skst.inputs.order import content_order
+from skst.narration.narrator import TissueNarrator
+from skst.text import GeneTextEncoder
+from skst.text.columns import TextColumns
+from skst.text.controls import gaussian_of_texts, permuted_order
+from skst.text.text_vectors import TextVectors
 
 LEVELS = ("spot", "neighborhood", "region")
 # Beyond so many spots the text of a spot is composed of the vectors of its genes instead of read.
@@ -42,7 +42,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
 
     On a graph of the spots, which may be learnt (:class:`~skst.graph.SpatialGraphLearner`), expression is averaged and
     reduced to principal axes, :math:`H_E`.  The tissue is then told at three levels
-    (:class:`~skst.graph.TissueNarrator`): each spot by its most specific genes and its place, its
+    (:class:`~skst.narration.TissueNarrator`): each spot by its most specific genes and its place, its
     neighbourhood by what it shares and borders, and its region by size, place and markers.  A frozen language model
     reads every distinct text once.  The vectors of the levels, averaged over the graph and side by side, make
     :math:`H_T`, and the domains are a partition of
@@ -107,7 +107,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
     embedding_ : ndarray of shape (n_spots, n_columns), float32
         H.
     domains_ : DataFrame
-        One row a domain, largest first: what :meth:`~skst.graph.TissueNarrator.table` tells of it, "text", its
+        One row a domain, largest first: what :meth:`~skst.narration.TissueNarrator.table` tells of it, "text", its
         description, and "domain", its label.
     text_report_ : DataFrame
         One row a level: number of "texts", of "distinct" ones, of those "read" by the model now and not found in the

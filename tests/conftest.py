@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from skst.datasets import make_spatial_domains
-from skst.genes import endpoint
+from skst.text import endpoint
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 

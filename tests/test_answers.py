@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skst.genes import endpoint
-from skst.genes.answers import BadAnswer, parse_json, words_without
-from skst.genes.endpoint import EndpointBackend
+from skst.text import endpoint
+from skst.text.answers import BadAnswer, parse_json, words_without
+from skst.text.endpoint import EndpointBackend
 
 SECRET = "sk-a-very-secret-key-0123456789"
 OK = b"HTTP/1.1 200 OK\r\n"

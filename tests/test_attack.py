@@ -9,10 +9,11 @@ import pytest
 from attack import KINDS, arena, cached, hdf5, matrices, tables
 from attack.verdict import CRASHED, FAILURES, HELD, LOST, REFUSED, WRONG, Failure, Tally, judged, require
 
-from skst import _hdf5, _untrusted
-from skst.genes import cache as cache_module
-from skst.genes import plain_pickle
-from skst.genes.cache import VectorCache
+from skst.files import hdf5 as _hdf5
+from skst.files import plain_pickle
+from skst.files import untrusted as _untrusted
+from skst.text import cache as cache_module
+from skst.text.cache import VectorCache
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
@@ -70,7 +71,7 @@ def _store_twice(rng, folder, given):
 
 
 def test_matrices_that_nobody_checks_are_found_out(monkeypatch):
-    monkeypatch.setattr("skst._matrix.check_sparse", lambda matrix, name: None)
+    monkeypatch.setattr("skst.inputs.matrix.check_sparse", lambda matrix, name: None)
     tally = _counts(matrices.KINDS[0], 60)
     assert tally.count("sparse matrices", WRONG) + tally.count("sparse matrices", CRASHED) > 0
 

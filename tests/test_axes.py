@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from skst.genes import axes as module
-from skst.genes.axes import CellAxes, CellExpression, GeneViews, WithoutDepth
-from skst.genes.columns import TEXT_COLUMNS, TextColumns
+from skst.expression import axes as module
+from skst.expression.axes import CellAxes, CellExpression, GeneViews, WithoutDepth
+from skst.text.columns import TEXT_COLUMNS, TextColumns
 
 
 def _counts(n=80, n_genes=40, seed=0, depth=1.0):

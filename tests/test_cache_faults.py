@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shards import shards_of, some_texts, vectors_of
 
-from skst.genes import cache as cache_module
-from skst.genes.cache import VectorCache
+from skst.text import cache as cache_module
+from skst.text.cache import VectorCache
 
 
 def _damage(path, how):

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import sparse
 
-from skst._contract import Spots
 from skst.graph import candidates, spatial_graph
 from skst.graph.candidates import FEATURES, Candidates, chance_cosine, edge_features
+from skst.inputs.contract import Spots
 
 
 def test_features_against_brute_force():

@@ -23,7 +23,7 @@ from skst import (
     SpatialGraphTransformer,
     STLLMClusterer,
 )
-from skst.graph.encoders import STAGATE, GraphST, SpaceFlow, StCluster
+from skst.embedding.encoders import STAGATE, GraphST, SpaceFlow, StCluster
 from skst.partition import ConsensusMixture, GraphCommunities
 
 # In fit, fit_transform, predict and transform alike.

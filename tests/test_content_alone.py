@@ -22,8 +22,8 @@ from skst import (
     STLLMClusterer,
 )
 from skst.datasets import make_spatial_domains
+from skst.embedding.encoders import GraphST
 from skst.genes import load_marker_descriptions
-from skst.graph.encoders import GraphST
 
 
 def _text(**parameters):

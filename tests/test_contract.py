@@ -12,8 +12,8 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from skst import GeneTextEncoder
-from skst._contract import Spots, check_counts, is_anndata, missing, read_spots
-from skst._gene_names import clean_names
+from skst.inputs.contract import Spots, check_counts, is_anndata, missing, read_spots
+from skst.inputs.gene_names import clean_names
 
 COUNTS = np.random.default_rng(0).poisson(1.0, (12, 5)).astype(np.float32)
 GENES = np.array(["Plp1", "Mbp", "Gad1", "Gad2", "Sst"], dtype=object)

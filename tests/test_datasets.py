@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from skst import _untrusted, datasets
-from skst._home import get_data_home
+from skst import datasets
 from skst.datasets import _base
+from skst.files import untrusted as _untrusted
+from skst.files.home import get_data_home
 
 # name, files, shape, labels, unlabelled, batches, a gene and the label in which it is most abundant
 REAL = [

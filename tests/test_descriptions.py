@@ -8,7 +8,7 @@ import h5py
 import pandas as pd
 import pytest
 
-from skst._home import get_data_home
+from skst.files.home import get_data_home
 from skst.genes import descriptions, fetch_gene_descriptions, load_marker_descriptions, match_genes
 from skst.genes.descriptions import COLUMNS, find_descriptions, read_descriptions
 

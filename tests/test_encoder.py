@@ -15,11 +15,12 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 from sklearn.pipeline import make_pipeline
 
-from skst._home import get_data_home
-from skst.genes import GeneTextEncoder, LexicalBackend, load_marker_descriptions
-from skst.genes.controls import unrelated_names, unrelated_text
+from skst.files.home import get_data_home
+from skst.genes import load_marker_descriptions
 from skst.genes.ranking import adaptive_k
 from skst.genes.templates import CELL_EMPTY_V1, cell_text, gene_text
+from skst.text import GeneTextEncoder, LexicalBackend
+from skst.text.controls import unrelated_names, unrelated_text
 
 MODES = ("aggregate", "sentence", "prompt", "dual")
 WEIGHTINGS = ("contrast", "abundance")

@@ -11,10 +11,10 @@ from tissues import random_tissue
 
 from skst import GeneTextEncoder, SpatialGraphTransformer
 from skst.datasets import make_spatial_domains
+from skst.embedding.encoders import base
+from skst.embedding.encoders.base import GraphBatches
+from skst.embedding.transformer import ENCODERS, _encoder_class
 from skst.graph import averaging_operator, spatial_graph
-from skst.graph.encoders import base
-from skst.graph.encoders.base import GraphBatches
-from skst.graph.transformer import ENCODERS, _encoder_class
 from skst.metrics import score_partition
 from skst.partition import make_clusterer
 

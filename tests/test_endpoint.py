@@ -14,11 +14,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from skst.genes import endpoint
-from skst.genes.answers import parse_json
-from skst.genes.backends import encode_texts, resolve_backend
-from skst.genes.cache import VectorCache
-from skst.genes.endpoint import EndpointBackend
+from skst.text import endpoint
+from skst.text.answers import parse_json
+from skst.text.backends import encode_texts, resolve_backend
+from skst.text.cache import VectorCache
+from skst.text.endpoint import EndpointBackend
 
 SECRET = "sk-a-very-secret-key-0123456789"
 
@@ -238,7 +238,7 @@ def test_unusual_answers_that_are_right(server):
         (RecursionError(), RuntimeError),
     ],
 )
-@pytest.mark.parametrize("place", ["requests.adapters.HTTPAdapter.send", "skst.genes.endpoint.parse_json"])
+@pytest.mark.parametrize("place", ["requests.adapters.HTTPAdapter.send", "skst.text.endpoint.parse_json"])
 def test_no_traceback_leads_to_the_key(server, monkeypatch, error, raised, place):
     def fail(*args, **kwargs):
         raise error

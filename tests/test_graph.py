@@ -18,14 +18,14 @@ from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
 from skst.datasets import mask_counts
+from skst.embedding import SpatialGraphTransformer
+from skst.expression import smooth
 from skst.graph import (
     SpatialGraphLearner,
-    SpatialGraphTransformer,
     averaging_operator,
     build,
     expression_graph,
     nearest_neighbors,
-    smooth,
     spatial_graph,
 )
 

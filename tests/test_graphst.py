@@ -7,8 +7,8 @@ import pytest
 import torch
 from tissues import random_tissue, whole_batch
 
-from skst.graph.encoders.base import GraphBatches
-from skst.graph.encoders.graphst import GraphST, GraphSTNetwork
+from skst.embedding.encoders.base import GraphBatches
+from skst.embedding.encoders.graphst import GraphST, GraphSTNetwork
 
 _tissue = partial(random_tissue, n_spots=30, dtype=np.float64)
 

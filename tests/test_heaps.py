@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skst._hdf5 import open_h5
-from skst._heaps import has_broken_heap
+from skst.files.hdf5 import open_h5
+from skst.files.heaps import has_broken_heap
 from skst.genes import read_gene_vectors
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skst._home import get_data_home
+from skst.files.home import get_data_home
 from skst.genes import fetch_gene_descriptions, load_marker_descriptions, match_genes
 from skst.genes.identity import detect_species, is_ensembl, match_vectors
 

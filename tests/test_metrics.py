@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, f1_score, silhouette_score
 
-from skst._home import get_data_home
+from skst.files.home import get_data_home
 from skst.metrics import (
     agreement_matrix,
     chaos_score,

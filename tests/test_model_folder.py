@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from skst.genes.backends import resolve_backend
-from skst.genes.model_folder import directory_digest, load, model_files, refuse_code
+from skst.text.backends import resolve_backend
+from skst.text.model_folder import directory_digest, load, model_files, refuse_code
 
 MODELS = "sentence_transformers.models"
 

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from skst._contract import read_spots
+from skst.inputs.contract import read_spots
 from skst.model_selection import NoSplit, labels_scorer, predict_scorer
 
 

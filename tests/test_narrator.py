@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from skst.genes import pseudowords as pseudo
-from skst.genes import tissue_templates as wording
 from skst.genes.pseudowords import pseudoword, pseudowords
-from skst.genes.tissue_templates import count_tokens, gene_phrases, listing
 from skst.graph import spatial_graph
-from skst.graph.narrator import FEWEST_TOKENS, TissueNarrator
-from skst.graph.position import expression_axis, tissue_depth
+from skst.narration import phrases as wording
+from skst.narration.narrator import FEWEST_TOKENS, TissueNarrator
+from skst.narration.phrases import gene_phrases, listing
+from skst.narration.position import expression_axis, tissue_depth
+from skst.text.tokens import count_tokens
 
 GENES = np.array(["MBP", "PLP1", "SNAP25", "GFAP", "ACTB", "", "RELN", "CUX2"], dtype=object)
 FUNCTIONS = np.array(

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy._core import multiarray
 
-from skst.genes import plain_pickle
-from skst.genes.plain_pickle import read_plain_pickle
+from skst.files import plain_pickle
+from skst.files.plain_pickle import read_plain_pickle
 from skst.genes.table import read_gene_vectors
 
 

@@ -15,13 +15,13 @@ from scipy.special import expit, logit
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from skst._contract import Spots
 from skst.datasets import make_spatial_domains
 from skst.graph import averaging_operator, spatial_graph
 from skst.graph import reward as rewards
 from skst.graph.candidates import FEATURES, edge_features
-from skst.graph.policy import HISTORY, SpatialGraphLearner, _Adam, _warn_degenerate
+from skst.graph.learner import HISTORY, SpatialGraphLearner, _Adam, _warn_degenerate
 from skst.graph.reward import GraphReward, policy_gradient
+from skst.inputs.contract import Spots
 
 EDGES = np.array([[0, 0, 1, 2, 0, 3], [1, 2, 2, 3, 3, 4]])
 N_SPOTS = 5

@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 
-from skst import _rehearsal
-from skst._hdf5 import open_h5
-from skst._rehearsal import survives
+from skst.files import rehearsal as _rehearsal
+from skst.files.hdf5 import open_h5
+from skst.files.rehearsal import survives
 
 # A library that does to its process what libhdf5 was seen to do over damaged files.
 DEEDS = {

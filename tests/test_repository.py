@@ -20,19 +20,20 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglo
 
 # A module may import its own room and rooms on lower floors; the lowest is for everyone.
 FLOORS = [
-    {"_counts", "_heaps", "_home", "_modes", "_order", "_progress"},
-    {"_rehearsal", "_rows", "_scale", "_untrusted", "_version"},
-    {"_gene_names"},
-    {"_containers", "_labels", "_hdf5", "_matrix", "_places"},
-    {"_contract"},
-    {"_fusion", "genes", "nn", "metrics"},
-    {"graph"},
-    {"datasets", "model_selection", "partition", "plotting"},
+    {"_modes", "_progress", "_version"},
+    {"files"},
+    {"inputs"},
+    {"expression", "genes", "metrics"},
+    {"nn"},
+    {"graph", "text"},
+    {"narration"},
+    {"embedding", "partition"},
+    {"base", "datasets", "model_selection", "plotting"},
     {"llmdsc", "semst", "spallm", "stllm"},
     {"inspection"},
 ]
 # Torch code by definition, loaded where a network is made.
-TORCH_CODE = ("skst.nn", "skst.graph.encoders")
+TORCH_CODE = ("skst.nn", "skst.embedding.encoders")
 HEAVY = {
     "anndata",
     "igraph",

@@ -13,8 +13,8 @@ from sklearn.base import clone
 from sklearn.cluster import KMeans
 
 from skst import GeneTextEncoder, SemSTClusterer, SpaLLMFusion, SpatialGraphTransformer, STLLMClusterer, metrics
-from skst._rows import match_rows
 from skst.graph import SpatialGraphLearner, spatial_graph
+from skst.inputs.rows import match_rows
 from skst.inspection import best_mapping, marker_genes, modulation_genes, modulation_report
 from skst.model_selection import labels_scorer, predict_scorer
 from skst.partition import agreement_medoid, majority_vote

@@ -11,8 +11,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils import estimator_checks
 
 from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer
-from skst.graph import averaging_operator, semantic, spatial_graph
-from skst.graph.semantic import SemanticHead
+from skst.embedding import semantic
+from skst.embedding.semantic import SemanticHead
+from skst.graph import averaging_operator, spatial_graph
 from skst.model_selection import NoSplit, labels_scorer
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from skst.expression.smooth import AveragedPCA
 from skst.graph import averaging_operator, spatial_graph
-from skst.graph.smooth import AveragedPCA
 
 
 def _points(n=40):

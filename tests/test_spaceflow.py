@@ -11,8 +11,8 @@ from scipy import sparse
 from scipy.spatial.distance import cdist, pdist
 from tissues import random_tissue, whole_batch
 
-from skst.graph.encoders.base import GraphBatches
-from skst.graph.encoders.spaceflow import (
+from skst.embedding.encoders.base import GraphBatches
+from skst.embedding.encoders.spaceflow import (
     SpaceFlow,
     SpaceFlowNetwork,
     _measured_by_extent,

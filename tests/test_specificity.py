@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 from test_narrator import FUNCTIONS, GENES, lattice, tissue, told
 
-from skst.graph import spatial_graph, specificity
-from skst.graph.narrator import TissueNarrator
-from skst.graph.specificity import SpecificGenes, leading
+from skst.expression import specificity
+from skst.expression.specificity import SpecificGenes, leading
+from skst.graph import spatial_graph
+from skst.narration.narrator import TissueNarrator
 
 
 @pytest.mark.parametrize("block", [3, 4096])

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from skst import GeneTextEncoder, LLMDSCClusterer
 from skst.datasets import make_spatial_domains
-from skst.genes import LexicalBackend
-from skst.genes.spot_texts import split_sentence
-from skst.genes.tissue_templates import count_tokens
+from skst.text import LexicalBackend
+from skst.text.spot_texts import split_sentence
+from skst.text.tokens import count_tokens
 
 
 class Short:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tissues import dense_attention, elu, random_tissue, whole_batch
 from torch_geometric.nn import MessagePassing
 
-from skst.graph.encoders.attention import neighbor_sum
-from skst.graph.encoders.base import GraphBatches
-from skst.graph.encoders.stagate import STAGATE, STAGATENetwork
+from skst.embedding.encoders.attention import neighbor_sum
+from skst.embedding.encoders.base import GraphBatches
+from skst.embedding.encoders.stagate import STAGATE, STAGATENetwork
 from skst.nn.batches import tiles
 
 N_INPUTS, N_LATENT = 5, 3

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 from tissues import dense_attention, elu, random_tissue, whole_batch
 
-from skst.graph.encoders import stcluster
-from skst.graph.encoders.base import GraphBatches
-from skst.graph.encoders.stcluster import StCluster, StClusterNetwork
-from skst.graph.encoders.stcluster_losses import cluster_task, contrast, spatial_task
+from skst.embedding.encoders import stcluster
+from skst.embedding.encoders.base import GraphBatches
+from skst.embedding.encoders.stcluster import StCluster, StClusterNetwork
+from skst.embedding.encoders.stcluster_losses import cluster_task, contrast, spatial_task
 from skst.nn.batches import tiles
 
 N_INPUTS, N_LATENT = 5, 3

@@ -13,9 +13,10 @@ from sklearn.metrics import adjusted_rand_score
 
 from skst import GeneTextEncoder, SemSTClusterer, SpaLLMFusion, SpatialGraphTransformer, STLLMClusterer, stllm
 from skst.datasets import make_spatial_domains
-from skst.genes.text_vectors import TextVectors
-from skst.graph import SpatialGraphLearner, TissueNarrator, averaging_operator, spatial_graph
+from skst.graph import SpatialGraphLearner, averaging_operator, spatial_graph
 from skst.inspection import semantic_permutation_test
+from skst.narration import TissueNarrator
+from skst.text.text_vectors import TextVectors
 
 LEVELS = ("spot", "neighborhood", "region")
 

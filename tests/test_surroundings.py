@@ -17,12 +17,12 @@ from skorch.callbacks import Callback
 from skst import LLMDSCClusterer, SemSTClusterer, SpatialGraphTransformer
 from skst._modes import undisturbed
 from skst.datasets import make_spatial_domains
-from skst.graph.encoders import STAGATE, GraphST, SpaceFlow, StCluster
-from skst.graph.encoders.attention import neighbor_sum
-from skst.graph.encoders.graphst import GraphSTNetwork
-from skst.graph.encoders.spaceflow import SpaceFlowNetwork
-from skst.graph.encoders.stagate import STAGATENetwork
-from skst.graph.encoders.stcluster import StClusterNetwork
+from skst.embedding.encoders import STAGATE, GraphST, SpaceFlow, StCluster
+from skst.embedding.encoders.attention import neighbor_sum
+from skst.embedding.encoders.graphst import GraphSTNetwork
+from skst.embedding.encoders.spaceflow import SpaceFlowNetwork
+from skst.embedding.encoders.stagate import STAGATENetwork
+from skst.embedding.encoders.stcluster import StClusterNetwork
 from skst.nn import FUSIONS, GraphBranch, NormalizedCut, SparseOperator, make_fusion, sinkhorn_target
 from skst.nn.autoencoder import SpotAutoencoder
 from skst.nn.cells import CellAutoencoder

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skst import _untrusted
+from skst.files import untrusted as _untrusted
 from skst.genes import table
 from skst.genes.table import read_gene_vectors
 

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
-from skst.genes import controls as words
 from skst.genes import load_marker_descriptions
-from skst.genes.controls import unrelated_names, unrelated_text
 from skst.genes.ranking import FEWEST_GENES, K_RULES, MOST_GENES, adaptive_k, rank_genes
-from skst.genes.regression import TextRegression
 from skst.genes.templates import CELL_EMPTY_V1, CELL_PROMPT_V1, GENE_CARD_V1, cell_text, cell_texts, gene_text
+from skst.text import controls as words
+from skst.text.controls import unrelated_names, unrelated_text
+from skst.text.regression import TextRegression
 
 GENE = {
     "symbol": "SST",

@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from skst import _untrusted
 from skst.datasets import _tenx
+from skst.files import untrusted as _untrusted
 
 
 def _refused(read, path, match):

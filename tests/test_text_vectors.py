@@ -10,7 +10,7 @@ import pytest
 from sklearn.base import clone
 
 from skst import GeneTextEncoder, LLMDSCClusterer, SpaLLMFusion, SpatialGraphTransformer, STLLMClusterer
-from skst.genes import backends
+from skst.text import backends
 
 
 class Model:
@@ -84,7 +84,7 @@ def installed(monkeypatch):
             return Model(model, model)
 
     installed = Installed()
-    monkeypatch.setattr("skst.genes.text_vectors.resolve_backend", installed.resolve)
+    monkeypatch.setattr("skst.text.text_vectors.resolve_backend", installed.resolve)
     return installed
 
 

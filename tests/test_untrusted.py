@@ -14,9 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from skst import _untrusted
-from skst._hdf5 import open_h5, read_h5ad
-from skst._untrusted import RefusedError, bounded_text, check_anndata, check_sparse, checked_csr, open_text, told
+from skst.files import untrusted as _untrusted
+from skst.files.hdf5 import open_h5, read_h5ad
+from skst.files.untrusted import RefusedError, bounded_text, check_anndata, check_sparse, checked_csr, open_text, told
 
 FORMATS = ["csr", "csc", "coo", "bsr", "dia", "lil", "dok"]
 DENSE = np.array([[1, 0, 0, 2], [0, 0, 3, 0], [0, 0, 0, 4]], dtype=np.float32)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from skst.embedding.encoders.base import GraphBatches
 from skst.graph import averaging_operator, spatial_graph
-from skst.graph.encoders.base import GraphBatches
 
 
 def random_tissue(n_spots=60, n_inputs=5, n_slices=1, seed=0, dtype=np.float32, **graph):

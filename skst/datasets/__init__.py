@@ -1,9 +1,9 @@
 """Labelled data sets, simulated tissue, and where they are kept."""
 
-from skst._home import get_data_home
 from skst.datasets._cells import fetch_baron_mouse, fetch_pbmc3k, fetch_scmixology, load_pbmc68k
 from skst.datasets._simulate import make_spatial_domains, mask_counts
 from skst.datasets._spatial import fetch_dlpfc, fetch_her2st, fetch_osmfish, fetch_starmap
+from skst.files.home import get_data_home
 
 __all__ = [
     "fetch_baron_mouse",

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from skst import _hdf5
-from skst._home import find_file, get_data_home, writable_home
-from skst._untrusted import RefusedError, open_text, told
+from skst.files import hdf5 as _hdf5
+from skst.files.home import find_file, get_data_home, writable_home
+from skst.files.untrusted import RefusedError, open_text, told
 from skst.metrics import UNLABELLED
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from skst._home import find_file, get_data_home
 from skst.datasets._base import fetch_file, give, pack, read_h5ad, read_table, read_tidy, require
 from skst.datasets._tenx import read_10x_tar
+from skst.files.home import find_file, get_data_home
 
 
 def fetch_baron_mouse(*, data_home=None, download_if_missing=True, return_X_y=False):

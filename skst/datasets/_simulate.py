@@ -11,8 +11,8 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 from sklearn.utils import check_random_state, check_scalar
 
-from skst._rows import is_anndata
 from skst.datasets._base import pack
+from skst.inputs.rows import is_anndata
 
 # What the summary of a gene says when it belongs to a programme; a gene joins the first that fits.
 _THEMES = (

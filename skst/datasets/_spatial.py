@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from skst._hdf5 import open_h5
-from skst._home import find_file
 from skst.datasets._base import (
     as_label,
     check_slices,
@@ -19,6 +17,8 @@ from skst.datasets._base import (
     require,
 )
 from skst.datasets._tenx import read_10x_h5
+from skst.files.hdf5 import open_h5
+from skst.files.home import find_file
 
 _DLPFC_SLICES = (
     *("151507", "151508", "151509", "151510"),

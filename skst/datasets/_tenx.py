@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from skst._hdf5 import open_h5
-from skst._untrusted import bounded_text, checked_csr, read_bounded, unfolded_limit
 from skst.datasets._base import read_column, reading, require
+from skst.files.hdf5 import open_h5
+from skst.files.untrusted import bounded_text, checked_csr, read_bounded, unfolded_limit
 
 _COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _MAX_MEMBERS = 10_000

@@ -4,8 +4,8 @@ import warnings
 
 import numpy as np
 
-from skst._gene_names import is_missing
-from skst._rows import shown
+from skst.inputs.gene_names import is_missing
+from skst.inputs.rows import shown
 
 # What is lacking where genes have no names, and what would help.
 NO_NAMES = (

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pooch
 
-from skst._gene_names import is_missing, is_number
-from skst._home import find_file, get_data_home, writable_home
-from skst._untrusted import open_text, told
+from skst.files.home import find_file, get_data_home, writable_home
+from skst.files.untrusted import open_text, told
 from skst.genes.identity import is_ensembl, match_genes
 from skst.genes.templates import gene_text
+from skst.inputs.gene_names import is_missing, is_number
 
 COLUMNS = (
     "symbol",

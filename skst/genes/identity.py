@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from skst._gene_names import clean_names, is_missing, is_number
+from skst.inputs.gene_names import clean_names, is_missing, is_number
 
 _ENSEMBL = re.compile(r"^(ENS[A-Z]*G\d{11})(?:\.\d+)?(?:_PAR_Y)?$", re.IGNORECASE)
 # Within a name of several parts; ids in the pseudo-autosomal region of Y once had an R in place of a zero.

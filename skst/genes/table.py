@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from skst._hdf5 import read_h5ad
-from skst._rows import is_anndata
-from skst._untrusted import RefusedError, check_sparse, open_text, refused, told, unfolded_limit
-from skst.genes.plain_pickle import read_plain_pickle
+from skst.files.hdf5 import read_h5ad
+from skst.files.plain_pickle import read_plain_pickle
+from skst.files.untrusted import RefusedError, check_sparse, open_text, refused, told, unfolded_limit
+from skst.inputs.rows import is_anndata
 
 _MAX_GENES = 2**20
 _MAX_DIMENSIONS = 2**16

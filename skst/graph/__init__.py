@@ -1,16 +1,6 @@
-"""Spatial and expression graphs, the embeddings made on them, and what is told of them."""
+"""Who is whose neighbour, given or learnt."""
 
 from skst.graph.build import averaging_operator, expression_graph, nearest_neighbors, spatial_graph
-from skst.graph.narrator import TissueNarrator
-from skst.graph.policy import SpatialGraphLearner
-from skst.graph.transformer import SpatialGraphTransformer
+from skst.graph.learner import SpatialGraphLearner
 
-__all__ = [
-    "SpatialGraphLearner",
-    "SpatialGraphTransformer",
-    "TissueNarrator",
-    "averaging_operator",
-    "expression_graph",
-    "nearest_neighbors",
-    "spatial_graph",
-]
+__all__ = ["SpatialGraphLearner", "averaging_operator", "expression_graph", "nearest_neighbors", "spatial_graph"]

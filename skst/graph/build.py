@@ -9,9 +9,9 @@ from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
-from skst._contract import missing
-from skst._places import read_batch, read_coordinates, suggested_radius, warn_of_graph, warn_of_places
-from skst._rows import match_rows
+from skst.inputs.contract import missing
+from skst.inputs.places import read_batch, read_coordinates, suggested_radius, warn_of_graph, warn_of_places
+from skst.inputs.rows import match_rows
 
 # Beyond so many spots neighbours in expression space are searched for approximately.
 MAX_EXACT = 100_000
@@ -236,7 +236,7 @@ def spatial_operator(estimator, spots, rng=None, *, warn=True):
         With the parameters ``graph``, ``n_neighbors``, ``radius``, ``spatial_key`` and ``on_missing``.  A graph that is
         learnt is left in its attribute ``graph_learner_``.
     spots : Spots
-        From :func:`skst._contract.read_spots`.
+        From :func:`skst.inputs.contract.read_spots`.
     rng : RandomState, default=None
         Given in ``fit``, where a graph is learnt; other spots are joined by what was learnt there.
     warn : bool, default=True
@@ -302,7 +302,7 @@ def _warn_if_alike(X):
 def _learner(estimator, seed):
     """An unfitted learner with a seed."""
     if isinstance(estimator.graph, str):
-        from skst.graph.policy import SpatialGraphLearner
+        from skst.graph.learner import SpatialGraphLearner
 
         return SpatialGraphLearner(
             n_candidates=max(18, 3 * estimator.n_neighbors),

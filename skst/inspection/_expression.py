@@ -2,7 +2,7 @@
 
 from sklearn.base import BaseEstimator
 
-from skst._contract import read_spots
+from skst.inputs.contract import read_spots
 
 
 class _Reader(BaseEstimator):
@@ -31,7 +31,7 @@ def read_named_genes(X, gene_names, layer):
     Raises
     ------
     ValueError
-        If genes have no names, or as :func:`skst._contract.read_spots` says.
+        If genes have no names, or as :func:`skst.inputs.contract.read_spots` says.
     """
     spots = read_spots(_Reader(gene_names, layer), X, reset=True)
     if spots.genes is None:

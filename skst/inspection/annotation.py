@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from skst.genes import GeneTextEncoder
-from skst.genes.backends import resolve_backend
 from skst.genes.identity import detect_species
-from skst.genes.text_vectors import TextVectors
 from skst.inspection._statistics import holm
 from skst.metrics import hungarian_match
 from skst.plotting._labels import label_column, sort_labels
+from skst.text import GeneTextEncoder
+from skst.text.backends import resolve_backend
+from skst.text.text_vectors import TextVectors
 
 _TYPES = Path(__file__).with_name("cell_types.tsv")
 _EVERYWHERE = "any"

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from skst._contract import looks_logarithmic
-from skst._counts import library_sizes, median_depth, scale_depth
+from skst.expression.counts import library_sizes, median_depth, scale_depth
+from skst.inputs.contract import looks_logarithmic
 from skst.inspection._expression import read_named_genes
 from skst.plotting._labels import label_column, sort_labels
 

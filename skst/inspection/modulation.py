@@ -8,10 +8,10 @@ import pandas as pd
 from scipy import sparse, stats
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from skst._contract import check_counts
-from skst._counts import library_sizes, median_depth, scale_depth, square_root
-from skst._rows import match_rows
-from skst._untrusted import told
+from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
+from skst.files.untrusted import told
+from skst.inputs.contract import check_counts
+from skst.inputs.rows import match_rows
 from skst.inspection._expression import read_named_genes
 
 

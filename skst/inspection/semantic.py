@@ -11,14 +11,14 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 
-from skst._containers import in_memory
-from skst._contract import read_spots
-from skst._labels import column_of
 from skst._progress import progress_bar
-from skst._rows import match_rows
-from skst.genes import GeneTextEncoder
+from skst.inputs.containers import in_memory
+from skst.inputs.contract import read_spots
+from skst.inputs.labels import column_of
+from skst.inputs.rows import match_rows
 from skst.inspection._statistics import holm, mean_interval, sign_flip_p
 from skst.metrics import agreement_matrix, pas_score, score_partition
+from skst.text import GeneTextEncoder
 
 METRICS = ("stability", "coherence", "ari")
 

@@ -11,7 +11,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from skst._modes import undisturbed
-from skst._scale import centre_and_scale
+from skst.expression.scale import centre_and_scale
 from skst.nn.assignment import assignment_divergence, sinkhorn_target, soft_assignment
 from skst.nn.cell_batches import CellBatches
 from skst.nn.contrastive import info_nce, variance_hinge

@@ -11,9 +11,9 @@ from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
 
-from skst._labels import column_of
-from skst._rows import match_rows
 from skst.graph.build import spatial_graph
+from skst.inputs.labels import column_of
+from skst.inputs.rows import match_rows
 from skst.metrics import agreement_matrix
 from skst.partition.communities import GraphCommunities
 from skst.partition.mixture import ConsensusMixture

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from skst._places import as_numbers
-from skst._rows import is_anndata
+from skst.inputs.places import as_numbers
+from skst.inputs.rows import is_anndata
 
 # Signs of a name that are drawn.
 _LONGEST = 40

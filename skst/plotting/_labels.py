@@ -2,8 +2,8 @@
 
 import itertools
 
-from skst._labels import UNLABELLED, column_of
-from skst._rows import is_anndata, match_rows
+from skst.inputs.labels import UNLABELLED, column_of
+from skst.inputs.rows import is_anndata, match_rows
 from skst.metrics import hungarian_match
 
 # Twenty colours.  The first seven are those of Okabe and Ito, told apart in all common forms of colour

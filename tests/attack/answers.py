@@ -12,8 +12,8 @@ from contextlib import suppress
 
 import numpy as np
 
-from skst.genes import endpoint
-from skst.genes.endpoint import EndpointBackend
+from skst.text import endpoint
+from skst.text.endpoint import EndpointBackend
 
 from .arena import Kind
 from .mutations import changed, damaged, pick

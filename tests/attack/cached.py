@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from skst.genes.cache import VectorCache
+from skst.text.cache import VectorCache
 
 from .arena import Kind
 from .mutations import damaged, pick

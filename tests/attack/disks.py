@@ -9,8 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from skst.genes import cache as cache_module
-from skst.genes.cache import VectorCache
+from skst.text import cache as cache_module
+from skst.text.cache import VectorCache
 
 from .arena import Kind
 from .cached import vectors_of

@@ -8,8 +8,8 @@ import warnings
 
 import numpy as np
 
-from skst.genes.backends import resolve_backend
-from skst.genes.model_folder import directory_digest, model_files
+from skst.text.backends import resolve_backend
+from skst.text.model_folder import directory_digest, model_files
 
 from .arena import Kind
 from .mutations import changed, damaged, pick

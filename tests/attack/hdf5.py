@@ -7,9 +7,9 @@ from unittest import mock
 
 import numpy as np
 
-from skst import _rehearsal
 from skst.datasets._base import read_tidy
 from skst.datasets._tenx import read_10x_h5
+from skst.files import rehearsal as _rehearsal
 from skst.genes.table import read_gene_vectors
 
 from .arena import Kind

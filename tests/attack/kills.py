@@ -13,9 +13,9 @@ from sklearn.model_selection import GridSearchCV
 
 from skst import GeneTextEncoder, LLMDSCClusterer, SemSTClusterer, SpaLLMFusion
 from skst.datasets import make_spatial_domains
-from skst.genes.backends import encode_texts, resolve_backend
-from skst.genes.cache import VectorCache
 from skst.model_selection import NoSplit, labels_scorer
+from skst.text.backends import encode_texts, resolve_backend
+from skst.text.cache import VectorCache
 
 from .arena import Kind
 from .cached import vectors_of

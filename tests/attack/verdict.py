@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import skst
-from skst._untrusted import RefusedError
+from skst.files.untrusted import RefusedError
 
 HELD, REFUSED = "held", "refused"
 LOST, WRONG, CRASHED = "lost", "wrong", "crashed"

@@ -94,7 +94,7 @@ CASES = [
     error(
         "``method=`` of :class:`~skst.SpatialGraphTransformer` is unknown",
         does="lists the methods.",
-        do="Take one of them, or an encoder of :mod:`skst.graph.encoders`.",
+        do="Take one of them, or an encoder of :mod:`skst.embedding.encoders`.",
         **_wrong("method", "pca", ("transformer",), "smooth"),
     ),
     error(

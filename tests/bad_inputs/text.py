@@ -5,7 +5,8 @@ import pickle
 import numpy as np
 import pandas as pd
 
-from skst.genes import LexicalBackend, load_marker_descriptions
+from skst.genes import load_marker_descriptions
+from skst.text import LexicalBackend
 
 from .cases import error, warning
 from .kit import quick_text, same

@@ -1,0 +1,220 @@
+"""What every estimator of domains or cell types does alike: partition an embedding, predict, transform."""
+
+import warnings
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from skst.inputs.contract import read_spots
+from skst.inputs.order import content_order
+from skst.partition.choice import estimate_n_clusters, majority_vote, make_clusterer, warn_of_collapse
+from skst.partition.mixture import check_n_clusters
+from skst.partition.numbers import renumber, stable_numbers
+
+
+class PartitionMixin(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin):
+    """Methods of an estimator that partitions an embedding of its own.
+
+    The estimator has the parameters ``n_clusters``, ``clusterer`` and ``verbose`` and sets ``embedding_`` in ``fit``.
+    """
+
+    def _check_partition(self, n_spots):
+        """Raise what the partition would, before anything takes time."""
+        if self.n_clusters is not None:
+            check_n_clusters(self.n_clusters, n_spots)
+        make_clusterer(self.clusterer, 1)
+
+    def _choose_n_clusters(self, embedding, seed, order):
+        """Set the number of clusters to what was asked for or, from the rows of an embedding in `order`, estimated."""
+        vars(self).pop("n_clusters_curve_", None)
+        self.n_clusters_ = self.n_clusters
+        if self.n_clusters is None:
+            self._say("estimating the number of clusters")
+            self.n_clusters_, self.n_clusters_curve_ = estimate_n_clusters(embedding[order], random_state=int(seed))
+
+    def _fit_clusterer(self, seed, order, n_views=1, settle=None):
+        """Fit the clusterer to ``embedding_``, which holds so many embeddings side by side, and set ``labels_``.
+
+        It sees the rows in `order`, from :func:`skst.inputs.order.content_order`.  `settle` turns its labels into final
+        ones of the same numbers.
+        """
+        self.clusterer_ = make_clusterer(self.clusterer, self.n_clusters_, int(seed), n_views=n_views)
+        self._say(f"partition into {self.n_clusters_} clusters: {self.clusterer_}")
+        with warnings.catch_warnings():  # of fewer clusters than asked for, of which more is said below
+            warnings.filterwarnings("ignore", "Number of distinct clusters", ConvergenceWarning)
+            self.clusterer_.fit(self.embedding_[order])
+        _put_back(self.clusterer_, order)
+        labels = np.asarray(self.clusterer_.predict(self.embedding_))
+        labels = labels if settle is None else settle(labels)
+        self._numbers = stable_numbers(labels)
+        self.labels_ = renumber(labels, self._numbers)
+
+    def _partition_of(self, embedding):
+        """Labels that the clusterer gives to an embedding, not yet numbered as ``labels_`` are."""
+        return np.asarray(self.clusterer_.predict(embedding))
+
+    def _check_collapse(self, advice, rows):
+        # Communities have warned of another number than was asked for.
+        warn_of_collapse(self.labels_, getattr(self.clusterer_, "n_clusters_", self.n_clusters_), advice, rows)
+
+    def _say(self, step):
+        if self.verbose:
+            print(f"[{type(self).__name__}] {step}")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    @property
+    def _n_features_out(self):
+        return np.shape(self.embedding_)[1]
+
+
+def _put_back(clusterer, order):
+    """Bring what a clusterer knows of the rows that it saw in `order` into the order of the spots."""
+    for name in ("labels_", "embedding_"):
+        values = getattr(clusterer, name, None)
+        if isinstance(values, np.ndarray) and len(values) == len(order):
+            in_place = np.empty_like(values)
+            in_place[order] = values
+            setattr(clusterer, name, in_place)
+
+
+class CellTypeMixin(PartitionMixin):
+    """Methods of an estimator that embeds cells; ``_embed(X)`` embeds others."""
+
+    def transform(self, X):
+        """Embedding of cells, new ones included.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray or sparse of shape (n_cells, n_genes)
+            Cells with the genes seen in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_cells, n_columns), float32
+        """
+        check_is_fitted(self)
+        return self._embed(X)
+
+    def predict(self, X):
+        """Type of each cell, new ones included.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray or sparse of shape (n_cells, n_genes)
+            Cells with the genes seen in ``fit``.
+
+        Returns
+        -------
+        ndarray of int of shape (n_cells,)
+            Types numbered as in ``labels_``.
+        """
+        check_is_fitted(self)
+        return renumber(self._partition_of(self._embed(X)), self._numbers)
+
+    def fit_transform(self, X, y=None):
+        """Fit and return ``embedding_``.
+
+        Parameters
+        ----------
+        X, y
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_cells, n_columns), float32
+        """
+        return self.fit(X, y).embedding_
+
+
+class DomainMixin(PartitionMixin):
+    """Methods of an estimator that embeds spots and partitions the embedding.
+
+    The estimator has the parameter ``n_vote_neighbors`` too, and calls ``_find_domains`` after ``embedding_`` is set;
+    ``_embed(X, spots)`` embeds other spots.
+    """
+
+    def transform(self, X, *, coordinates=None, batch=None):
+        """Embedding of spots, new slices included.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
+            Raw counts of the genes seen in ``fit``; give whole slices, as neighbours count.
+        coordinates, batch
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_columns), float32
+        """
+        check_is_fitted(self)
+        return self._embed(X, read_spots(self, X, coordinates=coordinates, batch=batch))
+
+    def predict(self, X, *, coordinates=None, batch=None):
+        """Domain of each spot, new slices included.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
+            Raw counts of the genes seen in ``fit``; give whole slices, as neighbours count.
+        coordinates, batch
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of int of shape (n_spots,)
+            Domains numbered as in ``labels_``.
+        """
+        check_is_fitted(self)
+        spots = read_spots(self, X, coordinates=coordinates, batch=batch)
+        return renumber(self._voted(self._partition_of(self._embed(X, spots)), spots), self._numbers)
+
+    def fit_predict(self, X, y=None, *, coordinates=None, batch=None):
+        """Fit and return ``labels_``.
+
+        Parameters
+        ----------
+        X, y, coordinates, batch
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of int of shape (n_spots,)
+        """
+        return self.fit(X, y, coordinates=coordinates, batch=batch).labels_
+
+    def fit_transform(self, X, y=None, *, coordinates=None, batch=None):
+        """Fit and return ``embedding_``.
+
+        Parameters
+        ----------
+        X, y, coordinates, batch
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_columns), float32
+        """
+        return self.fit(X, y, coordinates=coordinates, batch=batch).embedding_
+
+    def _find_domains(self, spots, seed, n_views=1):
+        """Set the number of domains, the clusterer and the labels from ``embedding_``."""
+        order = content_order(spots.X, spots.coordinates)
+        self._choose_n_clusters(self.embedding_[:, : self.embedding_.shape[1] // n_views], seed, order)
+        self._fit_clusterer(seed, order, n_views, settle=lambda labels: self._voted(labels, spots))
+        advice = "see that counts vary between spots, or ask for fewer clusters"
+        if spots.coordinates is not None:
+            advice = "see that counts and coordinates vary, ask for fewer clusters, or lower n_neighbors or radius"
+        self._check_collapse(advice, "spots")
+
+    def _voted(self, labels, spots):
+        if spots.coordinates is None or self.n_vote_neighbors == 0:
+            return labels
+        return majority_vote(labels, spots.coordinates, n_neighbors=self.n_vote_neighbors, batch=spots.batch)

@@ -1,0 +1,424 @@
+"""SpatialGraphTransformer: expression and coordinates to a spatially aware embedding."""
+
+import numbers
+from importlib import import_module
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skst.embedding.semantic import SemanticHead
+from skst.expression import smooth
+from skst.graph.build import KINDS, LEARNED, spatial_operator
+from skst.inputs.contract import Spots, check_counts, inherit, read_spots
+from skst.inputs.order import content_order
+from skst.inputs.places import read_batch, read_coordinates
+from skst.inputs.rows import match_rows
+
+# Names of the encoders that train a network; their classes are in skst.embedding.encoders, which loads torch.
+ENCODERS = {"stagate": "STAGATE", "graphst": "GraphST", "spaceflow": "SpaceFlow", "stcluster": "StCluster"}
+
+
+class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    r"""Embed each spot by its own expression and that of its spatial neighbours.
+
+    ``method="smooth"`` divides counts by the library size, takes square roots, averages them over the spatial
+    graph and projects on principal axes.  With :math:`\bar A = D^{-1}(A + I)` the averaging operator of the
+    spatial graph and :math:`s(\cdot)` scaling to a common depth, the embedding is
+
+    .. math:: Z = \tfrac12 (\bar A + \bar A^2) \sqrt{s(\bar A^{p} X)}\, V
+
+    with V the leading principal axes.  :math:`p` is zero where a spot holds molecules enough (500, by the median)
+    for a stable square root.  Otherwise raw counts are pooled first, over the fewest hops that make the profile
+    deep enough (1,500 effective molecules).
+
+    Parameters
+    ----------
+    method : {"smooth", "stagate", "graphst", "spaceflow", "stcluster"} or encoder, default="smooth"
+        What makes the embedding: the formula above, or a graph network with its default settings.  An object of
+        :mod:`skst.embedding.encoders`, such as ``STAGATE(n_hidden=128)``, has settings of your own.
+    semantic : transformer, default=None
+        Makes text vectors that modulate the embedding, such as ``GeneTextEncoder(mode="prompt", k_g=30)``; see Notes.
+        Needs raw counts (``normalize=True``).  None leaves text out.
+    n_components : int, default=20
+        Columns of the embedding; fewer where X has fewer rows or columns.
+    graph : {"knn", "radius", "delaunay", "learned"} or SpatialGraphLearner, default="knn"
+        Which spots are neighbours, see :func:`spatial_graph`; or learnt, see :class:`SpatialGraphLearner`.
+    n_neighbors : int, default=6
+        Neighbours of a spot for ``graph="knn"``, and on the mean for ``graph="learned"``.
+    radius : float, default=None
+        Reach for ``graph="radius"``, in units of the coordinates.
+    n_hops : int or "auto", default="auto"
+        Hops to average over.  "auto" is the formula above; an integer averages square roots over exactly so many
+        hops and pools nothing.
+    n_top_genes : int or None, default=3000
+        Number of genes of largest variance kept; None keeps all.
+    normalize : bool, default=True
+        False takes X as it is (already normalised, of any sign): no scaling, no square root, no pooling.
+    gene_names : array-like of str of shape (n_genes,), default=None
+        Names of the columns of an `X` that carries none; read by `semantic` alone.
+    layer : str, default=None
+        Layer of an AnnData that holds the counts; ``X.X`` by default.
+    spatial_key : str, default="spatial"
+        Key of the coordinates in ``X.obsm``.
+    batch_key : str, default=None
+        Column of ``X.obs`` that names the slice of each spot.
+    on_missing : {"warn", "error"}, default="warn"
+        What to do when there are no coordinates: warn and embed the expression alone, or raise.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the network, the modulation, and `semantic` where it has no seed of its own.  With ``method="smooth"`` and
+        without `semantic` it is the start vector of the iterative PCA alone, and results do not depend on it beyond
+        rounding.
+
+    Attributes
+    ----------
+    embedding_ : ndarray of shape (n_spots, n_columns), float32
+        Embedding of the spots seen in ``fit``, scaled to a total variance of 1.
+    n_components_ : int
+        Columns of the embedding.
+    n_pool_ : int
+        Hops over which raw counts were pooled (:math:`p`).
+    hop_weights_ : ndarray of float32
+        Weight of each number of hops, from 0, over which square roots are averaged.
+    components_ : ndarray of shape (n_axes, n_genes), float32
+        Principal axes of averaged expression, zero for genes that were not kept: those that the embedding consists of
+        before any modulation, or that a network reads.
+    graph_learner_ : SpatialGraphLearner or None
+        What joins spots, if that was learnt.
+    encoder_ : encoder or None
+        Fitted encoder, with its network; None for ``method="smooth"``.
+    semantic_ : estimator or None
+        Fitted text encoder; None without `semantic` or gene names.
+    modulation_ : Modulation or None
+        Factors ``alpha`` and ``beta`` of each spot, each of shape (n_spots, n_columns); 0 changes nothing.
+    history_ : DataFrame or None
+        One row an epoch of training: "part" ("encoder" or "modulation"), "epoch", "train_loss", its terms, and "dur" in
+        seconds.  None where nothing is trained.
+    n_features_in_ : int
+        Number of genes seen in ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_genes,)
+        Gene names, where X has them.
+
+    Raises
+    ------
+    ValueError
+        From ``fit``: if counts are negative or not finite, coordinates are not usable, a key is not in the AnnData, or
+        `semantic` is given with ``normalize=False``.
+
+    Warns
+    -----
+    UserWarning
+        If there are no coordinates, no gene names for `semantic`, or if X looks log-transformed.
+
+    See Also
+    --------
+    SpaLLMFusion : Adds gene text to this embedding and finds domains.
+    SemSTClusterer : Graph networks modulated by text, trained together.
+
+    Notes
+    -----
+    Everything is sparse up to the projection.  The principal axes of the averaged expression are found from
+    products with :math:`\bar A` and the counts alone, at a cost linear in spots and non-zeros.
+
+    Counts are pooled *raw*, so that a profile is the mean of molecules and not of spots; scaling each shallow
+    spot to a common depth first gives the same weight to 3 molecules as to 300.
+
+    New spots are embedded on a graph of their own: pass whole slices to ``transform``.
+
+    A network reads the scores of each spot on the leading principal axes of the averaged expression (50 by default),
+    not averaged themselves: noise that no neighbour shares is left out, and training costs as much with 20,000 genes as
+    with 200.  Its representation is centred and turned to its own principal axes.  :meth:`paper` gives published
+    settings.
+
+    Without coordinates nothing is averaged: a graph of expression neighbours would make the embedding of a cell
+    depend on the cells it happens to be transformed with.
+
+    With `semantic`, the embedding Z is modulated by text (FSM of SemST [1]_, Table 3).  With T the text vector of each
+    spot, averaged over the same hops as the expression,
+
+    .. math:: (\alpha, \beta) = \mathrm{MLP}(T), \qquad Z' = (1 + \alpha) \odot Z + \beta
+
+    where the MLP is trained on the finished Z so that Z' explains the counts
+    (:class:`~skst.embedding.semantic.SemanticHead`).  Training begins with Z' = Z.  Without gene names there is no
+    text, and Z stays as it is.
+
+    References
+    ----------
+    .. [1] J. Long et al., "When genes speak: a semantic-guided framework for spatially resolved transcriptomics data
+       clustering", arXiv:2511.11380.
+
+    Examples
+    --------
+    >>> from skst import SpatialGraphTransformer
+    >>> from skst.datasets import make_spatial_domains
+    >>> adata = make_spatial_domains(n_samples=300, random_state=0)
+    >>> SpatialGraphTransformer(n_components=5).fit_transform(adata).shape
+    (300, 5)
+
+    Modulated by the text of each spot's most expressed genes:
+
+    >>> from skst import GeneTextEncoder
+    >>> text = GeneTextEncoder(model="lexical", mode="prompt", k_g=10, cache=False)
+    >>> modulated = SpatialGraphTransformer(semantic=text, n_components=5, random_state=0).fit(adata)
+    >>> modulated.embedding_.shape, modulated.modulation_.alpha.shape
+    ((300, 5), (300, 5))
+    """
+
+    _parameter_constraints = {
+        "method": [StrOptions({"smooth", *ENCODERS}), HasMethods(["fit_embed", "embed"])],
+        "semantic": [HasMethods(["fit_transform", "transform"]), None],
+        "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
+        "graph": [StrOptions({*KINDS, LEARNED}), HasMethods(["fit", "build"])],
+        "n_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],
+        "radius": [Interval(numbers.Real, 0, None, closed="neither"), None],
+        "n_hops": [Interval(numbers.Integral, 0, None, closed="left"), StrOptions({"auto"})],
+        "n_top_genes": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        "normalize": ["boolean"],
+        "gene_names": ["array-like", None],
+        "layer": [str, None],
+        "spatial_key": [str],
+        "batch_key": [str, None],
+        "on_missing": [StrOptions({"warn", "error"})],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        method="smooth",
+        *,
+        semantic=None,
+        n_components=20,
+        graph="knn",
+        n_neighbors=6,
+        radius=None,
+        n_hops="auto",
+        n_top_genes=3000,
+        normalize=True,
+        gene_names=None,
+        layer=None,
+        spatial_key="spatial",
+        batch_key=None,
+        on_missing="warn",
+        random_state=None,
+    ):
+        self.method = method
+        self.semantic = semantic
+        self.n_components = n_components
+        self.graph = graph
+        self.n_neighbors = n_neighbors
+        self.radius = radius
+        self.n_hops = n_hops
+        self.n_top_genes = n_top_genes
+        self.normalize = normalize
+        self.gene_names = gene_names
+        self.layer = layer
+        self.spatial_key = spatial_key
+        self.batch_key = batch_key
+        self.on_missing = on_missing
+        self.random_state = random_state
+
+    @classmethod
+    def paper(cls, method, **parameters):
+        """The published settings of an encoder, which reads the genes themselves.
+
+        Parameters
+        ----------
+        method : {"stagate", "graphst", "spaceflow", "stcluster"}
+            Encoder.
+        **parameters
+            Other parameters, or other values of those that are set here.
+
+        Returns
+        -------
+        SpatialGraphTransformer
+
+        Raises
+        ------
+        ValueError
+            If there is no such encoder.
+        """
+        if method not in ENCODERS:
+            raise ValueError(f"method={method!r} has no published settings; choose one of {tuple(ENCODERS)}.")
+        encoder = _encoder_class(method)
+        return cls(encoder(**encoder._published), **{**encoder._published_spatial, **parameters})
+
+    def fit(self, X, y=None, *, coordinates=None, batch=None):
+        """Find the principal axes of the averaged expression, and train the network where there is one.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
+            Raw counts.
+        y : None
+            Ignored.
+        coordinates : array-like of shape (n_spots, 2) or (n_spots, 3), default=None
+            Positions; by default those of the AnnData.
+        batch : array-like of shape (n_spots,), default=None
+            Slice of each spot; by default the column `batch_key` of the AnnData.
+
+        Returns
+        -------
+        self : SpatialGraphTransformer
+        """
+        self.fit_transform(X, y, coordinates=coordinates, batch=batch)
+        return self
+
+    def fit_transform(self, X, y=None, *, coordinates=None, batch=None):
+        """Find the principal axes and embed the spots they were found from.
+
+        Parameters
+        ----------
+        X, y, coordinates, batch
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_columns), float32
+        """
+        self._validate_params()
+        if self.semantic is not None and not self.normalize:
+            raise ValueError(
+                "semantic is given with normalize=False, but modulation is trained to explain raw counts; pass raw "
+                "counts with normalize=True, or semantic=None."
+            )
+        spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
+        rng = check_random_state(self.random_state)
+        if self.normalize:
+            check_counts(spots, X, unless=self)
+        average = spatial_operator(self, spots, rng)
+        self.encoder_ = self._make_encoder()
+        n_inputs = self.n_components if self.encoder_ is None else self.encoder_.n_inputs
+        pca = smooth.AveragedPCA(
+            n_inputs or self.n_components, n_hops=self.n_hops, n_top_genes=self.n_top_genes, normalize=self.normalize
+        )
+        scores = pca.fit_scores(spots.X, average, rng)
+        self.n_pool_, self.hop_weights_ = pca.n_pool_, pca.hop_weights_
+        self.components_ = np.zeros((pca.axes_.shape[1], spots.X.shape[1]), dtype=np.float32)
+        self.components_[:, pca.kept_] = pca.axes_.T
+        self._pca = pca
+        if self.encoder_ is None:
+            embedding = pca.average(scores, average)
+        else:
+            embedding = self._fit_encoder(spots, average, self._inputs(spots, average, scores), rng)
+        self.n_components_ = embedding.shape[1]
+        self.embedding_ = self._fit_modulation(X, spots, average, embedding, rng)
+        return self.embedding_
+
+    def transform(self, X, *, coordinates=None, batch=None):
+        """Embed spots by the axes found in ``fit``, on a graph among themselves.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
+            Raw counts of the same genes; an AnnData may order them differently or hold more.
+        coordinates, batch
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_columns), float32
+        """
+        check_is_fitted(self)
+        spots = read_spots(self, X, coordinates=coordinates, batch=batch)
+        if self.normalize:
+            check_counts(spots, X, unless=self)
+        average = spatial_operator(self, spots)
+        scores = self._pca.scores(spots.X, average)
+        if self.encoder_ is None:
+            embedding = self._pca.average(scores, average)
+        else:
+            inputs = self._inputs(spots, average, scores)
+            embedding = self.encoder_.embed(inputs, average, points=spots.coordinates, batch=spots.batch)
+        if self._head is None:
+            return embedding
+        return self._head.transform(embedding, self._spread_text(self.semantic_.transform(X), average))
+
+    def average(self, values, *, coordinates, batch=None, counts=None):
+        """Average anything about spots over the hops that the embedding sees.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_spots, n_columns)
+            One row a spot.
+        coordinates, batch
+            As in ``fit``.
+        counts : ndarray or sparse of shape (n_spots, n_genes), default=None
+            Counts of the spots, by which a learnt graph joins them; without effect for other graphs.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_columns)
+        """
+        check_is_fitted(self)
+        if self.graph_learner_ is not None and counts is None:
+            raise ValueError("counts=None, but the graph is learnt and joins spots by their counts; pass those, too.")
+        coordinates, batch = match_rows(values, origin="values", coordinates=coordinates, batch=batch)
+        values = np.asarray(values)
+        places, batch = read_coordinates(coordinates, len(values)), read_batch(batch, len(values))
+        spots = Spots(values if counts is None else counts, None, places, batch)
+        return self._pca.spread(values, spatial_operator(self, spots, warn=False))
+
+    def _make_encoder(self):
+        """The encoder to be fitted, None for no network."""
+        if isinstance(self.method, str):
+            return None if self.method == "smooth" else _encoder_class(self.method)()
+        return clone(self.method)
+
+    def _fit_encoder(self, spots, average, inputs, rng):
+        """Embedding by a network that is trained on the spots in an order of their own, so that draws are the same."""
+        order = content_order(spots.X, spots.coordinates)
+        places = {"points": spots.coordinates, "batch": spots.batch}
+        ordered = {name: None if values is None else values[order] for name, values in places.items()}
+        embedded = self.encoder_.fit_embed(
+            inputs[order], average[order][:, order], self.n_components, random_state=rng, **ordered
+        )
+        embedding = np.empty_like(embedded)
+        embedding[order] = embedded
+        return embedding
+
+    def _inputs(self, spots, average, scores):
+        """What the network reads of spots."""
+        return scores if self.encoder_.n_inputs else self._pca.expression(spots.X, average)
+
+    def _fit_modulation(self, X, spots, average, embedding, rng):
+        self._head = self.semantic_ = self.modulation_ = self.history_ = None
+        if self.encoder_ is not None:
+            self.history_ = _of_part("encoder", self.encoder_.history_)
+        if self.semantic is None:
+            return embedding
+        encoder_seed, head_seed = (int(seed) for seed in rng.randint(np.iinfo(np.int32).max, size=2))
+        encoder = inherit(self.semantic, self, encoder_seed)
+        text = self._spread_text(encoder.fit_transform(X), average)
+        if not np.ptp(text, axis=0).any():
+            return embedding  # no gene names: the encoder has warned
+        head = SemanticHead(random_state=head_seed)
+        head.fit(embedding, text, spots.X, average, points=spots.coordinates, batch=spots.batch)
+        self._head, self.semantic_ = head, encoder
+        self.modulation_ = head.modulation_
+        self.history_ = pd.concat([self.history_, _of_part("modulation", head.history_)], ignore_index=True)
+        return head.embedding_
+
+    def _spread_text(self, vectors, average):
+        return self._pca.spread(np.asarray(vectors, dtype=np.float32), average)
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.positive_only = bool(self.normalize)
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def _encoder_class(name):
+    return getattr(import_module(f"skst.embedding.encoders.{name}"), ENCODERS[name])
+
+
+def _of_part(name, history):
+    return history.assign(part=name)[["part", *history.columns]]

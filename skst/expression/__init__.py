@@ -1,0 +1,1 @@
+"""Counts: depth, square roots, averages over neighbours, principal axes, and specific genes."""

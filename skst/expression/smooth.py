@@ -1,0 +1,283 @@
+"""Expression averaged over spatial neighbours and reduced by PCA: a floor that is hard to beat.
+
+Everything up to the PCA is sparse, and the PCA itself never sees a dense matrix when there are many genes:
+it multiplies by the averaging operator and the expression in turn.
+"""
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, eigsh
+from sklearn.utils.extmath import svd_flip
+
+from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
+
+# Fewer molecules than this in a spot, and averaging square roots loses what averaging counts keeps.
+SUFFICIENT_DEPTH = 500.0
+# Where counts have to be averaged first, profiles are made this deep, over no more than so many hops.
+POOLED_DEPTH = 1500.0
+MAX_POOLING = 16
+# Near and next-to-near spots alike: one hop leaves noise in shallow tissue, two blur a small one.
+HOP_WEIGHTS = (0.0, 0.5, 0.5)
+# Up to here the covariance of the genes is formed; beyond, it is only ever multiplied by.
+DENSE_GENES = 500
+# Pooling fills a sparse matrix: of the genes to choose from, so many are pooled at a time.
+POOLED_GENES = 1000
+
+
+def column_variance(X):
+    """Variance of each column, float64."""
+    mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
+    squares = X.multiply(X) if sparse.issparse(X) else np.square(X)
+    return np.asarray(squares.mean(axis=0, dtype=np.float64)).ravel() - mean**2
+
+
+def pooled_depth(X, average, n_hops):
+    """Effective number of molecules behind a spot's profile after averaging over `n_hops` hops.
+
+    Averaging with weights w reduces noise as ``1 / sum(w**2)`` spots pooled with equal weight would, so the
+    depth is the median library size over the mean sum of squared weights.  The sum is estimated from the rows
+    of at most 500 spots, evenly spaced.
+    """
+    rows = np.unique(np.linspace(0, X.shape[0] - 1, 500).astype(int))
+    weights = sparse.eye_array(X.shape[0], dtype=np.float32, format="csr")[rows]
+    for _ in range(n_hops):
+        weights = weights @ average
+    return float(np.median(library_sizes(X)) * len(rows) / weights.multiply(weights).sum())
+
+
+def pooling_hops(X, average):
+    """0 if spots are deep enough, else the fewest hops (at most 16) that make pooled profiles so."""
+    if pooled_depth(X, average, 0) >= SUFFICIENT_DEPTH:
+        return 0
+    for n_hops in range(1, MAX_POOLING):
+        if pooled_depth(X, average, n_hops) >= POOLED_DEPTH:
+            return n_hops
+    return MAX_POOLING
+
+
+def propagate(average, values, weights):
+    """Weighted sum of averages over 0, 1, 2, ... hops.
+
+    Parameters
+    ----------
+    average : csr_array of shape (n_spots, n_spots)
+        Averaging operator, or its transpose.
+    values : ndarray or csr_array of shape (n_spots,) or (n_spots, n_columns)
+        What is averaged.
+    weights : sequence of float
+        Weight of each number of hops, from 0 on.
+
+    Returns
+    -------
+    ndarray or csr_array of the shape of `values`
+    """
+    *weights, last = np.asarray(weights, dtype=np.float32)
+    total = values if last == 1 else values * last
+    for weight in reversed(weights):
+        total = average @ total
+        if weight:
+            total = total + values * weight
+    return total
+
+
+def single_hop(n_hops):
+    """Weights for :func:`propagate` that average over exactly `n_hops` hops."""
+    return np.eye(n_hops + 1, dtype=np.float32)[n_hops]
+
+
+def principal_axes(X, average, weights, n_components, random_state):
+    """Leading principal axes of averaged expression.
+
+    Parameters
+    ----------
+    X : ndarray or csr_array of shape (n_spots, n_genes), float32
+        Expression.
+    average : csr_array of shape (n_spots, n_spots)
+        Averaging operator.
+    weights : sequence of float
+        Weight of each number of hops, as in :func:`propagate`; they sum to 1.
+    n_components : int
+        Axes wanted, at most ``min(n_spots, n_genes)``.
+    random_state : RandomState
+        Draws the start vector of the iterative solver.
+
+    Returns
+    -------
+    axes : ndarray of shape (n_genes, n_components), float32
+        Orthonormal columns in order of variance.
+    mean : ndarray of shape (n_genes,), float32
+        Mean of the averaged expression.
+    """
+    n_spots, n_genes = X.shape
+    share = propagate(average.T, np.full(n_spots, 1.0 / n_spots), weights)
+    mean = np.asarray(share @ X, dtype=np.float64).ravel()
+    if n_genes <= DENSE_GENES or n_components >= n_genes:
+        dense = X.toarray() if sparse.issparse(X) else X
+        dense = propagate(average, dense, weights) - mean.astype(np.float32)
+        covariance = np.zeros((n_genes, n_genes))
+        for rows in np.array_split(dense, 1 + n_spots // 100_000):
+            covariance += rows.T @ rows
+        axes = np.linalg.eigh(covariance)[1]
+    else:
+
+        def covariance_product(v):
+            v = v.ravel().astype(np.float32)
+            smooth = propagate(average, X @ v, weights) - np.float32(mean @ v)
+            return X.T @ propagate(average.T, smooth, weights)
+
+        operator = LinearOperator((n_genes, n_genes), matvec=covariance_product, dtype=np.float32)
+        start = random_state.uniform(-1, 1, n_genes).astype(np.float32)
+        axes = eigsh(operator, k=n_components, v0=start)[1]
+    axes = axes[:, ::-1][:, :n_components]
+    axes = svd_flip(axes, None, u_based_decision=True)[0] if n_genes > 1 else np.ones_like(axes)
+    return axes.astype(np.float32), mean.astype(np.float32)
+
+
+class AveragedPCA:
+    """Principal components of stabilised expression averaged over a graph.
+
+    Parameters
+    ----------
+    n_components : int
+        Axes wanted; fewer where there are fewer spots or genes.
+    n_hops : int or "auto", default="auto"
+        Hops to average over, see :class:`~skst.SpatialGraphTransformer`.
+    n_top_genes : int or None, default=3000
+        Genes of largest variance that are kept, None for all.
+    normalize : bool, default=True
+        Whether to scale, pool and take square roots.
+
+    Attributes
+    ----------
+    kept_ : ndarray of int
+        Indices, ascending, of the genes kept.
+    axes_ : ndarray of shape (n_kept, n_components), float32
+        Principal axes, scaled so that the averaged scores of ``fit`` have a total variance of 1.
+    offset_ : ndarray of shape (n_components,), float32
+        Mean of the averaged expression on these axes.
+    n_pool_, hop_weights_, depth_
+        Hops of pooling, weights of the hops of averaging, and the depth that pooled counts are scaled to.
+    """
+
+    def __init__(self, n_components, *, n_hops="auto", n_top_genes=3000, normalize=True):
+        self.n_components = n_components
+        self.n_hops = n_hops
+        self.n_top_genes = n_top_genes
+        self.normalize = normalize
+
+    def fit_scores(self, X, average, random_state):
+        """Find the axes; return the score of each spot by its own expression, before it is averaged.
+
+        Parameters
+        ----------
+        X : ndarray or csr_array of shape (n_spots, n_genes), float32
+            Raw counts, or anything if `normalize` is false.
+        average : csr_array of shape (n_spots, n_spots)
+            Averaging operator.
+        random_state : RandomState
+            Draws the start vector of the iterative solver.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_components), float32
+        """
+        self._choose_hops(X, average)
+        sizes = self._sizes(X, average)
+        self.depth_ = median_depth(sizes)
+        self.kept_ = self._choose_genes(X, average, sizes)
+        values = self._values(X[:, self.kept_], average, sizes)
+        n_components = min(self.n_components, *values.shape)
+        axes, mean = principal_axes(values, average, self.hop_weights_, n_components, random_state)
+        scores = np.asarray(values @ axes, dtype=np.float32)
+        averaged = propagate(average, scores, self.hop_weights_)
+        total = float(np.sqrt(averaged.var(axis=0, dtype=np.float64).sum()))
+        scale = np.float32(1.0 / total if total > 0 else 1.0)
+        # Other spots go through the same two steps, so that those of fit come out the same to the last digit.
+        self._unscaled = axes, scale
+        self.axes_, self.offset_ = axes * scale, mean @ axes * scale
+        return scores * scale
+
+    def scores(self, X, average):
+        """Score of each spot by its own expression; parameters and result as in :meth:`fit_scores`."""
+        sizes = self._sizes(X, average)
+        axes, scale = self._unscaled
+        return np.asarray(self._values(X[:, self.kept_], average, sizes) @ axes, dtype=np.float32) * scale
+
+    def expression(self, X, average):
+        """Stabilised expression of the genes kept, ndarray of shape (n_spots, n_kept), float32."""
+        values = self._values(X[:, self.kept_], average, self._sizes(X, average))
+        return np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
+
+    def average(self, scores, average):
+        """Scores averaged over the graph and centred: the embedding."""
+        return propagate(average, scores, self.hop_weights_) - self.offset_
+
+    def spread(self, values, average):
+        """Anything about spots, averaged over the hops that the embedding sees, pooling included."""
+        pooled = propagate(average, values, single_hop(self.n_pool_))
+        return propagate(average, pooled, self.hop_weights_)
+
+    def genes(self, X, averaged, n_genes):
+        """The genes that vary most along the axes, and how their rates follow the embedding.
+
+        Parameters
+        ----------
+        X : ndarray or csr_array
+            The counts of ``fit_scores``.
+        averaged : ndarray of shape (n_spots, n_components)
+            Their embedding.
+        n_genes : int
+            Genes wanted.
+
+        Returns
+        -------
+        genes : ndarray of int
+            Columns of `X`, ascending.
+        log_rates : ndarray of float32
+            Logarithm of the share that each has of the counts.
+        loadings : ndarray of shape (n_genes, n_components), float32
+            Change of that logarithm with each column of the embedding, to first order.
+        """
+        variance = np.square(self.axes_, dtype=np.float64) @ averaged.var(axis=0, dtype=np.float64)
+        chosen = np.sort(np.argsort(-variance, kind="stable")[:n_genes])
+        genes = self.kept_[chosen]
+        totals = np.asarray(X[:, genes].sum(axis=0, dtype=np.float64)).ravel()
+        rates = np.maximum(totals, 0.5) / max(library_sizes(X).sum(), 1.0)
+        # A root is the embedding times the axes over their squared length, and log rate changes by 2 d root / root.
+        squared = np.maximum(np.square(self.axes_, dtype=np.float64).sum(axis=0), np.finfo(np.float32).tiny)
+        root = np.sqrt(np.maximum(rates * self.depth_, 1e-3))
+        loadings = 2.0 * self.axes_[chosen] / squared / root[:, None]
+        return genes, np.log(rates).astype(np.float32), loadings.astype(np.float32)
+
+    def _choose_hops(self, X, average):
+        self.n_pool_ = 0
+        if average.nnz == X.shape[0]:  # no edges
+            self.hop_weights_ = single_hop(0)
+        elif self.n_hops == "auto":
+            self.n_pool_ = pooling_hops(X, average) if self.normalize else 0
+            self.hop_weights_ = np.array(HOP_WEIGHTS, dtype=np.float32)
+        else:
+            self.hop_weights_ = single_hop(self.n_hops)
+
+    def _choose_genes(self, X, average, sizes):
+        n_genes = X.shape[1]
+        if self.n_top_genes is None or self.n_top_genes >= n_genes:
+            return np.arange(n_genes)
+        step = POOLED_GENES if self.n_pool_ else n_genes
+        columns = X.tocsc() if sparse.issparse(X) else X
+        variance = [
+            column_variance(self._values(columns[:, i : i + step], average, sizes)) for i in range(0, n_genes, step)
+        ]
+        return np.sort(np.argsort(-np.concatenate(variance), kind="stable")[: self.n_top_genes])
+
+    def _sizes(self, X, average):
+        return propagate(average, library_sizes(X), single_hop(self.n_pool_))
+
+    def _values(self, X, average, sizes):
+        """Stabilised expression of some genes, before it is averaged over hops."""
+        if not self.normalize:
+            return X
+        if sparse.issparse(X):
+            X = X.tocsr()
+        pooled = propagate(average, X, single_hop(self.n_pool_))
+        return square_root(scale_depth(pooled, self.depth_, sizes))

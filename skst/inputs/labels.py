@@ -1,0 +1,72 @@
+"""Columns of labels: read in whatever form they come, and matched to each other by the names of spots."""
+
+import numpy as np
+import pandas as pd
+
+from skst.inputs.rows import is_anndata, match_rows, unmasked
+
+# What missing labels turn into when a column is written to text or cast to str.
+UNLABELLED = ("NA", "nan", "None", "<NA>")
+
+
+def column_of(values, name):
+    """A column of labels as a Series with row numbers, where a NaN among strings stays a NaN.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_spots,) or (n_spots, 1)
+    name : str
+        Its argument.
+
+    Raises
+    ------
+    ValueError
+        If it has several columns, or is no column at all.
+    """
+    if is_anndata(values):
+        raise ValueError(f"{name} is an AnnData; pass one column of labels, such as adata.obs['label'].")
+    if isinstance(values, pd.DataFrame):
+        values = values.iloc[:, 0] if values.shape[1] == 1 else values
+    elif not isinstance(values, (pd.Series, pd.Index, pd.Categorical, list, tuple)):
+        values = np.asarray(unmasked(values))
+        values = values.ravel() if values.ndim == 2 and values.shape[1] == 1 else values
+    shape = np.shape(values)
+    if len(shape) != 1:
+        raise ValueError(f"{name} has shape {shape} where one label a spot is expected; pass one column of labels.")
+    return pd.Series(values).reset_index(drop=True)
+
+
+def known_labels(labels, ignore):
+    """Mask of the spots that have a label, from a Series and what else means "unlabelled"."""
+    return ~(labels.isna() | labels.isin(list(ignore))).to_numpy(dtype=bool)
+
+
+def labelled(y_true, y_pred, ignore=UNLABELLED):
+    """Both columns as arrays, matched by the names of spots, without the spots whose true label is missing.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_spots,)
+    ignore : tuple, default=("NA", "nan", "None", "<NA>")
+        Values of `y_true` that mean "unlabelled".
+
+    Returns
+    -------
+    true, pred : ndarray of shape (n_labelled,)
+
+    Raises
+    ------
+    ValueError
+        As :func:`score_partition`.
+    """
+    (y_pred,) = match_rows(y_true, origin="y_true", y_pred=y_pred)
+    true, pred = column_of(y_true, "y_true"), column_of(y_pred, "y_pred")
+    if len(true) != len(pred):
+        raise ValueError(f"y_true has {len(true)} labels but y_pred has {len(pred)}; give one a spot in both.")
+    known = known_labels(true, ignore)
+    if not known.any():
+        raise ValueError(f"y_true labels none of its {len(true)} spots; pass known labels, or check `ignore`.")
+    pred = pred[known]
+    if pred.isna().any():
+        raise ValueError(f"y_pred is missing for {int(pred.isna().sum())} labelled spots; give each a cluster.")
+    return true[known].to_numpy(), pred.to_numpy()

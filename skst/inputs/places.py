@@ -1,0 +1,258 @@
+"""Where spots lie: coordinates and slices, and whether they tell anything."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from skst.files.untrusted import told
+from skst.inputs.gene_names import is_missing
+from skst.inputs.rows import detached, is_anndata, unmasked
+
+# More spots than this at one place are no duplicates, and neither are more than this share of spots that share a place.
+_FEW = 10
+_OVERLAID = 0.25
+# Fewer spots on a line can be all that there is of a tissue.
+_ENOUGH = 50
+# Squares of smaller numbers, and of larger ones than its inverse, are out of the range of numbers.
+_SMALLEST = 1e-150
+
+
+def read_coordinates(coordinates, n_spots):
+    """Positions as an array of shape (n_spots, 2) or (n_spots, 3), float64; None if there are none.
+
+    Parameters
+    ----------
+    coordinates : array-like or None
+    n_spots : int
+
+    Raises
+    ------
+    ValueError
+        If they are no numbers, not finite, or of another shape.
+    """
+    if coordinates is None:
+        return None
+    if sparse.issparse(coordinates):
+        raise ValueError("coordinates are a sparse matrix; pass coordinates.toarray().")
+    coordinates = as_numbers(coordinates)
+    if coordinates.ndim != 2 or coordinates.shape[1] not in (2, 3):
+        raise ValueError(
+            f"coordinates have shape {coordinates.shape}; pass an array of shape (n_spots, 2) or (n_spots, 3)."
+        )
+    if len(coordinates) != n_spots:
+        raise ValueError(f"coordinates have {len(coordinates)} rows but X has {n_spots}; give one row a spot.")
+    bad = ~np.isfinite(coordinates).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"coordinates of {bad.sum()} spots are NaN or infinite, the first in row {np.flatnonzero(bad)[0]}; "
+            "drop these spots or locate them."
+        )
+    largest = np.abs(coordinates).max(initial=0.0)
+    if largest > 0 and not _SMALLEST < largest < 1 / _SMALLEST:
+        raise ValueError(
+            f"coordinates reach {largest:.3g}, of which distances cannot be computed; give them in another unit."
+        )
+    return coordinates
+
+
+def as_numbers(coordinates):
+    """Coordinates of any shape as float64, NaN where one is missing.
+
+    Parameters
+    ----------
+    coordinates : array-like
+
+    Raises
+    ------
+    ValueError
+        If they are no numbers.
+    """
+    if isinstance(coordinates, str) or is_anndata(coordinates):
+        raise ValueError(
+            f"coordinates are of type {type(coordinates).__name__}; pass positions, such as adata.obsm['spatial'], or "
+            "the name of their key as spatial_key=."
+        )
+    try:
+        if isinstance(coordinates, pd.DataFrame):  # columns may be nullable, of arrow, or text
+            return coordinates.apply(pd.to_numeric).to_numpy(dtype=np.float64, na_value=np.nan)
+        coordinates = detached(coordinates)
+        if np.iscomplexobj(coordinates) or getattr(coordinates, "dtype", np.dtype(float)).kind in "mM":
+            raise TypeError("complex numbers or times")
+        values = np.ma.asarray(coordinates, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"coordinates hold something else than numbers ({told(error)}); pass the two or three columns of positions."
+        ) from error
+    return np.asarray(values.filled(np.nan))
+
+
+def read_batch(batch, n_spots):
+    """Slices as codes from 0, in order of appearance; None if none are named.
+
+    Parameters
+    ----------
+    batch : array-like or None
+    n_spots : int
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer than `n_spots`, or some are missing.
+    """
+    if batch is None:
+        return None
+    if isinstance(batch, (str, dict)) or is_anndata(batch):
+        raise ValueError(
+            f"batch is of type {type(batch).__name__}; give one slice name a spot, or name a column of X.obs by "
+            "batch_key=."
+        )
+    batch = unmasked(batch)
+    names = batch.to_numpy() if isinstance(batch, pd.DataFrame) else np.asarray(batch)
+    if names.ndim == 2 and names.shape[1] == 1:
+        names = names.ravel()
+    if names.shape != (n_spots,):
+        raise ValueError(f"batch has shape {names.shape} but X has {n_spots} rows; give one slice name a spot.")
+    if names.dtype.kind in "iub":
+        return pd.factorize(names)[0]
+    try:
+        codes, known = pd.factorize(names.astype(object))
+    except TypeError as error:  # lists among them
+        raise ValueError(f"batch holds no names ({told(error)}); give one slice name a spot.") from error
+    missing = codes < 0
+    missing |= np.isin(codes, [code for code, name in enumerate(known) if is_missing(name)])
+    if missing.any():
+        raise ValueError(f"batch is missing for {missing.sum()} spots; name their slice.")
+    return codes
+
+
+def warn_of_places(coordinates, batch):
+    """Warn, once and with the number of spots, if places or slices cannot tell who is whose neighbour.
+
+    Parameters
+    ----------
+    coordinates : ndarray of shape (n_spots, n_dimensions)
+    batch : ndarray of int of shape (n_spots,) or None
+        Codes from 0.
+
+    Returns
+    -------
+    bool
+        Whether it had to.
+
+    Warns
+    -----
+    UserWarning
+        If most spots are alone in their slice, many lie at one place, many share their place with another spot, or
+        those of a slice lie on a line.
+    """
+    message = _fault_of_slices(batch) or _fault_of_places(coordinates, batch) or _fault_of_line(coordinates, batch)
+    if message:
+        warnings.warn(message.format(n_spots=len(coordinates)), UserWarning, stacklevel=5)
+    return message is not None
+
+
+def _fault_of_slices(batch):
+    if batch is None:
+        return None
+    sizes = np.bincount(batch)
+    n_alone = int((sizes == 1).sum())
+    if 2 * n_alone <= len(batch):
+        return None
+    return (
+        f"batch names {len(sizes)} slices for {{n_spots}} spots, {n_alone} of which are alone in theirs and have no "
+        "neighbours; name slices, not spots, by batch_key= (or batch=)."
+    )
+
+
+def _fault_of_places(coordinates, batch):
+    places = pd.DataFrame(coordinates)
+    if batch is not None:
+        places["slice"] = batch
+    shared = places.duplicated(keep=False)
+    if shared.sum() <= _FEW:
+        return None
+    sizes = places[shared].groupby(list(places), sort=False).size()
+    # Where many places are shared, as by slices on one array, it takes more than is usual there to stand out.
+    usual = sizes.median() if len(sizes) > _FEW else 1
+    crowded = sizes[sizes > max(_FEW, 3 * usual)]
+    if len(crowded):
+        place = crowded.idxmax()[: coordinates.shape[1]]
+        where = ", ".join(f"{value:.6g}" for value in place)
+        among = "one place" if len(crowded) == 1 else f"{len(crowded)} places"
+        return (
+            f"{int(crowded.sum())} of {{n_spots}} spots lie at {among}, ({where}), as spots do that were not located, "
+            "and are averaged with one another; drop these spots, or leave out coordinates to use expression alone."
+        )
+    if shared.mean() <= _OVERLAID:
+        return None
+    return (
+        f"{int(shared.sum())} of {{n_spots}} spots share their place with another spot, as slices do that lie on one "
+        "array, and are averaged with it; name the slice of each spot by batch_key= (or batch=), or drop duplicates."
+    )
+
+
+def _fault_of_line(coordinates, batch):
+    if coordinates.shape[1] != 2:
+        return None
+    codes = np.zeros(len(coordinates), dtype=np.int64) if batch is None else batch
+    sizes = np.bincount(codes)
+    scaled = coordinates / np.abs(coordinates).max(initial=1e-300)
+    x, y = (column - (np.bincount(codes, column) / sizes)[codes] for column in scaled.T)
+    xx, yy, xy = (np.bincount(codes, product) for product in (x * x, y * y, x * y))
+    on_line = (sizes >= _ENOUGH) & (xx * yy - xy**2 <= 1e-12 * (xx + yy) ** 2)
+    n_spots = int(sizes[on_line].sum())
+    if 2 * n_spots <= len(codes):
+        return None
+    return (
+        f"{n_spots} of {{n_spots}} spots lie on one line with all of their slice, as row numbers do; pass the columns "
+        "of both positions, or leave out coordinates to use expression alone."
+    )
+
+
+def warn_of_graph(graph, coordinates, batch, setting):
+    """Warn, with the number of spots, if a graph joins most spots to none, or to most of their slice.
+
+    Parameters
+    ----------
+    graph : csr_array of shape (n_spots, n_spots)
+        Adjacency.
+    coordinates : ndarray of shape (n_spots, n_dimensions)
+    batch : ndarray of int of shape (n_spots,) or None
+    setting : str
+        What made the graph, such as "radius=50".
+
+    Warns
+    -----
+    UserWarning
+        If it concerns more than half of the spots.
+    """
+    n_spots = len(coordinates)
+    others = (np.full(n_spots, n_spots) if batch is None else np.bincount(batch)[batch]) - 1
+    degree = np.diff(graph.indptr)
+    n_alone = int(((degree == 0) & (others > 0)).sum())
+    n_crowded = int(((degree >= others / 2) & (others > 0)).sum())
+    if 2 * max(n_alone, n_crowded) <= n_spots:
+        return
+    found = f"{n_alone} of {n_spots} spots to no other" if n_alone >= n_crowded else None
+    found = found or f"{n_crowded} of {n_spots} spots to half of their slice or more, so that averages are all alike"
+    fix = "give more spots, or leave out coordinates to use expression alone"
+    if setting.startswith("radius"):
+        largest = coordinates if batch is None else coordinates[batch == np.bincount(batch).argmax()]
+        fix = f"coordinates may be in another unit, so give a radius near {suggested_radius(largest):.3g}"
+    elif setting.startswith("n_neighbors") and others.max() >= 4:
+        fix = "lower n_neighbors, or leave out coordinates to use expression alone"
+    elif batch is not None:
+        fix = "name slices, not groups of a few spots, by batch_key= (or batch=)"
+    warnings.warn(f"{setting} joins {found}; {fix}.", UserWarning, stacklevel=5)
+
+
+def suggested_radius(coordinates):
+    """A radius that reaches the next spots: one and a half of the median distance to the nearest place."""
+    places = np.unique(coordinates, axis=0)
+    if len(places) < 2:
+        return 1.0
+    distance = cKDTree(places).query(places, k=2)[0][:, 1]
+    return 1.5 * float(np.median(distance))

@@ -1,0 +1,7 @@
+"""From texts to vectors: language models, their cache, and the encoder of cells and spots."""
+
+from skst.text.encoder import GeneTextEncoder
+from skst.text.endpoint import EndpointBackend
+from skst.text.lexical import LexicalBackend
+
+__all__ = ["EndpointBackend", "GeneTextEncoder", "LexicalBackend"]

@@ -1,0 +1,109 @@
+"""From texts to their vectors, as an encoder is told to make them."""
+
+from functools import cached_property
+from typing import NamedTuple
+
+from skst.text.backends import MINILM, encode_texts, resolve_backend
+from skst.text.cache import VectorCache
+
+
+class ModelIdentity(NamedTuple):
+    """Which model made the vectors that something was fitted to.
+
+    Attributes
+    ----------
+    name : str
+        What the model is called.
+    key : str or None
+        Model and weights, where they can be told.
+    """
+
+    name: str
+    key: str | None
+
+
+class TextVectors:
+    """Makes vectors of texts with the model and the cache of an encoder.
+
+    It lives only as long as a call, so that no model is pickled with a fitted encoder.
+
+    Parameters
+    ----------
+    encoder : GeneTextEncoder
+        Fitted or not; its parameters `model`, `device`, `batch_size`, `cache` and `verbose` are read.
+    fitted : ModelIdentity, default=None
+        The model to be found again, where vectors have to share the axes of earlier ones.
+
+    Attributes
+    ----------
+    backend : object
+        As returned by :func:`skst.text.backends.resolve_backend`.
+    cache : VectorCache or None
+        Where vectors are kept; None if `encoder` is told not to, or the model has no key to keep them under.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `model`, `device` or `batch_size` is not accepted by :func:`skst.text.backends.resolve_backend`, or the
+        model is not the one that was fitted.
+
+    Examples
+    --------
+    >>> from skst.text import GeneTextEncoder
+    >>> from skst.text.text_vectors import TextVectors
+    >>> encode = TextVectors(GeneTextEncoder(model="lexical", cache=False))
+    >>> encode(["Secretes insulin.", "Makes myelin."]).shape
+    (2, 384)
+    """
+
+    def __init__(self, encoder, fitted=None):
+        self.options = {"batch_size": encoder.batch_size, "verbose": encoder.verbose}
+        # "auto" is asked once: vectors of what it finds later share no axes with those of what it found then.
+        model = fitted.name if fitted is not None and _is_auto(encoder.model) else encoder.model
+        self.backend = resolve_backend(model, device=encoder.device, batch_size=encoder.batch_size)
+        if fitted is not None:
+            self._check_same(fitted)
+        self.cache = None
+        if encoder.cache and self.identity.key is not None:
+            directory = None if encoder.cache is True else encoder.cache
+            self.cache = VectorCache(self.identity.key, directory)
+
+    @cached_property
+    def identity(self):
+        """The :class:`ModelIdentity` of the backend."""
+        return ModelIdentity(self.backend.name, self.backend.key)
+
+    @property
+    def max_tokens(self):
+        """Number of tokens beyond which the model cuts a text off; None if there is no such number."""
+        return self.backend.max_tokens
+
+    def __call__(self, texts):
+        """Vectors of texts, each distinct one encoded once and cached ones not at all.
+
+        Parameters
+        ----------
+        texts : sequence of str of length n_texts
+
+        Returns
+        -------
+        ndarray of shape (n_texts, d), float32
+            Of shape (0, 0) without texts.
+        """
+        return encode_texts(texts, self.backend, self.cache, **self.options)
+
+    def _check_same(self, fitted):
+        found = self.identity
+        same = found.name == fitted.name and (
+            # The published weights may come from the package or from the hub, under different keys.
+            found.name == MINILM or found.key == fitted.key
+        )
+        if not same:
+            raise ValueError(
+                f"model: {found.name} ({found.key}) is not the one that was fitted, {fitted.name} ({fitted.key}), and "
+                "vectors of two models share no axes; load that model, or fit again."
+            )
+
+
+def _is_auto(model):
+    return isinstance(model, str) and model == "auto"
