@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 _BEGUN, _DONE = "begun", "done"
-_SECONDS = 5
+_SECONDS = 3
 _BYTES_A_SECOND = 2_000_000  # of a file that holds nothing but texts, on a slow machine
 _MEMORY = 2**28
 _NUMBERS = 2**23  # bytes of a dataset of numbers that are read whole
