@@ -14,11 +14,12 @@ from skst import GeneTextEncoder, SemSTClusterer
 from skst.datasets import fetch_starmap
 from skst.inspection import modulation_genes, modulation_report
 from skst.plotting import plot_modulation
+from skst.settings import GraphNetwork
 
 adata = fetch_starmap()
 text = GeneTextEncoder(mode="prompt", k_g=10, max_texts=500)
-model = SemSTClusterer(adata.obs["label"].nunique(), text=text, start="averaged", random_state=0)
-model.fit(adata)
+network = GraphNetwork(start="averaged")
+model = SemSTClusterer(adata.obs["label"].nunique(), text=text, network=network, random_state=0).fit(adata)
 alpha, beta = model.modulation_
 
 # %%

@@ -25,6 +25,7 @@ _MODULES = (
     "nn",
     "partition",
     "plotting",
+    "settings",
     "text",
 )
 

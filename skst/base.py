@@ -1,20 +1,37 @@
 """What every estimator of domains or cell types does alike: partition an embedding, predict, transform."""
 
+import numbers
 import warnings
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skst.inputs.contract import read_spots
+from skst._parameters import NestedParameters
 from skst.inputs.order import content_order
+from skst.inputs.reading import READING, ReadsSpots
 from skst.partition.choice import estimate_n_clusters, majority_vote, make_clusterer, warn_of_collapse
 from skst.partition.mixture import check_n_clusters
 from skst.partition.numbers import renumber, stable_numbers
 
+# What parameters of the same name may be, on every estimator.
+PARTITION = {
+    "n_clusters": [Interval(numbers.Integral, 1, None, closed="left"), None],
+    "text": [HasMethods(["fit_transform", "transform"]), None],
+    "clusterer": [str, HasMethods(["fit", "predict"]), None],
+    **READING,
+}
+DOMAINS = {
+    **PARTITION,
+    "n_vote_neighbors": [Interval(numbers.Integral, 0, None, closed="left")],
+    "spatial_key": [str],
+    "batch_key": [str, None],
+}
 
-class PartitionMixin(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin):
+
+class PartitionMixin(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin):
     """Methods of an estimator that partitions an embedding of its own.
 
     The estimator has the parameters ``n_clusters``, ``clusterer`` and ``verbose`` and sets ``embedding_`` in ``fit``.
@@ -59,15 +76,18 @@ class PartitionMixin(ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerM
         # Communities have warned of another number than was asked for.
         warn_of_collapse(self.labels_, getattr(self.clusterer_, "n_clusters_", self.n_clusters_), advice, rows)
 
+    def _check_interruption(self, n_networks, what):
+        """Warn if training was cut short, so that `what` was found is of what had been learnt by then."""
+        if self.interrupted_:
+            warnings.warn(
+                f"Training was interrupted in network {len(self.networks_)} of {n_networks}; {what} are those of what "
+                "had been learnt by then.",
+                stacklevel=3,
+            )
+
     def _say(self, step):
         if self.verbose:
             print(f"[{type(self).__name__}] {step}")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
 
     @property
     def _n_features_out(self):
@@ -155,7 +175,7 @@ class DomainMixin(PartitionMixin):
         ndarray of shape (n_spots, n_columns), float32
         """
         check_is_fitted(self)
-        return self._embed(X, read_spots(self, X, coordinates=coordinates, batch=batch))
+        return self._embed(X, self._read_spots(X, coordinates=coordinates, batch=batch))
 
     def predict(self, X, *, coordinates=None, batch=None):
         """Domain of each spot, new slices included.
@@ -173,7 +193,7 @@ class DomainMixin(PartitionMixin):
             Domains numbered as in ``labels_``.
         """
         check_is_fitted(self)
-        spots = read_spots(self, X, coordinates=coordinates, batch=batch)
+        spots = self._read_spots(X, coordinates=coordinates, batch=batch)
         return renumber(self._voted(self._partition_of(self._embed(X, spots)), spots), self._numbers)
 
     def fit_predict(self, X, y=None, *, coordinates=None, batch=None):

@@ -2,33 +2,27 @@
 
 import functools
 import numbers
-import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
-from skst.base import CellTypeMixin
+from skst.base import PARTITION, CellTypeMixin
 from skst.expression.axes import GeneViews, WithoutDepth
-from skst.inputs.contract import check_counts, inherit, read_spots
+from skst.inputs.counting import check_counts
 from skst.inputs.order import in_content_order
 from skst.partition.choice import soft_labels
 from skst.partition.tied import likeliest_clusters
+from skst.settings import CellLosses, CellNetwork
 from skst.text import GeneTextEncoder
-from skst.text.columns import TextColumns
+from skst.text.columns import TextOfSpots
 
 # Principal axes that the networks read and reconstruct.
 N_AXES = 50
 # Genes by which cells are alike for the normalised cut.
 N_CUT_GENES = 1000
-# All cells make one batch up to here; beyond, batches of 4,096.
-MAX_FULL_BATCH = 20_000
-BATCH_SIZE = 4096
-# Steps of each of the two stages of training.
-N_STEPS = 60
 _MAX_SEED = np.iinfo(np.int32).max
-_LOSS_PARAMETERS = ("cut_weight", "mse_weight", "hinge_weight", "temperature", "n_contrast")
 
 
 class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
@@ -59,50 +53,17 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         "structure": text is projected onto the structural embedding, which the alignment does not move.  "shared": both
         views are projected into a space of `n_projection` columns, brought to unit length, and moved, as published.
         None leaves text out.
-    n_components : int, default=16
-        Columns of the structural embedding of each network.
-    n_hidden : int, default=256
-        Columns of the hidden layer of encoder and decoder.
-    n_projection : int, default=128
-        Columns of the space of ``align_to="shared"``.
     n_top_genes : int or sequence of int, default=(1000, 2000, 4000)
         Numbers of genes to look at; each is chosen by two criteria, see Notes.
-    n_networks : int, default=3
-        Networks trained, one after the other; they take the choices of genes in turn.
     inputs : {"axes", "counts"}, default="axes"
         What networks read and reconstruct: 50 principal axes of the genes, from which training begins, or raw counts,
         from a random start, as published.
-    linear : bool, default=False
-        Leave the non-linearity out of the autoencoder, as the published code does.
-    align_weight, cut_weight, mse_weight, kl_weight : float, default=0.3, 1.0, 1.0, 0.3
-        Weights alpha to delta of the losses; 0 leaves one out.
-    hinge_weight : float, default=0.01
-        Weight of the variance hinge within the alignment.
-    temperature : float, default=0.1
-        Of InfoNCE.
-    n_contrast : int or None, default=1024
-        Cells, drawn at each step, among which a cell is told by its text; None for all of the batch.
-    cut_balance : float, default=0.21
-        Weight of first-order affinities in the cut; second-order ones have the rest.
-    ortho_weight : float, default=0.32
-        Weight within the cut that keeps columns orthogonal.
-    target_power : float, default=5.0
-        Sharpness of the optimal-transport target.
-    max_epochs : int or "auto", default="auto"
-        Passes over the cells in each of the two stages.  "auto" is 60 where all cells make one batch, and 60 steps,
-        but no fewer than 3 passes, where they do not.
-    lr : float, default=1e-3
-        Learning rate of Adam.
-    patience : int or None, default=None
-        A stage ends when the training loss has not fallen for so many epochs; None runs all.
-    batch_size : int or "auto", default="auto"
-        Cells in a batch; "auto" takes all at once up to 20,000 and 4,096 beyond.
+    network : CellNetwork, default=None
+        Networks and their training: how many, of what size, on which device.
+    losses : CellLosses, default=None
+        Weights alpha to delta of the losses, and their forms.
     clusterer : {"mixture", "kmeans", "leiden", "louvain"} or estimator, default="mixture"
         Partition of the embedding, see :func:`skst.partition.make_clusterer`.
-    callbacks : list, default=None
-        Callbacks of skorch that watch or steer the training.
-    device : str, default="auto"
-        Where networks are trained, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.
     normalize : bool, default=True
         Whether `X` holds counts.  False takes its values as they are, such as logarithms.
     gene_names : array-like of str of shape (n_genes,), default=None
@@ -193,46 +154,22 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
     >>> from skst import GeneTextEncoder, LLMDSCClusterer
     >>> from skst.datasets import make_spatial_domains
     >>> adata = make_spatial_domains(n_samples=300, n_domains=3, random_state=0)
-    >>> text = GeneTextEncoder(model="lexical", mode="dual", cache=False)
-    >>> model = LLMDSCClusterer(3, text=text, n_networks=2, max_epochs=5, random_state=0).fit(adata)
+    >>> text = GeneTextEncoder(model="lexical", mode="dual")
+    >>> model = LLMDSCClusterer(3, text=text, random_state=0)
+    >>> model = model.set_params(network__n_networks=2, network__max_epochs=5).fit(adata)
     >>> model.labels_.shape, model.history_.shape[0]
     ((300,), 20)
     """
 
     _parameter_constraints = {
-        "n_clusters": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "text": [HasMethods(["fit_transform", "transform"]), None],
+        **PARTITION,
         "text_weight": [Interval(numbers.Real, 0, 1, closed="both")],
         "align_to": [StrOptions({"structure", "shared"}), None],
-        "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
-        "n_hidden": [Interval(numbers.Integral, 1, None, closed="left")],
-        "n_projection": [Interval(numbers.Integral, 1, None, closed="left")],
         "n_top_genes": [Interval(numbers.Integral, 1, None, closed="left"), "array-like"],
-        "n_networks": [Interval(numbers.Integral, 1, None, closed="left")],
         "inputs": [StrOptions({"axes", "counts"})],
-        "linear": ["boolean"],
-        "align_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "cut_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "mse_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "kl_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "hinge_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
-        "n_contrast": [Interval(numbers.Integral, 2, None, closed="left"), None],
-        "cut_balance": [Interval(numbers.Real, 0, 1, closed="both")],
-        "ortho_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "target_power": [Interval(numbers.Real, 0, None, closed="neither")],
-        "max_epochs": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "lr": [Interval(numbers.Real, 0, None, closed="neither")],
-        "patience": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "batch_size": [Interval(numbers.Integral, 2, None, closed="left"), StrOptions({"auto"})],
-        "clusterer": [str, HasMethods(["fit", "predict"]), None],
-        "callbacks": [list, None],
-        "device": [str],
+        "network": [CellNetwork, None],
+        "losses": [CellLosses, None],
         "normalize": ["boolean"],
-        "gene_names": ["array-like", None],
-        "layer": [str, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -242,30 +179,11 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         text=None,
         text_weight=0.1,
         align_to="structure",
-        n_components=16,
-        n_hidden=256,
-        n_projection=128,
         n_top_genes=(1000, 2000, 4000),
-        n_networks=3,
         inputs="axes",
-        linear=False,
-        align_weight=0.3,
-        cut_weight=1.0,
-        mse_weight=1.0,
-        kl_weight=0.3,
-        hinge_weight=0.01,
-        temperature=0.1,
-        n_contrast=1024,
-        cut_balance=0.21,
-        ortho_weight=0.32,
-        target_power=5.0,
-        max_epochs="auto",
-        lr=1e-3,
-        patience=None,
-        batch_size="auto",
+        network=None,
+        losses=None,
         clusterer="mixture",
-        callbacks=None,
-        device="auto",
         normalize=True,
         gene_names=None,
         layer=None,
@@ -276,30 +194,11 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         self.text = text
         self.text_weight = text_weight
         self.align_to = align_to
-        self.n_components = n_components
-        self.n_hidden = n_hidden
-        self.n_projection = n_projection
         self.n_top_genes = n_top_genes
-        self.n_networks = n_networks
         self.inputs = inputs
-        self.linear = linear
-        self.align_weight = align_weight
-        self.cut_weight = cut_weight
-        self.mse_weight = mse_weight
-        self.kl_weight = kl_weight
-        self.hinge_weight = hinge_weight
-        self.temperature = temperature
-        self.n_contrast = n_contrast
-        self.cut_balance = cut_balance
-        self.ortho_weight = ortho_weight
-        self.target_power = target_power
-        self.max_epochs = max_epochs
-        self.lr = lr
-        self.patience = patience
-        self.batch_size = batch_size
+        self.network = network
+        self.losses = losses
         self.clusterer = clusterer
-        self.callbacks = callbacks
-        self.device = device
         self.normalize = normalize
         self.gene_names = gene_names
         self.layer = layer
@@ -328,19 +227,29 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         published = {
             "text_weight": 0.5,
             "align_to": "shared",
-            "n_projection": 16,
             "n_top_genes": 2000,
-            "n_networks": 1,
             "inputs": "counts",
-            "linear": True,
-            "align_weight": 0.3,
-            "cut_weight": 0.15,
-            "mse_weight": 0.3,
-            "kl_weight": 0.32,
-            "max_epochs": 200,
+            "network__n_projection": 16,
+            "network__n_networks": 1,
+            "network__linear": True,
+            "network__max_epochs": 200,
+            "losses__align": 0.3,
+            "losses__cut": 0.15,
+            "losses__mse": 0.3,
+            "losses__kl": 0.32,
             "clusterer": "kmeans",
         }
-        return cls(n_clusters, **(published | parameters))
+        return cls(n_clusters).set_params(**published | parameters)
+
+    def _parts(self):
+        return {
+            "text": lambda text: self._two_paths() if text is None else text,
+            "network": lambda network: CellNetwork() if network is None else network,
+            "losses": lambda losses: CellLosses() if losses is None else losses,
+        }
+
+    def _two_paths(self):
+        return GeneTextEncoder(mode="dual", k_g=60, max_texts=1000, normalize=self.normalize, verbose=self.verbose)
 
     def fit(self, X, y=None):
         """Train the networks and partition what they find.
@@ -356,22 +265,23 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         -------
         self : LLMDSCClusterer
         """
-        from skst.nn.cells import CellEnsemble
+        from skst.nn.cell_ensemble import CellEnsemble
         from skst.nn.training import resolve_device
 
         self._validate_params()
+        network, losses = self.part("network").check(), self.part("losses").check()
         cells, order = self._read(X, reset=True)
         self._check_partition(cells.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)
-        text_seed, partition_seed, *seeds = rng.randint(_MAX_SEED, size=2 + self.n_networks)
+        text_seed, partition_seed, *seeds = rng.randint(_MAX_SEED, size=2 + network.n_networks)
 
         self._say(f"axes of {cells.shape[0]} cells x {cells.shape[1]} genes")
         self._genes = GeneViews(
-            self.n_networks,
+            network.n_networks,
             self.n_top_genes,
             N_AXES,
-            self.n_components,
+            network.n_components,
             normalize=self.normalize,
             raw=self.inputs == "counts",
         ).fit(cells, rng)
@@ -381,39 +291,34 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         semantic = self._fit_text(X, cells, order, text_seed)
         self._ensemble = CellEnsemble(
             {
-                "n_hidden": self.n_hidden,
-                "n_components": min(self.n_components, *(part.shape[1] for part in inputs)),
-                "n_projection": self.n_projection if self.align_to == "shared" else None,
+                "n_hidden": network.n_hidden,
+                "n_components": min(network.n_components, *(part.shape[1] for part in inputs)),
+                "n_projection": network.n_projection if self.align_to == "shared" else None,
                 "from_axes": self.inputs == "axes",
-                "linear": self.linear,
+                "linear": network.linear,
             }
         ).fit(
             self._in_turn(inputs),
             semantic,
             seeds,
             functools.partial(likeliest_clusters, n_clusters=self.n_clusters_),
-            batch_size=self._batch_size(cells.shape[0]),
+            batch_size=network.cells_a_batch(cells.shape[0]),
             say=self._say,
-            max_epochs=self._epochs(cells.shape[0]),
-            lr=self.lr,
-            patience=self.patience,
-            power=self.target_power,
-            kl_weight=self.kl_weight,
-            align_weight=self.align_weight,
-            device=resolve_device(self.device),
-            callbacks=self.callbacks,
+            max_epochs=network.epochs(cells.shape[0]),
+            lr=network.lr,
+            patience=network.patience,
+            power=losses.target_power,
+            kl_weight=losses.kl,
+            align_weight=losses.align,
+            device=resolve_device(network.device),
+            callbacks=network.callbacks,
             verbose=self.verbose,
-            weights={name: getattr(self, name) for name in _LOSS_PARAMETERS}
-            | {"cut": self._make_cut(cells), "move_structure": self.align_to == "shared"},
+            weights=losses.weights()
+            | {"cut": self._make_cut(cells, losses), "move_structure": self.align_to == "shared"},
         )
         self.networks_, self.history_ = self._ensemble.networks, self._ensemble.history
         self.interrupted_ = self._ensemble.interrupted
-        if self.interrupted_:
-            warnings.warn(
-                f"Training was interrupted in network {len(self.networks_)} of {self.n_networks}; types are those of "
-                "what had been learnt by then.",
-                stacklevel=2,
-            )
+        self._check_interruption(network.n_networks, "types")
         views = self._ensemble.views(self._in_turn(inputs), semantic)
         in_place = np.argsort(order)
         self.embedding_ = self._side_by_side(inputs, *views)[in_place]
@@ -424,65 +329,49 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         self.soft_assignment_ = soft_labels(
             self.clusterer_, self.embedding_, self.labels_, self.n_clusters_, self._numbers
         )
-        self._check_collapse("ask for fewer clusters, raise cut_weight, or see history_", "cells")
+        self._check_collapse("ask for fewer clusters, raise losses__cut, or see history_", "cells")
         return self
 
     def _embed(self, X):
         cells, order = self._read(X)
-        text = None if self.text_ is None else np.asarray(self.text_.transform(X))[order]
-        semantic = None if text is None else self._columns.transform(text, cells)
+        semantic = None if self.text_ is None else self._text.transform(X, cells, order=order)
         inputs = self._genes.inputs(cells)
         return self._side_by_side(inputs, *self._ensemble.views(self._in_turn(inputs), semantic))[np.argsort(order)]
 
     def _read(self, X, reset=False):
         """Expression in an order that does not depend on how cells came, and that order."""
-        cells = read_spots(self, X, reset=reset)
+        cells = self._read_spots(X, reset=reset)
         if self.normalize:
-            check_counts(cells, X, unless=self)
+            check_counts(cells, X, unless=type(self).__name__)
         ordered, order, self._gene_order = in_content_order(cells.X, None if reset else self._gene_order)
         return ordered, order
 
     def _in_turn(self, inputs):
         return [inputs[i] for i in self._genes.which_]
 
-    def _batch_size(self, n_cells):
-        automatic = None if n_cells <= MAX_FULL_BATCH else BATCH_SIZE
-        return automatic if self.batch_size == "auto" else self.batch_size
-
-    def _epochs(self, n_cells):
-        if self.max_epochs != "auto":
-            return self.max_epochs
-        size = self._batch_size(n_cells)
-        return N_STEPS if size is None or size >= n_cells else max(3, -(-N_STEPS * size // n_cells))
-
-    def _make_cut(self, cells):
+    def _make_cut(self, cells, losses):
         """Loss of the cut on stabilised expression, or None where it has no weight."""
-        if self.cut_weight == 0:
+        if losses.cut == 0:
             return None
         from skst.nn.cut import NormalizedCut
 
         known = self._genes.expression_
         values = known.read(cells)[0][:, known.genes("residual", N_CUT_GENES)]
         if values.min() < 0:
-            raise ValueError(f"X holds {values.min():.3g}, and the cut takes nothing below 0; set cut_weight=0.")
-        return NormalizedCut(values, balance=self.cut_balance, ortho_weight=self.ortho_weight, deflate=True)
+            raise ValueError(f"X holds {values.min():.3g}, and the cut takes nothing below 0; set losses__cut=0.")
+        return NormalizedCut(values, balance=losses.cut_balance, ortho_weight=losses.ortho, deflate=True)
 
     def _fit_text(self, X, cells, order, seed):
         """Columns of the text of the cells; None if nothing tells cells apart."""
-        self.text_ = None
+        self.text_ = self._text = None
         if self.align_to is None:
             return None
-        text = inherit(self._default_text() if self.text is None else self.text, self, seed)
+        text = self._handed_on(self.part("text"), seed)
         self._say(f"text of the cells: {text}")
-        self._columns = TextColumns(WithoutDepth(self._genes.expression_))
-        semantic = self._columns.fit_transform(np.asarray(text.fit_transform(X))[order], seed, cells)
-        if not self._columns.informative_:
-            return None  # no gene names: the encoder has warned
-        self.text_ = text
+        self._text = TextOfSpots(text, WithoutDepth(self._genes.expression_))
+        semantic = self._text.fit_transform(X, seed, cells, order=order)
+        self.text_ = None if semantic is None else text
         return semantic
-
-    def _default_text(self):
-        return GeneTextEncoder(mode="dual", k_g=60, max_texts=1000, normalize=self.normalize, verbose=self.verbose)
 
     def _side_by_side(self, inputs, structure, text=None):
         """Z of Eq. 13, with the text's share, and the axes that the networks began at."""
@@ -496,5 +385,5 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         # Cosines of expression weigh the graph that is cut.
-        tags.input_tags.positive_only = bool(self.normalize or self.cut_weight)
+        tags.input_tags.positive_only = bool(self.normalize or self.part("losses").cut)
         return tags

@@ -15,7 +15,7 @@ from sklearn.utils.validation import _num_samples
 
 from skst.inputs.labels import UNLABELLED, column_of, labelled
 from skst.inputs.rows import match_rows
-from skst.metrics import SCORES
+from skst.metrics.partitions import SCORES
 
 __all__ = ["NoSplit", "labels_scorer", "predict_scorer"]
 

@@ -1,34 +1,35 @@
 """SemSTClusterer: two graphs, graph convolutions modulated by text, and a likelihood of counts."""
 
 import numbers
-import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skst.base import DomainMixin
-from skst.embedding.semantic import MAX_FULL_BATCH, TILE_SIZE, Modulation
+from skst import limits
+from skst.base import DOMAINS, DomainMixin
+from skst.embedding.semantic import Modulation
 from skst.expression.counts import library_sizes, median_depth
 from skst.expression.smooth import AveragedPCA
-from skst.graph.build import KINDS, LEARNED, averaging_operator, expression_graph, spatial_operator
-from skst.inputs.contract import check_counts, inherit, read_spots
+from skst.graph.build import averaging_operator, expression_graph
+from skst.graph.neighbors import GRAPH, as_graph
+from skst.graph.operators import OnGraph
+from skst.inputs.counting import check_counts
 from skst.inputs.order import content_order
+from skst.settings import GraphLosses, GraphNetwork
 from skst.text import GeneTextEncoder
-from skst.text.columns import TextColumns
+from skst.text.columns import TextOfSpots
 
-STARTS = ("both", "averaged", "random")
 # The convolutions see the leading axes of the expression of this many genes.
 N_INPUT_GENES = 3000
 # So many prompts are read; the vectors of others are predicted from the genes they name.
 MAX_TEXTS = 1000
-_LOSS_PARAMETERS = ("correlation_weight", "spatial_weight", "text_weight", "balanced")
 _MAX_SEED = np.iinfo(np.int32).max
 
 
-class SemSTClusterer(DomainMixin, BaseEstimator):
+class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
     r"""Find spatial domains with graph networks that are modulated by text.
 
     Each spot is seen on two graphs, of its neighbours in space and of spots with like expression.  With X the leading
@@ -54,53 +55,19 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         expressed genes of a spot, of which 1,000 are read.
     fusion : {"fsm", "concat", "add", "cross_attention", None}, default="fsm"
         How text enters, see :func:`skst.nn.make_fusion`; None leaves it out.
-    n_components : int, default=20
-        Columns of each view and each representation.
-    n_hidden : int, default=128
-        Columns of the hidden layers of the convolutions.
-    graph : {"knn", "radius", "delaunay", "learned"} or SpatialGraphLearner, default="knn"
-        Which spots are neighbours in space, see :func:`skst.graph.spatial_graph`; or learnt, see
-        :class:`skst.graph.SpatialGraphLearner`.
-    n_neighbors : int, default=6
-        Spatial neighbours of a spot for ``graph="knn"``.
-    radius : float, default=None
-        Reach for ``graph="radius"``, in units of the coordinates.
+    graph : {"knn", "radius", "delaunay", "learned"}, SpatialNeighbors or SpatialGraphLearner, default="knn"
+        Which spots are neighbours in space: a kind of :class:`skst.graph.SpatialNeighbors` with its defaults (6
+        neighbours), or learnt.  An object has settings of your own; ``graph__n_neighbors`` reaches into either.
     n_expression_neighbors : int, default=15
         Neighbours of a spot by the cosine of averaged expression.
-    n_top_genes : int, default=500
-        Number of genes whose counts are decoded: those of largest variance on the principal axes.
-    n_networks : int, default=2
-        Networks trained, one after the other.
-    start : {"both", "averaged", "random"}, default="both"
-        "averaged": :math:`S_g` is the expression averaged over the graph, and the network begins with it as its
-        representation.  "random": :math:`S_g = 0`, as published.  "both": the networks take turns.
-    zero_inflation : bool, default=False
-        Whether counts can be zero for another reason than chance, as in the paper.
-    correlation_weight, spatial_weight : float, default=0.1, 0.1
-        Weights of the two other losses beside the likelihood.
-    text_weight : float, default=0.3
-        Weight of the mean square of what the text adds to Z, relative to Z without it.
-    balanced : bool, default=True
-        Weigh neighbours and non-neighbours alike in the spatial regularisation; False is as published, see
-        :func:`skst.nn.spatial_regularization`.
-    max_epochs : int or "auto", default="auto"
-        Most passes over the spots for a network.  "auto" is 80 where all spots make one batch; mini-batches make more
-        steps a pass, and take 160 steps, but no fewer than 3 passes.
-    lr : float, default=1e-3
-        Learning rate of Adam; networks with a random start take twice that.
-    patience : int or None, default=20
-        Training ends when the training loss has not fallen for so many epochs; None runs all.
-    batch_size : int or "auto", default="auto"
-        Spots in a tile; eight tiles and what lies around them make a mini-batch.  "auto" takes all spots at once up to
-        20,000 and tiles of 512 beyond.
+    network : GraphNetwork, default=None
+        Networks and their training: how many, of what size, on which device.
+    losses : GraphLosses, default=None
+        Weights of the losses.
     clusterer : {"mixture", "kmeans", "leiden", "louvain"} or estimator, default="mixture"
         Partition of the embedding, see :func:`skst.partition.make_clusterer`.
     n_vote_neighbors : int, default=18
         Spatial neighbours that vote on the label of a spot, see :func:`skst.partition.majority_vote`; 0 for no vote.
-    callbacks : list, default=None
-        Callbacks of skorch that watch or steer the training of each network.
-    device : str, default="auto"
-        Where networks are trained, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.
     gene_names : array-like of str of shape (n_genes,), default=None
         Names of the columns of an `X` that carries none.
     layer : str, default=None
@@ -121,8 +88,8 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
     labels_ : ndarray of int of shape (n_spots,)
         Domain of each spot, equal to ``predict`` of the same data.
     embedding_ : ndarray of shape (n_spots, n_views * n_columns), float32
-        Averaged expression (left out with ``start="random"``) and the representation of each network, side by side,
-        each of unit total variance.
+        Averaged expression (left out if networks start at random) and the representation of each network, side by
+        side, each of unit total variance.
     modulation_ : Modulation or None
         Factors ``alpha`` and ``beta`` of each spot, arrays of shape (n_spots, n_networks * 2 * n_columns): for each
         network those of the spatial and of the expression view; only with ``fusion="fsm"``.
@@ -180,7 +147,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
       arbitrary.
     - The text of a spot is averaged over the graph as its expression is; a prompt of the spot alone repeats the noise
       of its counts, which the likelihood rewards.  Its 64 leading components are used.  For the same reason what text
-      adds has a price (`text_weight`): without it modulation lowers the loss by little and breaks domains up (DLPFC
+      adds has a price (`losses__text`): without it modulation lowers the loss by little and breaks domains up (DLPFC
       151674: ARI .60 to .41, ``benchmarks/semst.py``).
     - The partition is a consensus of Gaussian mixtures, not k-means.
 
@@ -198,46 +165,21 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
     --------
     >>> from skst import GeneTextEncoder, SemSTClusterer
     >>> from skst.datasets import make_spatial_domains
+    >>> from skst.settings import GraphNetwork
     >>> adata = make_spatial_domains(n_samples=300, n_domains=3, random_state=0)
-    >>> text = GeneTextEncoder(model="lexical", mode="prompt", cache=False)
-    >>> model = SemSTClusterer(3, text=text, max_epochs=5, random_state=0).fit(adata)
+    >>> text = GeneTextEncoder(model="lexical", mode="prompt")
+    >>> model = SemSTClusterer(3, text=text, network=GraphNetwork(max_epochs=5), random_state=0).fit(adata)
     >>> model.labels_.shape, model.history_.shape[0]
     ((300,), 10)
     """
 
     _parameter_constraints = {
-        "n_clusters": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "text": [HasMethods(["fit_transform", "transform"]), None],
+        **DOMAINS,
         "fusion": [StrOptions({"fsm", "concat", "add", "cross_attention"}), None],
-        "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
-        "n_hidden": [Interval(numbers.Integral, 1, None, closed="left")],
-        "graph": [StrOptions({*KINDS, LEARNED}), HasMethods(["fit", "build"])],
-        "n_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],
-        "radius": [Interval(numbers.Real, 0, None, closed="neither"), None],
+        "graph": GRAPH,
         "n_expression_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],
-        "n_top_genes": [Interval(numbers.Integral, 1, None, closed="left")],
-        "n_networks": [Interval(numbers.Integral, 1, None, closed="left")],
-        "start": [StrOptions(set(STARTS))],
-        "zero_inflation": ["boolean"],
-        "correlation_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "spatial_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "text_weight": [Interval(numbers.Real, 0, None, closed="left")],
-        "balanced": ["boolean"],
-        "max_epochs": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "lr": [Interval(numbers.Real, 0, None, closed="neither")],
-        "patience": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "batch_size": [Interval(numbers.Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "clusterer": [str, HasMethods(["fit", "predict"]), None],
-        "n_vote_neighbors": [Interval(numbers.Integral, 0, None, closed="left")],
-        "callbacks": [list, None],
-        "device": [str],
-        "gene_names": ["array-like", None],
-        "layer": [str, None],
-        "spatial_key": [str],
-        "batch_key": [str, None],
-        "on_missing": [StrOptions({"warn", "error"})],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        "network": [GraphNetwork, None],
+        "losses": [GraphLosses, None],
     }
 
     def __init__(
@@ -246,28 +188,12 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         *,
         text=None,
         fusion="fsm",
-        n_components=20,
-        n_hidden=128,
         graph="knn",
-        n_neighbors=6,
-        radius=None,
         n_expression_neighbors=15,
-        n_top_genes=500,
-        n_networks=2,
-        start="both",
-        zero_inflation=False,
-        correlation_weight=0.1,
-        spatial_weight=0.1,
-        text_weight=0.3,
-        balanced=True,
-        max_epochs="auto",
-        lr=1e-3,
-        patience=20,
-        batch_size="auto",
+        network=None,
+        losses=None,
         clusterer="mixture",
         n_vote_neighbors=18,
-        callbacks=None,
-        device="auto",
         gene_names=None,
         layer=None,
         spatial_key="spatial",
@@ -279,28 +205,12 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         self.n_clusters = n_clusters
         self.text = text
         self.fusion = fusion
-        self.n_components = n_components
-        self.n_hidden = n_hidden
         self.graph = graph
-        self.n_neighbors = n_neighbors
-        self.radius = radius
         self.n_expression_neighbors = n_expression_neighbors
-        self.n_top_genes = n_top_genes
-        self.n_networks = n_networks
-        self.start = start
-        self.zero_inflation = zero_inflation
-        self.correlation_weight = correlation_weight
-        self.spatial_weight = spatial_weight
-        self.text_weight = text_weight
-        self.balanced = balanced
-        self.max_epochs = max_epochs
-        self.lr = lr
-        self.patience = patience
-        self.batch_size = batch_size
+        self.network = network
+        self.losses = losses
         self.clusterer = clusterer
         self.n_vote_neighbors = n_vote_neighbors
-        self.callbacks = callbacks
-        self.device = device
         self.gene_names = gene_names
         self.layer = layer
         self.spatial_key = spatial_key
@@ -329,20 +239,31 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
             Not fitted.
         """
         published = {
-            "n_networks": 1,
-            "start": "random",
-            "n_components": 64,
-            "n_neighbors": 15,
-            "zero_inflation": True,
-            "text_weight": 0.0,
-            "balanced": False,
-            "max_epochs": 200,
-            "lr": 5e-4,
-            "patience": None,
+            "network__n_networks": 1,
+            "network__start": "random",
+            "network__n_components": 64,
+            "network__zero_inflation": True,
+            "network__max_epochs": 200,
+            "network__lr": 5e-4,
+            "network__patience": None,
+            "graph__n_neighbors": 15,
+            "losses__text": 0.0,
+            "losses__balanced": False,
             "clusterer": "kmeans",
             "n_vote_neighbors": 0,
         }
-        return cls(n_clusters, **(published | parameters))
+        return cls(n_clusters).set_params(**published | parameters)
+
+    def _parts(self):
+        return {
+            "text": lambda text: self._prompts() if text is None else text,
+            "graph": as_graph,
+            "network": lambda network: GraphNetwork() if network is None else network,
+            "losses": lambda losses: GraphLosses() if losses is None else losses,
+        }
+
+    def _prompts(self):
+        return GeneTextEncoder(mode="prompt", max_texts=MAX_TEXTS, verbose=self.verbose)
 
     def fit(self, X, y=None, *, coordinates=None, batch=None):
         """Train the networks and partition their representations.
@@ -366,56 +287,53 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         from skst.nn.training import resolve_device
 
         self._validate_params()
-        spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
+        network, losses = self.part("network").check(), self.part("losses").check()
+        spots = self._read_spots(X, coordinates=coordinates, batch=batch, reset=True)
         check_counts(spots, X)
         self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)
-        text_seed, partition_seed, self._graph_seed, *seeds = rng.randint(_MAX_SEED, size=3 + self.n_networks)
+        text_seed, partition_seed, self._graph_seed, *seeds = rng.randint(_MAX_SEED, size=3 + network.n_networks)
 
         self._say(f"graphs of {spots.X.shape[0]} spots x {spots.X.shape[1]} genes")
-        spatial = spatial_operator(self, spots, rng)
-        self._pca = AveragedPCA(self.n_components, n_top_genes=N_INPUT_GENES)
+        spatial = self._fit_operator(spots, rng)
+        self._pca = AveragedPCA(network.n_components, n_top_genes=N_INPUT_GENES)
         scores = self._pca.fit_scores(spots.X, spatial, rng)
         semantic = self._fit_text(X, spatial, text_seed)
         averaged = self._pca.average(scores, spatial)
-        self.denoised_genes_, log_rates, loadings = self._pca.genes(spots.X, averaged, self.n_top_genes)
+        self.denoised_genes_, log_rates, loadings = self._pca.genes(spots.X, averaged, network.n_top_genes)
         # Networks know genes in an order of their own, so that draws do not depend on that of the columns.
         self._decoded = content_order(spots.X[:, self.denoised_genes_], axis=1)
         log_rates, loadings = log_rates[self._decoded], loadings[self._decoded]
         self._depth = np.float32(median_depth(library_sizes(spots.X)))
+        self._tile, self._start = network.batch_size, network.start
         batches = self._batches(spots, spatial, scores, semantic, rng)
         shape = {
             "n_features": scores.shape[1],
-            "n_hidden": self.n_hidden,
+            "n_hidden": network.n_hidden,
             "n_components": scores.shape[1],
             "n_semantic": None if semantic is None else semantic.shape[1],
             "n_genes": len(self.denoised_genes_),
             "fusion": None if semantic is None else self.fusion,
-            "zero_inflation": self.zero_inflation,
+            "zero_inflation": network.zero_inflation,
         }
         self._ensemble = NetworkEnsemble(shape, loadings / np.float32(np.sqrt(scores.shape[1])), log_rates)
         embeddings = self._ensemble.fit(
             batches,
             seeds,
-            [self.start == "averaged" or (self.start == "both" and i % 2 == 0) for i in range(self.n_networks)],
-            lr=self.lr,
+            network.averaged_starts(),
+            lr=network.lr,
             say=self._say,
-            max_epochs=self._epochs(batches.n_batches),
-            patience=self.patience,
-            device=resolve_device(self.device),
-            callbacks=self.callbacks,
+            max_epochs=network.epochs(batches.n_batches),
+            patience=network.patience,
+            device=resolve_device(network.device),
+            callbacks=network.callbacks,
             verbose=self.verbose,
-            weights={name: getattr(self, name) for name in _LOSS_PARAMETERS},
+            weights=losses.weights(),
         )
         self.history_, self.networks_ = self._ensemble.history, self._ensemble.networks
         self.interrupted_ = self._ensemble.interrupted
-        if self.interrupted_:
-            warnings.warn(
-                f"Training was interrupted in network {len(self.networks_)} of {self.n_networks}; domains are those of "
-                "what had been learnt by then.",
-                stacklevel=2,
-            )
+        self._check_interruption(network.n_networks, "domains")
         factors = None if semantic is None else self._ensemble.factors(semantic)
         self.modulation_ = None if factors is None else Modulation(*factors)
         self.embedding_ = self._side_by_side(batches, embeddings)
@@ -430,33 +348,23 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         return self._ensemble.rates(parts[-len(self.networks_) :])[:, np.argsort(self._decoded)] * self._depth
 
     def _embed(self, X, spots):
-        spatial = spatial_operator(self, spots)
+        spatial = self._operator(spots)
         scores = self._pca.scores(spots.X, spatial)
-        semantic = None if self.text_ is None else self._columns.transform(self.text_.transform(X), spatial)
+        semantic = None if self.text_ is None else self._text.transform(X, spatial)
         batches = self._batches(spots, spatial, scores, semantic, None)
         return self._side_by_side(batches, self._ensemble.embed(batches))
 
     def _fit_text(self, X, spatial, seed):
         """Leading components of the text of the spots, of mean variance 1; None if nothing tells spots apart."""
-        self.text_ = None
+        self.text_ = self._text = None
         if self.fusion is None:
             return None
-        text = inherit(self._default_text() if self.text is None else self.text, self, seed)
+        text = self._handed_on(self.part("text"), seed)
         self._say(f"text of the spots: {text}")
-        self._columns = TextColumns(self._pca.spread)
-        semantic = self._columns.fit_transform(text.fit_transform(X), seed, spatial)
-        if not self._columns.informative_:
-            return None  # no gene names, of which the encoder has warned, or all spots are neighbours
-        self.text_ = text
+        self._text = TextOfSpots(text, self._pca.spread)
+        semantic = self._text.fit_transform(X, seed, spatial)
+        self.text_ = None if semantic is None else text
         return semantic
-
-    def _epochs(self, n_batches):
-        if self.max_epochs != "auto":
-            return self.max_epochs
-        return 80 if n_batches == 1 else max(3, -(-160 // n_batches))
-
-    def _default_text(self):
-        return GeneTextEncoder(mode="prompt", max_texts=MAX_TEXTS, verbose=self.verbose)
 
     def _batches(self, spots, spatial, scores, semantic, rng):
         from skst.nn.batches import tiles
@@ -471,9 +379,9 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         start = [averaged, expression @ averaged]
         features = [(operator @ scores - self._pca.offset_) * scale for operator in operators]
         parts = None
-        if self.batch_size != "auto" or len(scores) > MAX_FULL_BATCH:
+        if self._tile != "auto" or len(scores) > limits.MAX_FULL_BATCH:
             points = averaged if spots.coordinates is None else spots.coordinates
-            parts = tiles(points, TILE_SIZE if self.batch_size == "auto" else self.batch_size, batch=spots.batch)
+            parts = tiles(points, limits.TILE_SIZE if self._tile == "auto" else self._tile, batch=spots.batch)
         counts = {}
         if rng is not None:
             sizes = np.maximum(library_sizes(spots.X), 1.0)
@@ -481,10 +389,7 @@ class SemSTClusterer(DomainMixin, BaseEstimator):
         return SpotBatches(features, start, operators, semantic, tiles=parts, random_state=rng, **counts)
 
     def _side_by_side(self, batches, embeddings):
-        averaged = [] if self.start == "random" else [batches.start[0] / np.float32(np.sqrt(batches.start[0].shape[1]))]
+        averaged = (
+            [] if self._start == "random" else [batches.start[0] / np.float32(np.sqrt(batches.start[0].shape[1]))]
+        )
         return np.hstack([*averaged, *embeddings]).astype(np.float32)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.positive_only = True
-        return tags

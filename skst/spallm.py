@@ -6,18 +6,18 @@ import os
 import joblib
 import numpy as np
 from scipy import sparse
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
 from skst._version import __version__
-from skst.base import DomainMixin
+from skst.base import DOMAINS, DomainMixin
 from skst.embedding import SpatialGraphTransformer
 from skst.embedding.fusion import ALIGNMENTS, STRATEGIES, ViewFusion
-from skst.inputs.contract import inherit, read_spots
+from skst.inputs.reading import names_told, where_of
+from skst.inputs.spots import read_spots
 from skst.text import GeneTextEncoder
-from skst.text.dependencies import outside_content
 
 
 class SpaLLMFusion(DomainMixin, BaseEstimator):
@@ -118,29 +118,20 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
     >>> from skst import GeneTextEncoder, SpaLLMFusion
     >>> from skst.datasets import make_spatial_domains
     >>> adata = make_spatial_domains(n_samples=400, n_domains=3, random_state=0)
-    >>> text = GeneTextEncoder(model="lexical", cache=False)
+    >>> text = GeneTextEncoder(model="lexical")
     >>> labels = SpaLLMFusion(text=text, n_clusters=3, random_state=0).fit_predict(adata)
     >>> labels.shape
     (400,)
     """
 
     _parameter_constraints = {
+        **DOMAINS,
         "spatial": [HasMethods(["fit_transform", "transform"]), None],
-        "text": [HasMethods(["fit_transform", "transform"]), None],
         "strategy": [StrOptions(set(STRATEGIES))],
         "alpha": [Interval(numbers.Real, 0, None, closed="left")],
         "beta": [Interval(numbers.Real, 0, None, closed="left")],
         "align": [StrOptions(set(ALIGNMENTS))],
-        "n_clusters": [Interval(numbers.Integral, 1, None, closed="left"), None],
-        "clusterer": [str, HasMethods(["fit", "predict"]), None],
-        "n_vote_neighbors": [Interval(numbers.Integral, 0, None, closed="left")],
-        "gene_names": ["array-like", None],
-        "layer": [str, None],
-        "spatial_key": [str],
-        "batch_key": [str, None],
         "memory": "no_validation",
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -202,7 +193,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         weights = {"expression": (self.alpha,), "functional": (1,)}.get(self.strategy, (self.alpha, self.beta))
         if not any(weights):
             raise ValueError(f"alpha=0 and beta={self.beta} leave nothing of the spots; give one a weight above 0.")
-        spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
+        spots = self._read_spots(X, coordinates=coordinates, batch=batch, reset=True)
         self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that strategies can be compared seed by seed.
         rng = check_random_state(self.random_state)
@@ -210,12 +201,12 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         memory = check_memory(os.fspath(self.memory) if isinstance(self.memory, os.PathLike) else self.memory)
         self.from_cache_ = {}
 
-        spatial = SpatialGraphTransformer() if self.spatial is None else self.spatial
+        spatial = self.part("spatial")
         self._say(f"spatial embedding of {spots.X.shape[0]} spots x {spots.X.shape[1]} genes: {spatial}")
         structure, self.spatial_ = self._view(spatial, "spatial", X, spots, memory, seeds)
         self.text_ = None
         if self.strategy != "expression":
-            text = GeneTextEncoder(verbose=self.verbose) if self.text is None else self.text
+            text = self.part("text")
             self._say(f"text embedding: {text}")
             meaning, self.text_ = self._view(text, "text", X, spots, memory, seeds)
             meaning = self._averaged(meaning, spots)
@@ -226,20 +217,29 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         self._find_domains(spots, seeds["partition"])
         return self
 
+    def _parts(self):
+        return {
+            "spatial": lambda spatial: SpatialGraphTransformer() if spatial is None else spatial,
+            "text": lambda text: GeneTextEncoder(verbose=self.verbose) if text is None else text,
+        }
+
     def _view(self, transformer, view, X, spots, memory, seeds):
         """Embedding of X by a copy of `transformer`, and the fitted copy; from `memory` where it is there."""
-        transformer = inherit(transformer, self, seeds[view])
+        transformer = self._handed_on(transformer, seeds[view])
         keywords = _place(transformer, spots)
         if memory.location is None:
             key = None
         else:
-            seen = read_spots(clone(transformer), X, coordinates=spots.coordinates, batch=spots.batch, reset=True)
+            where = where_of(transformer.get_params(deep=False))
+            with names_told():
+                seen, _ = read_spots(X, where, coordinates=spots.coordinates, batch=spots.batch)
             parts = [transformer, *transformer.get_params(deep=True).values()]
-            texts = [outside_content(part) for part in parts if isinstance(part, GeneTextEncoder)]
+            texts = [part.outside() for part in parts if isinstance(part, GeneTextEncoder)]
             key = _fingerprint(seen), texts, __version__
         cached = memory.cache(_fit_transform, ignore=["X", "keywords"])
         self.from_cache_[view] = bool(cached.check_call_in_cache(transformer, X, keywords, key))
-        return cached(transformer, X, keywords, key)
+        with names_told():
+            return cached(transformer, X, keywords, key)
 
     def _averaged(self, meaning, spots):
         """The text view seen over as many hops as the spatial view."""
@@ -249,10 +249,11 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         return meaning
 
     def _embed(self, X, spots):
-        structure = np.asarray(self.spatial_.transform(X, **_place(self.spatial_, spots)))
-        if self.text_ is None:
-            return self._fusion.fuse(structure, None)
-        meaning = np.asarray(self.text_.transform(X, **_place(self.text_, spots)))
+        with names_told():
+            structure = np.asarray(self.spatial_.transform(X, **_place(self.spatial_, spots)))
+            if self.text_ is None:
+                return self._fusion.fuse(structure, None)
+            meaning = np.asarray(self.text_.transform(X, **_place(self.text_, spots)))
         return self._fusion.fuse(structure, self._averaged(meaning, spots))
 
     def _fit_fusion(self, structure, meaning):
@@ -269,9 +270,9 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        views = [SpatialGraphTransformer() if self.spatial is None else self.spatial]
+        views = [self.part("spatial")]
         if self.strategy != "expression":
-            views.append(GeneTextEncoder() if self.text is None else self.text)
+            views.append(self.part("text"))
         tags.input_tags.positive_only = any(get_tags(view).input_tags.positive_only for view in views)
         return tags
 

@@ -1,43 +1,42 @@
 """STLLMClusterer: a graph of the tissue, told in words at three levels, read, and partitioned."""
 
 import numbers
-import time
 import warnings
+from functools import partial
 from itertools import compress
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skst.base import DomainMixin
+from skst import limits
+from skst.base import DOMAINS, DomainMixin
 from skst.embedding.fusion import ViewFusion
 from skst.expression.smooth import AveragedPCA
-from skst.genes.coverage import NO_NAMES, coverage_of_text, fault_of_coverage
-from skst.genes.descriptions import describe_genes, find_descriptions
-from skst.genes.identity import detect_species
-from skst.graph.build import KINDS, LEARNED, spatial_operator
-from skst.inputs.contract import check_counts, inherit, missing, read_spots
+from skst.graph.neighbors import GRAPH, as_graph
+from skst.graph.operators import OnGraph
+from skst.inputs.counting import check_counts
 from skst.inputs.order import content_order
+from skst.inputs.reading import missing, names_told
+from skst.narration.genes import genes_in_words
+from skst.narration.levels import read_levels, report_of
 from skst.narration.narrator import TissueNarrator
+from skst.settings import Narration
 from skst.text import GeneTextEncoder
 from skst.text.columns import TextColumns
 from skst.text.controls import gaussian_of_texts, permuted_order
 from skst.text.text_vectors import TextVectors
 
-LEVELS = ("spot", "neighborhood", "region")
-# Beyond so many spots the text of a spot is composed of the vectors of its genes instead of read.
-MAX_READ = 10_000
 # Length of random vectors in place of text, that of all-MiniLM-L6-v2.
 _NOISE_LENGTH = 384
 _MAX_SEED = np.iinfo(np.int32).max
 
 
-class STLLMClusterer(DomainMixin, BaseEstimator):
+class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
     r"""Find spatial domains from what a language model makes of a tissue told in words.
 
     On a graph of the spots, which may be learnt (:class:`~skst.graph.SpatialGraphLearner`), expression is averaged and
@@ -59,28 +58,15 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         Says which model reads, which table describes genes, and what is cached; ``GeneTextEncoder()`` by default.  Its
         `control` is heeded: "permuted" tells each gene under the name of another, "unrelated" by words without
         meaning, "gaussian" draws vectors at random.
-    levels : sequence of {"spot", "neighborhood", "region"}, default=("spot", "neighborhood", "region")
-        Levels that are told; none for expression alone.
-    spot_text : {"auto", "read", "compose"}, default="auto"
-        Whether the texts of spots are read, or composed of the vectors of the descriptions of their genes, which costs
-        next to nothing; "auto" reads up to 10,000 spots.  The other levels are always read.  New slices are treated as
-        those of ``fit``, whatever their size.
-    k_g : int, default=10
-        Most genes named of a spot and of a neighbourhood.
-    max_tokens : int, default=200
-        Most tokens of a text.
+    narration : Narration, default=None
+        How the tissue is told: its levels, and how many genes, tokens and regions.
     alpha, beta : float, default=1.0, 0.03
         Weights of expression and of text; ``alpha=0`` leaves text alone.
     n_components : int, default=20
         Columns of each view.
-    n_regions : int, default=20
-        Regions that are told of: groups of spots of like averaged expression, more than there are domains.
-    graph : {"knn", "learned", "radius", "delaunay"} or SpatialGraphLearner, default="knn"
-        Which spots are neighbours: as :func:`skst.graph.spatial_graph` joins them, or learnt.
-    n_neighbors : int, default=6
-        Neighbours of a spot: for ``graph="knn"``, and on the mean for ``graph="learned"``.
-    radius : float, default=None
-        Reach for ``graph="radius"``, in units of the coordinates.
+    graph : {"knn", "radius", "delaunay", "learned"}, SpatialNeighbors or SpatialGraphLearner, default="knn"
+        Which spots are neighbours: a kind of :class:`skst.graph.SpatialNeighbors` with its defaults (6 neighbours), or
+        learnt.  An object has settings of your own; ``graph__n_neighbors`` reaches into either.
     clusterer : {"mixture", "kmeans", "leiden", "louvain"} or estimator, default="mixture"
         Partition of the embedding, see :func:`skst.partition.make_clusterer`.
     n_vote_neighbors : int, default=18
@@ -116,10 +102,10 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         Tells about the spots of ``fit``.  It holds what it tells of, so it is left out of a pickle.
     text_ : GeneTextEncoder or None
         What composes the texts of spots; None if they are read.
-    graph_learner_ : SpatialGraphLearner or None
-        The policy that joins spots; its ``history_`` has the reward of each epoch.
+    graph_ : SpatialNeighbors, SpatialGraphLearner or None
+        What joins spots; None if that was to be learnt, without coordinates.
     history_ : DataFrame or None
-        The same, for short.
+        The reward of each epoch, if the graph was learnt.
     n_clusters_ : int
         Number of domains asked for or estimated.
     n_clusters_curve_ : DataFrame
@@ -173,7 +159,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
     >>> from skst import GeneTextEncoder, STLLMClusterer
     >>> from skst.datasets import make_spatial_domains
     >>> adata = make_spatial_domains(n_samples=300, n_domains=3, random_state=0)
-    >>> text = GeneTextEncoder(model="lexical", cache=False)
+    >>> text = GeneTextEncoder(model="lexical")
     >>> model = STLLMClusterer(3, text=text, random_state=0).fit(adata)
     >>> model.labels_.shape, model.domains_["n_spots"].sum()
     ((300,), np.int64(300))
@@ -182,28 +168,13 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
     """
 
     _parameter_constraints = {
-        "n_clusters": [Interval(numbers.Integral, 1, None, closed="left"), None],
+        **DOMAINS,
         "text": [GeneTextEncoder, None],
-        "levels": [list, tuple],
-        "spot_text": [StrOptions({"auto", "read", "compose"})],
-        "k_g": [Interval(numbers.Integral, 1, None, closed="left")],
-        "max_tokens": [Interval(numbers.Integral, 60, None, closed="left")],
+        "narration": [Narration, None],
         "alpha": [Interval(numbers.Real, 0, None, closed="left")],
         "beta": [Interval(numbers.Real, 0, None, closed="left")],
         "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
-        "n_regions": [Interval(numbers.Integral, 1, None, closed="left")],
-        "graph": [StrOptions({*KINDS, LEARNED}), HasMethods(["fit", "build"])],
-        "n_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],
-        "radius": [Interval(numbers.Real, 0, None, closed="neither"), None],
-        "clusterer": [str, HasMethods(["fit", "predict"]), None],
-        "n_vote_neighbors": [Interval(numbers.Integral, 0, None, closed="left")],
-        "gene_names": ["array-like", None],
-        "layer": [str, None],
-        "spatial_key": [str],
-        "batch_key": [str, None],
-        "on_missing": [StrOptions({"warn", "error"})],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
+        "graph": GRAPH,
     }
 
     def __init__(
@@ -211,17 +182,11 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         n_clusters=None,
         *,
         text=None,
-        levels=LEVELS,
-        spot_text="auto",
-        k_g=10,
-        max_tokens=200,
+        narration=None,
         alpha=1.0,
         beta=0.03,
         n_components=20,
-        n_regions=20,
         graph="knn",
-        n_neighbors=6,
-        radius=None,
         clusterer="mixture",
         n_vote_neighbors=18,
         gene_names=None,
@@ -234,17 +199,11 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
     ):
         self.n_clusters = n_clusters
         self.text = text
-        self.levels = levels
-        self.spot_text = spot_text
-        self.k_g = k_g
-        self.max_tokens = max_tokens
+        self.narration = narration
         self.alpha = alpha
         self.beta = beta
         self.n_components = n_components
-        self.n_regions = n_regions
         self.graph = graph
-        self.n_neighbors = n_neighbors
-        self.radius = radius
         self.clusterer = clusterer
         self.n_vote_neighbors = n_vote_neighbors
         self.gene_names = gene_names
@@ -274,9 +233,9 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         self : STLLMClusterer
         """
         self._validate_params()
-        if unknown := [level for level in self.levels if level not in LEVELS]:
-            raise ValueError(f"levels hold {unknown[0]!r}, which is not one of {LEVELS}.")
-        spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
+        # What was fitted is told likewise of new slices.
+        self._narration = clone(self.part("narration").check())
+        spots = self._read_spots(X, coordinates=coordinates, batch=batch, reset=True)
         check_counts(spots, X)
         self._check_partition(spots.X.shape[0])
         # In the order of SpaLLMFusion, which finds the same domains where there is no text.
@@ -285,11 +244,11 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         rng = np.random.RandomState(spatial_seed)
 
         self._say(f"graph of {spots.X.shape[0]} spots: {self.graph}")
-        average = spatial_operator(self, spots, rng)
-        self.history_ = None if self.graph_learner_ is None else self.graph_learner_.history_
+        average = self._fit_operator(spots, rng)
+        self.history_ = getattr(self.graph_, "history_", None)
         self._pca = AveragedPCA(self.n_components)
         structure = self._pca.average(self._pca.fit_scores(spots.X, average, rng), average)
-        n_regions = min(self.n_regions, len(np.unique(structure, axis=0)))
+        n_regions = min(self._narration.n_regions, len(np.unique(structure, axis=0)))
         # Sorted, and from the same start for any random_state: what is told depends on the tissue alone, and what was
         # read for one seed is in the cache for the next.
         ordered = structure[content_order(spots.X, spots.coordinates)]
@@ -310,7 +269,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         return self
 
     def describe(self, i):
-        """What is written about a spot of ``fit``, at all three levels; the model reads those among `levels`.
+        """What is written about a spot of ``fit``, at all three levels; the model reads those of `narration`.
 
         Parameters
         ----------
@@ -344,7 +303,7 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         return {name: value for name, value in super().__getstate__().items() if name != "narrator_"}
 
     def _embed(self, X, spots):
-        average = spatial_operator(self, spots)
+        average = self._operator(spots)
         structure = self._pca.average(self._pca.scores(spots.X, average), average)
         if not self._columns:
             return self._fusion.fuse(structure, None)
@@ -356,41 +315,36 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
         ]
         return self._fusion.fuse(structure, np.hstack(columns))
 
+    def _parts(self):
+        return {
+            "text": lambda text: GeneTextEncoder() if text is None else text,
+            "graph": as_graph,
+            "narration": lambda narration: Narration() if narration is None else narration,
+        }
+
     def _name_genes(self, spots):
         """What genes are called in the texts and what they do; nothing without gene names."""
         self.text_ = None
-        self._encoder = inherit(GeneTextEncoder() if self.text is None else self.text, self, self._text_seed)
-        self._encoder._check_parameters()
+        self._encoder = self._handed_on(self.part("text"), self._text_seed).check()
         if self.verbose:
             self._encoder.set_params(verbose=self.verbose)
         # A control is drawn by the seed of the encoder, so that it can be the same under other seeds of the rest.
         self._control_seed = int(check_random_state(self._encoder.random_state).randint(_MAX_SEED))
-        self._symbols, self._functions = np.full(spots.X.shape[1], "", dtype=object), None
-        lack = NO_NAMES
-        if spots.genes is not None:
-            names = spots.genes
-            species = detect_species(names) if self._encoder.species == "auto" else self._encoder.species
-            table, origin = find_descriptions(species, self._encoder.descriptions)
-            report, self._symbols = describe_genes(names, table, species, "name")
-            counts, named = np.asarray(spots.X.sum(axis=0, dtype=np.float64)).ravel(), self._symbols != ""
-            lack = fault_of_coverage(coverage_of_text(counts, named), names, named, species, origin)
-        if not (self._symbols != "").any():
-            if self.levels:
-                strict = self if self.on_missing == "error" else self._encoder
-                missing(strict, lack[0], "STLLMClusterer goes on without text", lack[1])
-            return
-        if lack is not None and self.levels:
+        self._symbols, self._functions, lack = genes_in_words(spots, self._encoder.part("descriptions"))
+        told = bool(self._narration.levels)
+        if told and self._functions is None:
+            strict = "error" in (self.on_missing, self._encoder.on_missing)
+            missing(lack[0], "STLLMClusterer goes on without text", lack[1], strict=strict)
+        elif told and lack is not None:
             warnings.warn(f"{lack[0]}; {lack[1]}.", UserWarning, stacklevel=3)
-        self._functions = np.array([text.partition(": ")[2].rstrip(".") for text in report["text"]], dtype=object)
-        if self._encoder.control == "permuted":
-            known = self._symbols != ""
-            order = permuted_order([known], np.random.RandomState(self._control_seed))
+        if self._functions is not None and self._encoder.control == "permuted":
+            order = permuted_order([self._symbols != ""], np.random.RandomState(self._control_seed))
             self._symbols, self._functions = self._symbols[order], self._functions[order]
 
     def _narrate(self, spots, average, regions):
         narrator = TissueNarrator(
-            k_g=self.k_g,
-            max_tokens=self.max_tokens,
+            k_g=self._narration.k_g,
+            max_tokens=self._narration.max_tokens,
             names="nonsense" if self._encoder.control == "unrelated" else "symbol",
         )
         places = {"coordinates": spots.coordinates, "batch": spots.batch}
@@ -399,12 +353,13 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
     def _fit_levels(self, X, average):
         """The levels that tell spots apart side by side, each of mean variance 1; None if there are none."""
         self._columns, self._told, self._model = [], [], None
-        self.text_report_ = _report([])
-        if self._functions is None or not self.levels:
+        self.text_report_ = report_of([])
+        if self._functions is None or not self._narration.levels:
             return None
         n_spots = len(self.narrator_.region_index_)
-        self._composes = self.spot_text == "compose" or (self.spot_text == "auto" and n_spots > MAX_READ)
-        self._told = [level for level in LEVELS if level in self.levels]
+        spot_text = self._narration.spot_text
+        self._composes = spot_text == "compose" or (spot_text == "auto" and n_spots > limits.MAX_READ)
+        self._told = [level for level in Narration.LEVELS if level in self._narration.levels]
         encode = self._reader()
         self._model = None if encode is None else encode.identity
         vectors, self.text_report_ = self._read(X, self.narrator_, encode)
@@ -416,50 +371,24 @@ class STLLMClusterer(DomainMixin, BaseEstimator):
 
     def _reader(self, fitted=None):
         """What reads texts; None where vectors are random."""
-        return None if self._encoder.control == "gaussian" else TextVectors(self._encoder, fitted=fitted)
+        if self._encoder.control == "gaussian":
+            return None
+        return TextVectors(self._encoder.part("model"), verbose=self._encoder.verbose, fitted=fitted)
 
     def _read(self, X, narrator, encode):
         """Vectors of each level for each spot, and what it took."""
-        vectors, rows = [], []
-        for level in self._told:
-            start = time.perf_counter()
-            before = 0 if encode is None or encode.cache is None else encode.cache.misses
-            texts = []
-            if level == "spot" and self._composes:
-                values = self._composed(X)
-            else:
-                texts = getattr(narrator, f"{level}_texts")()
-                values = self._vectors(texts, encode)
-                values = values[narrator.region_index_] if level == "region" else values
-            distinct = len(set(texts))
-            read = distinct if encode is not None and encode.cache is None else 0
-            if encode is not None and encode.cache is not None:
-                read = encode.cache.misses - before
-            seconds = time.perf_counter() - start
-            rows.append({"level": level, "texts": len(texts), "distinct": distinct, "read": read, "seconds": seconds})
-            self._say(f"{level}: {len(texts)} texts, {distinct} distinct, {read} read in {seconds:.1f} s")
-            vectors.append(values)
-        return vectors, _report(rows)
-
-    def _vectors(self, texts, encode):
-        return gaussian_of_texts(texts, self._control_seed, _NOISE_LENGTH) if encode is None else encode(texts)
+        compose = partial(self._composed, X) if self._composes else None
+        noise = partial(gaussian_of_texts, seed=self._control_seed, n_columns=_NOISE_LENGTH)
+        return read_levels(narrator, self._told, encode, noise=noise, compose=compose, say=self._say)
 
     def _composed(self, X):
         """Vectors of spots from those of the descriptions of their genes."""
-        if self.text_ is None:
-            self.text_ = clone(self._encoder).set_params(mode="aggregate", max_texts=None).fit(X)
-        return self.text_.transform(X)
+        with names_told():
+            if self.text_ is None:
+                self.text_ = clone(self._encoder).set_params(mode="aggregate", max_texts=None).fit(X)
+            return self.text_.transform(X)
 
     def _tell_domains(self, spots, average):
         narrator = self._narrate(spots, average, self.labels_)
         table = narrator.table().rename(columns={"region": "domain"})
         return table.assign(text=narrator.region_texts())
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.positive_only = True
-        return tags
-
-
-def _report(rows):
-    return pd.DataFrame(rows, columns=["level", "texts", "distinct", "read", "seconds"]).set_index("level")

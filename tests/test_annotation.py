@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import sparse, stats
 
 from skst.datasets import fetch_baron_mouse
-from skst.genes import load_marker_descriptions
+from skst.genes import GeneDescriptions, load_marker_descriptions
 from skst.inspection import annotate_by_markers, annotate_by_text, best_mapping, load_cell_types, marker_genes
 from skst.inspection._statistics import holm
 from skst.plotting import plot_annotation
@@ -201,7 +201,7 @@ def test_a_cluster_without_markers_stays_in_the_table():
     markers["cluster"] = pd.Categorical(markers["cluster"], ["empty", "p"])
     found = annotate_by_markers(markers, TABLE, background=BACKGROUND)
     assert found.index.tolist() == ["empty", "p"] and found["cell_type"].tolist() == [None, "alpha"]
-    texts = annotate_by_text(listed(p=["INS"], q=["unknown"]), model="lexical", cache=False)
+    texts = annotate_by_text(listed(p=["INS"], q=["unknown"]), model="lexical")
     assert texts.loc["q", "cell_type"] is None and np.isnan(texts.loc["q", "score"])
 
 
@@ -237,7 +237,7 @@ TYPES = {"glia": "wraps axons in myelin", "islet": "makes insulin"}
 
 def test_names_in_words_follow_the_meaning_of_genes():
     model, markers = Axes(), listed(x=["B1", "B2"], y=["A1", "A2"])
-    options = {"model": model, "descriptions": DESCRIBED, "species": "human", "cache": False}
+    options = {"model": model, "descriptions": GeneDescriptions(DESCRIBED, species="human")}
     found = annotate_by_text(markers, TYPES, **options)
     assert found["cell_type"].tolist() == ["islet", "glia"] and found["runner_up"].tolist() == ["glia", "islet"]
     assert (found["margin"] > 0.5).all() and found.loc["x", "genes"] == "B1, B2"
@@ -249,14 +249,14 @@ def test_names_in_words_follow_the_meaning_of_genes():
 def test_weights_of_specificity_decide_between_genes():
     markers = listed(x=["A1", "B1"])
     markers["score"], markers["fraction_in"] = [5.0, 5.0], [0.9, 0.9]
-    options = {"model": Axes(), "descriptions": DESCRIBED, "species": "human", "cache": False}
+    options = {"model": Axes(), "descriptions": GeneDescriptions(DESCRIBED, species="human")}
     for outside, name in (([0.1, 0.8], "glia"), ([0.8, 0.1], "islet")):
         assert annotate_by_text(markers.assign(fraction_out=outside), TYPES, **options).loc["x", "cell_type"] == name
 
 
 def test_texts_of_other_genes_give_other_names():
     markers = pd.concat([listed(**{name: genes.split("|")[:6]}) for name, genes in _described_types()])
-    options = {"model": "lexical", "cache": False, "species": "human"}
+    options = {"model": "lexical", "descriptions": GeneDescriptions(species="human")}
     real = annotate_by_text(markers, **options)["cell_type"]
     permuted = annotate_by_text(markers, control="permuted", random_state=0, **options)["cell_type"]
     right, by_chance = (real == real.index).mean(), (permuted == permuted.index).mean()

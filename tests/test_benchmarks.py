@@ -304,7 +304,7 @@ def test_a_stage_of_scale_reads_what_earlier_ones_left(tmp_path):
 
 def test_search_counts_what_the_memory_gave(tmp_path):
     adata = make_spatial_domains(120, n_genes=60, n_domains=3, n_slices=2, random_state=0)
-    text = GeneTextEncoder(model="lexical", mode="prompt", cache=tmp_path / "vectors")
+    text = GeneTextEncoder(model="lexical", mode="prompt")
     model = SpaLLMFusion(text=text, n_clusters=3, batch_key="batch", memory=str(tmp_path / "memory"), random_state=0)
     row, best = search.search(adata, model, {"beta": [0.1, 0.5], "text__k_g": [2, 4]}, search.NoSplit(), 1)
     assert row["fits"] == 4 and set(best) == {"beta", "text__k_g"}

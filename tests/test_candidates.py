@@ -5,7 +5,7 @@ from scipy import sparse
 
 from skst.graph import candidates, spatial_graph
 from skst.graph.candidates import FEATURES, Candidates, chance_cosine, edge_features
-from skst.inputs.contract import Spots
+from skst.inputs.spots import Spots
 
 
 def test_features_against_brute_force():

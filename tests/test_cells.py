@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from scipy import sparse
 from skorch.callbacks import Callback
 
-from skst.nn import NormalizedCut, cells, info_nce, sinkhorn_target, soft_assignment
+from skst.nn import NormalizedCut, cell_ensemble, cells, info_nce, sinkhorn_target, soft_assignment
 from skst.nn.cell_batches import CellBatch, CellBatches
-from skst.nn.cells import CellAutoencoder, CellEnsemble, CellNet, encode_all, fit_network
+from skst.nn.cell_ensemble import CellEnsemble, encode_all, fit_network
+from skst.nn.cells import CellAutoencoder, CellNet
 
 WEIGHTS = {"cut_weight": 0.7, "mse_weight": 0.5, "hinge_weight": 0.2, "temperature": 0.5, "n_contrast": None}
 
@@ -174,7 +175,7 @@ def test_text_begins_as_a_ridge_regression():
 def test_text_that_is_not_aligned_still_predicts_the_structure(kl_weight):
     network, batches = _network(rough=False, n_semantic=4), CellBatches(_inputs(), _semantic())
     _fit(network, batches, align_weight=0.0, kl_weight=kl_weight)
-    structure, text = (view - view.mean(axis=0) for view in cells.view_all(network, batches))
+    structure, text = (view - view.mean(axis=0) for view in cell_ensemble.view_all(network, batches))
     assert np.square(text - structure).sum() < 0.5 * np.square(structure).sum()
 
 

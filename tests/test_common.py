@@ -25,28 +25,35 @@ from skst import (
 )
 from skst.embedding.encoders import STAGATE, GraphST, SpaceFlow, StCluster
 from skst.partition import ConsensusMixture, GraphCommunities
+from skst.settings import GraphNetwork
 
 # In fit, fit_transform, predict and transform alike.
 METADATA = ("coordinates", "batch")
 
 
 def _text(**parameters):
-    return GeneTextEncoder(model="lexical", cache=False, **parameters)
+    return GeneTextEncoder().set_params(model="lexical", **parameters)
 
 
 def _semst(**parameters):
-    quick = {"n_clusters": 3, "max_epochs": 3, "clusterer": "kmeans"}
-    return SemSTClusterer(**({"text": _text(mode="prompt")} | quick | parameters))
+    quick = {"n_clusters": 3, "network__max_epochs": 3, "clusterer": "kmeans"}
+    return SemSTClusterer().set_params(**({"text": _text(mode="prompt")} | quick | parameters))
 
 
 def _llmdsc(**parameters):
-    quick = {"n_clusters": 3, "n_networks": 2, "n_top_genes": (40, 80), "max_epochs": 2, "clusterer": "kmeans"}
-    return LLMDSCClusterer(**({"text": _text(mode="dual")} | quick | parameters))
+    quick = {
+        "n_clusters": 3,
+        "network__n_networks": 2,
+        "n_top_genes": (40, 80),
+        "network__max_epochs": 2,
+        "clusterer": "kmeans",
+    }
+    return LLMDSCClusterer().set_params(**({"text": _text(mode="dual")} | quick | parameters))
 
 
 def _stllm(**parameters):
-    quick = {"n_clusters": 3, "n_regions": 5, "graph": "knn", "clusterer": "kmeans"}
-    return STLLMClusterer(**({"text": _text()} | quick | parameters))
+    quick = {"n_clusters": 3, "narration__n_regions": 5, "graph": "knn", "clusterer": "kmeans"}
+    return STLLMClusterer().set_params(**({"text": _text()} | quick | parameters))
 
 
 def _encoded(encoder, **parameters):
@@ -65,12 +72,12 @@ ESTIMATORS = [
     SpaLLMFusion(text=_text(), n_clusters=3),
     SpaLLMFusion(SpatialGraphTransformer(normalize=False), _text(normalize=False), n_clusters=3),
     _semst(),
-    _semst(fusion=None, start="random", batch_size=16),
+    _semst(fusion=None, network__start="random", network__batch_size=16),
     _stllm(),
-    _stllm(graph="learned", levels=("region",), clusterer="mixture"),
+    _stllm(graph="learned", narration__levels=("region",), clusterer="mixture"),
     _llmdsc(),
-    _llmdsc(align_to=None, inputs="counts", batch_size=16),
-    _llmdsc(text=_text(normalize=False), align_to="shared", normalize=False, cut_weight=0.0),
+    _llmdsc(align_to=None, inputs="counts", network__batch_size=16),
+    _llmdsc(text=_text(normalize=False), align_to="shared", normalize=False, losses__cut=0.0),
     ConsensusMixture(3),
     GraphCommunities(3),
 ]
@@ -85,13 +92,13 @@ TRANSFORMERS = [
 ]
 # Columns of scikit-learn's frames are no genes, but any name can be a text.
 NAMED = [
-    *(_text(text="symbol", mode=mode) for mode in ("aggregate", "sentence", "prompt", "dual")),
+    *(_text(descriptions__detail="symbol", mode=mode) for mode in ("aggregate", "sentence", "prompt", "dual")),
     SpatialGraphTransformer(),
-    SpaLLMFusion(text=_text(text="symbol"), n_clusters=3, random_state=0),
+    SpaLLMFusion(text=_text(descriptions__detail="symbol"), n_clusters=3, random_state=0),
     _semst(random_state=0),
     _stllm(random_state=0),
-    _stllm(text=_text(text="symbol"), spot_text="compose", random_state=0),
-    _llmdsc(text=_text(text="symbol", mode="dual"), random_state=0),
+    _stllm(text=_text(descriptions__detail="symbol"), narration__spot_text="compose", random_state=0),
+    _llmdsc(text=_text(descriptions__detail="symbol", mode="dual"), random_state=0),
 ]
 SPATIAL = TRANSFORMERS[2:]
 
@@ -195,9 +202,9 @@ def _only_embedded(estimator):
     if isinstance(estimator, SpaLLMFusion):
         return {"spatial": SpatialGraphTransformer(n_components=6), "strategy": "weighted"}
     if isinstance(estimator, SemSTClusterer):  # two columns, and eight factors of modulation
-        return {"n_components": 2, "n_networks": 1, "start": "random"}
+        return {"network": GraphNetwork(n_components=2, n_networks=1, start="random", max_epochs=3)}
     if isinstance(estimator, LLMDSCClusterer):  # two columns, of four choices of genes too, and three shares
-        return {"n_components": 2, "n_networks": 1}
+        return {"network__n_components": 2, "network__n_networks": 1}
     if isinstance(estimator, STLLMClusterer):  # and no edges of a learnt graph
         return {"n_components": 6, "graph": "knn"}
     return {"n_components": 6} if isinstance(estimator, SpatialGraphTransformer) else {}

@@ -27,7 +27,7 @@ from skst.genes import load_marker_descriptions
 
 
 def _text(**parameters):
-    return GeneTextEncoder(model="lexical", cache=False, descriptions=load_marker_descriptions("mouse"), **parameters)
+    return GeneTextEncoder().set_params(model="lexical", descriptions=load_marker_descriptions("mouse"), **parameters)
 
 
 ESTIMATORS = {
@@ -40,18 +40,14 @@ ESTIMATORS = {
         random_state=0,
     ),
     "SemSTClusterer": SemSTClusterer(
-        3, text=_text(mode="prompt", k_g=5), max_epochs=2, clusterer="kmeans", batch_key="batch", random_state=0
+        3, text=_text(mode="prompt", k_g=5), clusterer="kmeans", batch_key="batch", random_state=0
+    ).set_params(network__max_epochs=2),
+    "STLLMClusterer": STLLMClusterer(3, text=_text(), batch_key="batch", random_state=0).set_params(
+        narration__n_regions=5
     ),
-    "STLLMClusterer": STLLMClusterer(3, text=_text(), n_regions=5, batch_key="batch", random_state=0),
     "LLMDSCClusterer": LLMDSCClusterer(
-        3,
-        text=_text(mode="dual", k_g=5),
-        n_networks=1,
-        n_top_genes=30,
-        max_epochs=2,
-        clusterer="kmeans",
-        random_state=0,
-    ),
+        3, text=_text(mode="dual", k_g=5), n_top_genes=30, clusterer="kmeans", random_state=0
+    ).set_params(network__n_networks=1, network__max_epochs=2),
 }
 N_SPOTS = 272
 NAMES = ("plain", "missing", "repeated")
@@ -188,7 +184,7 @@ def test_domains_are_numbered_by_size(kind):
 
 def test_cell_types_of_weak_signal_do_not_depend_on_the_order_of_genes():
     adata = make_spatial_domains(160, n_genes=40, n_domains=3, effect=1.5, depth=200, random_state=1)
-    model = LLMDSCClusterer(3, align_to=None, n_networks=2, max_epochs=20, random_state=0)
+    model = LLMDSCClusterer(3, align_to=None, random_state=0).set_params(network__n_networks=2, network__max_epochs=20)
     order = np.random.default_rng(0).permutation(40)
     fitted, permuted = (clone(model).fit(X) for X in (adata, adata[:, order].copy()))
     np.testing.assert_array_equal(permuted.embedding_, fitted.embedding_)

@@ -12,8 +12,11 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from skst import GeneTextEncoder
-from skst.inputs.contract import Spots, check_counts, is_anndata, missing, read_spots
+from skst.inputs.counting import check_counts
 from skst.inputs.gene_names import clean_names
+from skst.inputs.reading import ReadsSpots, missing
+from skst.inputs.rows import is_anndata
+from skst.inputs.spots import Spots
 
 COUNTS = np.random.default_rng(0).poisson(1.0, (12, 5)).astype(np.float32)
 GENES = np.array(["Plp1", "Mbp", "Gad1", "Gad2", "Sst"], dtype=object)
@@ -21,15 +24,18 @@ PLACES = np.random.default_rng(1).uniform(size=(12, 2))
 SLICES = np.repeat(["b", "a", "c"], 4)
 
 
-class Reader(BaseEstimator):
+class Reader(ReadsSpots, BaseEstimator):
     """An estimator with every parameter that the contract looks up."""
 
-    def __init__(self, layer=None, spatial_key="spatial", batch_key=None, gene_names=None, on_missing="warn"):
+    def __init__(self, layer=None, spatial_key="spatial", batch_key=None, gene_names=None):
         self.layer = layer
         self.spatial_key = spatial_key
         self.batch_key = batch_key
         self.gene_names = gene_names
-        self.on_missing = on_missing
+
+
+def read_spots(reader, X, **options):
+    return reader._read_spots(X, **options)
 
 
 def _adata(X=COUNTS, genes=GENES):
@@ -336,16 +342,16 @@ def test_what_can_be_counts(make, recwarn):
 
 def test_what_is_missing_is_a_warning_or_an_error():
     with pytest.warns(UserWarning, match="^No places, so none are used; draw some.$"):
-        missing(Reader(), "No places", "none are used", "draw some")
+        missing("No places", "none are used", "draw some", strict=False)
     with pytest.raises(ValueError, match='^No places; draw some, or set on_missing="warn" to go on without.$'):
-        missing(Reader(on_missing="error"), "No places", "none are used", "draw some")
+        missing("No places", "none are used", "draw some", strict=True)
 
 
-def test_too_few_spots():
+def test_one_spot_is_enough_and_none_is_not():
     for X in (COUNTS[:1], _adata()[:1]):
-        read_spots(Reader(), X, reset=True)
-        with pytest.raises(ValueError, match="minimum of 2 is required"):
-            read_spots(Reader(), X, reset=True, min_spots=2)
+        assert read_spots(Reader(), X, reset=True).X.shape == (1, 5)
+        with pytest.raises(ValueError, match="minimum of 1 is required"):
+            read_spots(Reader(), X[:0], reset=True)
 
 
 def test_containers_of_other_packages():
@@ -372,7 +378,7 @@ def test_names_as_long_as_books_are_not_shown_whole(bare_home):
     with pytest.warns(UserWarning, match="duplicated") as caught:
         read_spots(Reader(gene_names=genes), COUNTS, reset=True)
     with pytest.warns(UserWarning, match="Only 3 of 5") as more:
-        GeneTextEncoder(model="lexical", cache=False, gene_names=genes).fit(COUNTS * [99, 99, 1, 1, 1])
+        GeneTextEncoder(model="lexical", gene_names=genes).fit(COUNTS * [99, 99, 1, 1, 1])
     with pytest.raises(ValueError, match="X lacks") as error:
         reader = Reader()
         read_spots(reader, pd.DataFrame(COUNTS, columns=[book, *GENES[1:]]), reset=True)

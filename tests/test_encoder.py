@@ -51,7 +51,7 @@ def counts(bare_home):
 
 
 def _encoder(genes, **parameters):
-    return GeneTextEncoder(**({"model": "lexical", "gene_names": genes, "random_state": 0} | parameters))
+    return GeneTextEncoder().set_params(**({"model": "lexical", "gene_names": genes, "random_state": 0} | parameters))
 
 
 @pytest.mark.parametrize("as_sparse", [False, True])
@@ -284,7 +284,7 @@ def test_report_and_coverage(bare_home):
     with pytest.warns(
         UserWarning, match=r"Only 2 of 4 genes, with 44% of the counts.*fetch_gene_descriptions\('human'\)"
     ):
-        encoder = _encoder(genes, species="human").fit(X)
+        encoder = _encoder(genes, descriptions__species="human").fit(X)
     report = encoder.gene_report_
     assert report.columns.tolist() == ["gene", "symbol", "matched", "has_summary", "source", "text"]
     assert report["matched"].tolist() == ["symbol", "case", "unmatched", "unmatched"]
@@ -292,7 +292,7 @@ def test_report_and_coverage(bare_home):
     assert report["has_summary"].tolist() == [True, True, False, False]
     assert encoder.coverage_ == pytest.approx(8 / 18)
     assert (encoder.gene_vectors_[2:] == 0).all() and (encoder.gene_vectors_[:2] != 0).any(axis=1).all()
-    symbols = _encoder(genes, species="human", text="symbol").fit(X).gene_report_
+    symbols = _encoder(genes, descriptions__species="human", descriptions__detail="symbol").fit(X).gene_report_
     assert symbols["text"].tolist() == ["SST", "GAD1", "NoSuchGene", ""]
 
 
@@ -321,20 +321,25 @@ def test_without_names(counts):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"mode": "both"}, "mode='both' is not one of"),
-        ({"text": None}, "text=None is not one of"),
-        ({"weighting": ["contrast"]}, "weighting="),
-        ({"control": "random"}, "control='random'"),
-        ({"k_g": 0}, "k_g=0 is not a positive integer"),
-        ({"k_g": 2.5}, "k_g=2.5"),
-        ({"k_g": "half"}, "k_g='half' is not a positive integer from 1 on, nor one of .'entropy', 'mass'"),
-        ({"k_g": ["mass"]}, "k_g="),
-        ({"max_texts": 9}, "max_texts=9 is not a positive integer from 10 on"),
-        ({"max_texts": True}, "max_texts=True"),
+        ({"mode": "both"}, "'mode' parameter .* Got 'both'"),
+        ({"descriptions__detail": None}, "'detail' parameter of GeneDescriptions .* Got None"),
+        ({"weighting": ["contrast"]}, "'weighting' parameter"),
+        ({"control": "random"}, "'control' parameter .* Got 'random'"),
+        ({"k_g": 0}, r"'k_g' parameter .* int in the range \[1, inf\) or a str among .* Got 0"),
+        ({"k_g": 2.5}, "'k_g' parameter"),
+        ({"k_g": "half"}, "'k_g' parameter .* Got 'half'"),
+        ({"k_g": ["mass"]}, "'k_g' parameter"),
+        ({"max_texts": 9}, r"'max_texts' parameter .* int in the range \[10, inf\)"),
+        ({"max_texts": True}, "'max_texts' parameter"),
         ({"vectors": {"SST": [1.0]}, "control": "unrelated"}, "control='unrelated' replaces texts"),
-        ({"omega": 1.5}, "omega=1.5"),
-        ({"species": "rat"}, "species='rat'"),
-        ({"on_missing": "ignore"}, "on_missing='ignore'"),
+        ({"omega": 1.5}, "'omega' parameter"),
+        ({"descriptions__species": "rat"}, "'species' parameter of GeneDescriptions"),
+        ({"descriptions": 5}, "'table' parameter of GeneDescriptions"),
+        ({"model__batch_size": 0}, "'batch_size' parameter of TextModel"),
+        ({"model__device": 0}, "'device' parameter of TextModel"),
+        ({"model__cache": 2.5}, "'cache' parameter of TextModel"),
+        ({"normalize": "no"}, "'normalize' parameter"),
+        ({"on_missing": "ignore"}, "'on_missing' parameter .* Got 'ignore'"),
         ({"vectors": {"SST": [1.0]}, "mode": "prompt"}, "mode='prompt' uses no gene vectors"),
         ({"gene_names": ["SST"]}, "gene_names has shape"),
     ],
@@ -403,13 +408,13 @@ def test_cache_counts_hits(counts):
     again = _encoder(genes, mode="dual")
     again.fit_transform(X)
     assert (again.cache_hits_, again.cache_misses_) == (first.cache_misses_, 0)
-    off = _encoder(genes, mode="dual", cache=False).fit(X)
+    off = _encoder(genes, mode="dual", model__cache=False).fit(X)
     assert off.cache_hits_ == off.cache_misses_ == 0
 
 
 def test_cache_directory(counts, tmp_path):
     X, genes = counts
-    _encoder(genes, cache=tmp_path / "own").fit(X)
+    _encoder(genes, model__cache=tmp_path / "own").fit(X)
     assert list((tmp_path / "own").rglob("*.npz")) and not (tmp_path / "vectors").exists()
 
 
@@ -468,7 +473,7 @@ def _load(name):
 def test_real_pancreas_types_stay_apart(weighting, margin):
     adata = _load("Baron_mouse_pancreas.h5ad")
     adata = adata[adata.obs["label"].isin(["beta", "ductal", "endothelial", "delta"])].copy()
-    encoder = GeneTextEncoder(model="lexical", text="name", weighting=weighting)
+    encoder = GeneTextEncoder(model="lexical", weighting=weighting).set_params(descriptions__detail="name")
     H = encoder.fit_transform(adata)
     assert encoder.species_ == "mouse" and encoder.coverage_ > 0.9
     labels = adata.obs["label"].to_numpy()

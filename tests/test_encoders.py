@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.base import clone
 from tissues import random_tissue
 
-from skst import GeneTextEncoder, SpatialGraphTransformer
+from skst import GeneTextEncoder, SpatialGraphTransformer, limits
 from skst.datasets import make_spatial_domains
 from skst.embedding.encoders import base
 from skst.embedding.encoders.base import GraphBatches
@@ -29,10 +29,10 @@ PUBLISHED = {
     "stcluster": {"n_hidden": 512, "max_epochs": 1000, "lr": 1e-3, "weight_decay": 1e-4, "patience": None},
 }
 PUBLISHED_SPATIAL = {
-    "stagate": {"n_components": 30, "graph": "knn", "n_neighbors": 6},
-    "graphst": {"n_components": 20, "graph": "knn", "n_neighbors": 3},
+    "stagate": {"n_components": 30, "graph__kind": "knn", "graph__n_neighbors": 6},
+    "graphst": {"n_components": 20, "graph__kind": "knn", "graph__n_neighbors": 3},
     "spaceflow": {"n_components": 50, "graph": "delaunay"},
-    "stcluster": {"n_components": 30, "graph": "knn", "n_neighbors": 6},
+    "stcluster": {"n_components": 30, "graph__kind": "knn", "graph__n_neighbors": 6},
 }
 
 
@@ -135,8 +135,9 @@ def test_parameters_of_training_reach_it(name, epoch_watch):
 
 
 def test_beyond_so_many_spots_there_are_tiles_and_as_many_steps(monkeypatch, epoch_watch):
-    for constant, value in {"MAX_FULL_BATCH": 119, "TILE_SIZE": 5, "STEPS": 12}.items():
-        monkeypatch.setattr(base, constant, value)
+    monkeypatch.setattr(base, "STEPS", 12)
+    for constant, value in {"MAX_FULL_BATCH": 119, "TILE_SIZE": 5}.items():
+        monkeypatch.setattr(limits, constant, value)
     inputs, average, points, _ = random_tissue(120)
     watch = epoch_watch()
     encoder = _make("graphst", max_epochs="auto", callbacks=[watch])
@@ -199,7 +200,7 @@ def test_few_spots_few_inputs_no_edges_and_no_expression(name, shape):
 @pytest.mark.parametrize("name", METHODS)
 def test_genes_themselves_are_read_with_published_settings(name, tissue):
     model = SpatialGraphTransformer.paper(name, random_state=0)
-    method, spatial = model.method.get_params(), model.get_params(deep=False)
+    method, spatial = model.method.get_params(), model.get_params()
     assert PUBLISHED[name].items() <= method.items() and PUBLISHED_SPATIAL[name].items() <= spatial.items()
     assert model.method.n_inputs is None and clone(model.method).get_params() == method
     model.set_params(method__max_epochs=2).fit(tissue)
@@ -232,7 +233,7 @@ def test_interrupted_training_is_used(name, monkeypatch):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_text_modulates_what_the_network_made(name, tissue):
-    text = GeneTextEncoder(model="lexical", mode="prompt", k_g=5, cache=False)
+    text = GeneTextEncoder(model="lexical", mode="prompt", k_g=5)
     plain = SpatialGraphTransformer(_make(name), n_components=4, random_state=0).fit(tissue)
     model = SpatialGraphTransformer(_make(name), semantic=text, n_components=4, random_state=0).fit(tissue)
     assert list(model.history_["part"].unique()) == ["encoder", "modulation"]

@@ -16,9 +16,10 @@ import pytest
 
 from skst.text import endpoint
 from skst.text.answers import parse_json
-from skst.text.backends import encode_texts, resolve_backend
+from skst.text.backends import resolve_backend
 from skst.text.cache import VectorCache
 from skst.text.endpoint import EndpointBackend
+from skst.text.vectors import encode_texts
 
 SECRET = "sk-a-very-secret-key-0123456789"
 

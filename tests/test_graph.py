@@ -17,13 +17,13 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
+from skst import limits
 from skst.datasets import mask_counts
 from skst.embedding import SpatialGraphTransformer
 from skst.expression import smooth
 from skst.graph import (
     SpatialGraphLearner,
     averaging_operator,
-    build,
     expression_graph,
     nearest_neighbors,
     spatial_graph,
@@ -212,7 +212,7 @@ def test_expression_neighbors_of_many_spots_are_searched_approximately(monkeypat
         found = NearestNeighbors(n_neighbors=options["n_neighbors"]).fit(data).kneighbors(data)
         return SimpleNamespace(neighbor_graph=found[::-1])
 
-    monkeypatch.setattr(build, "MAX_EXACT", 599)
+    monkeypatch.setattr(limits, "MAX_EXACT_GRAPH", 599)
     monkeypatch.setitem(sys.modules, "pynndescent", SimpleNamespace(NNDescent=descent))
     assert (expression_graph(embedding, n_neighbors=10, random_state=3) != exact).nnz == 0
     assert asked[0]["n_neighbors"] == 11  # a spot finds itself
@@ -324,7 +324,7 @@ def _span(embedding, expected, atol=2e-3):
 
 
 def _plain(**parameters):
-    return SpatialGraphTransformer(**({"n_components": 4, "n_hops": 2, "random_state": 0} | parameters))
+    return SpatialGraphTransformer(n_components=4, n_hops=2, random_state=0).set_params(**parameters)
 
 
 def test_the_embedding_equals_its_formula(tissue):
@@ -356,7 +356,7 @@ def test_pooling_comes_before_the_square_root(tissue):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"n_hops": "auto"}, {"graph": "delaunay"}, {"graph": "radius", "radius": 110.0}]
+    "parameters", [{"n_hops": "auto"}, {"graph": "delaunay"}, {"graph": "radius", "graph__radius": 110.0}]
 )
 def test_embedding_is_what_transform_gives(tissue, parameters):
     fitted = _plain(**parameters).fit(tissue)
@@ -469,7 +469,7 @@ def test_a_learnt_graph_averages_by_counts(tissue):
     with pytest.raises(ValueError, match="counts=None, but the graph is learnt"):
         fitted.average(np.eye(400), **places)
     averaged = fitted.average(np.eye(400), counts=tissue.X, **places)
-    joined = fitted.graph_learner_.graph_.toarray() > 0
+    joined = fitted.graph_.graph_.toarray() > 0
     two_hops = (joined + np.eye(400)) @ (joined + np.eye(400)) > 0
     assert (averaged[joined] > 0).all() and not averaged[~two_hops].any()
 

@@ -11,10 +11,12 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer
+from skst.genes import GeneDescriptions
 from skst.inspection import modulation_genes, modulation_report, semantic_permutation_test
 from skst.inspection._statistics import holm, mean_interval, sign_flip_p
 from skst.inspection.semantic import _tests, _verdict
 from skst.metrics import agreement_matrix, pas_score, score_partition
+from skst.text import TextModel
 
 N_SPOTS, N_MODULES, MODULE = 90, 3, 12
 DOMAINS = np.repeat(np.arange(N_MODULES), N_SPOTS // N_MODULES)
@@ -56,8 +58,8 @@ class TextClusterer(ClusterMixin, BaseEstimator):
         self.random_state = random_state
         self.interrupt_at = interrupt_at
 
-    def _default_text(self):
-        return GeneTextEncoder(model=ModuleVectors(), text="symbol", cache=False)
+    def part(self, name):
+        return {"text": encoder(ModuleVectors()) if self.text is None else self.text}[name]
 
     def fit(self, X, y=None, *, coordinates=None):
         if len(self.seen) == self.interrupt_at:
@@ -74,7 +76,7 @@ def _forget(bare_home):
 
 
 def encoder(model):
-    return GeneTextEncoder(model=model, text="symbol", cache=False)
+    return GeneTextEncoder(descriptions=GeneDescriptions(detail="symbol"), model=TextModel(model, cache=False))
 
 
 def fusion(model, strategy):
@@ -142,7 +144,7 @@ def test_scores_are_those_of_the_fits(modules):
     )
     assert result.scores.shape == (3 * 2 * 3 * 3, 5) and not result.interrupted
     real = result.scores[(result.scores["text"] == "real") & (result.scores["replicate"] == 0)]
-    fits = [TextClusterer(TextClusterer()._default_text(), int(s)).fit(modules).labels_ for s in real["seed"].unique()]
+    fits = [TextClusterer(TextClusterer().part("text"), int(s)).fit(modules).labels_ for s in real["seed"].unique()]
     values = real.groupby("score")["value"].agg(list)
     assert values["ari"] == [score_partition(DOMAINS, labels)["ari"] for labels in fits]
     assert values["coherence"] == [1 - pas_score(labels, PLACES) for labels in fits]
@@ -158,7 +160,7 @@ def test_unlabelled_spots_do_not_count(modules):
     options = {"n_permutations": 2, "n_seeds": 1, "metrics": "ari", "random_state": 0}
     result = semantic_permutation_test(TextClusterer(), modules, truth, **options)
     known = pd.notna(truth) & (truth != "NA")
-    labels = TextClusterer(TextClusterer()._default_text(), int(result.scores["seed"][0])).fit(modules).labels_
+    labels = TextClusterer(TextClusterer().part("text"), int(result.scores["seed"][0])).fit(modules).labels_
     assert result.scores["value"][0] == pytest.approx(adjusted_rand_score(truth[known].astype(int), labels[known]))
 
 

@@ -15,24 +15,31 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skst import GeneTextEncoder, LLMDSCClusterer, llmdsc
+from skst import GeneTextEncoder, LLMDSCClusterer, limits
 from skst.datasets import fetch_baron_mouse, make_spatial_domains
 from skst.model_selection import NoSplit, labels_scorer
 from skst.nn import cells as networks
+from skst.settings import CellLosses, CellNetwork
 
-LOSSES = {"mse_weight": "mse", "cut_weight": "cut", "align_weight": "alignment", "kl_weight": "kl"}
+LOSSES = {"mse": "mse", "cut": "cut", "align": "alignment", "kl": "kl"}
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 
 
 def _text(**parameters):
-    return GeneTextEncoder(**({"model": "lexical", "mode": "dual", "k_g": 8, "cache": False} | parameters))
+    return GeneTextEncoder().set_params(**({"model": "lexical", "mode": "dual", "k_g": 8} | parameters))
 
 
 def _llmdsc(**parameters):
     """Quick to fit: two networks, few epochs, and k-means in place of the mixture."""
-    quick = {"text": _text(), "n_clusters": 4, "n_networks": 2, "n_top_genes": (40, 80), "max_epochs": 3}
-    return LLMDSCClusterer(**(quick | {"clusterer": "kmeans", "random_state": 0} | parameters))
+    quick = {
+        "text": _text(),
+        "n_clusters": 4,
+        "network__n_networks": 2,
+        "n_top_genes": (40, 80),
+        "network__max_epochs": 3,
+    }
+    return LLMDSCClusterer().set_params(**(quick | {"clusterer": "kmeans", "random_state": 0} | parameters))
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +78,7 @@ def _scaled(adata, factors):
         {"clusterer": "leiden"},
         {"clusterer": GaussianMixture(reg_covar=1e-3)},
         {"align_to": "shared"},
-        {"linear": True},
+        {"network__linear": True},
         {"align_to": None},
     ],
 )
@@ -106,7 +113,7 @@ def test_what_the_embedding_holds(cells):
 
 
 def test_a_seed_determines_everything(cells):
-    model = _llmdsc(clusterer="mixture", batch_size=64, text=_text(control="gaussian"), n_contrast=20)
+    model = _llmdsc(clusterer="mixture", network__batch_size=64, text=_text(control="gaussian"), losses__n_contrast=20)
     first, again = clone(model).fit(cells), clone(model).fit(cells)
     for name in ("embedding_", "structural_embedding_", "semantic_embedding_", "labels_", "soft_assignment_"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
@@ -159,7 +166,7 @@ def test_library_sizes_do_not_decide(cells):
     factors = np.random.default_rng(0).integers(1, 6, 300)
     assert adjusted_rand_score(_llmdsc().fit_predict(_scaled(cells, factors)), labels) > 0.9
     # One unit for all counts changes the choice of genes by the variance of counts, and nothing else.
-    first = _llmdsc(n_networks=1, n_top_genes=120, align_to=None)
+    first = _llmdsc(network__n_networks=1, n_top_genes=120, align_to=None)
     embedded = [clone(first).fit(adata).structural_embedding_ for adata in (cells, _scaled(cells, 3))]
     np.testing.assert_allclose(*embedded, atol=5e-3)
 
@@ -188,12 +195,12 @@ def test_the_number_of_types_is_estimated_with_counts_as_inputs(cells):
 
 def test_numbers_of_genes_and_of_networks(cells):
     for n_top_genes in (50, [50], np.array([50])):
-        fitted = _llmdsc(n_top_genes=n_top_genes, n_networks=5).fit(cells)  # one number, two criteria
+        fitted = _llmdsc(n_top_genes=n_top_genes, network__n_networks=5).fit(cells)  # one number, two criteria
         assert len(fitted.networks_) == 5 and fitted.embedding_.shape == (300, 5 * 16 + 2 * 16)
         inputs = fitted.embedding_[:, :80]
         assert not np.allclose(inputs[:, :16], inputs[:, 32:48], atol=1e-4)  # of other seeds
         assert _ari(fitted, cells) > 0.9
-    assert _llmdsc(n_top_genes=10**6, n_networks=1).fit(cells).embedding_.shape == (300, 32)
+    assert _llmdsc(n_top_genes=10**6, network__n_networks=1).fit(cells).embedding_.shape == (300, 32)
     few = _llmdsc(n_top_genes=(5, 80)).fit(cells)  # the narrowest choice sets the width of all
     assert few.structural_embedding_.shape == (300, 10) and few.embedding_.shape == (300, 10 + 4 * 5)
     np.testing.assert_array_equal(few.predict(cells), few.labels_)
@@ -201,7 +208,8 @@ def test_numbers_of_genes_and_of_networks(cells):
 
 def test_sizes_and_patience_reach_the_networks(cells):
     sizes = {"n_hidden": 11, "n_components": 5, "n_projection": 7, "n_networks": 1}
-    fitted = _llmdsc(align_to="shared", linear=True, patience=1, lr=1e-12, max_epochs=9, **sizes).fit(cells)
+    network = CellNetwork(linear=True, patience=1, lr=1e-12, **sizes)
+    fitted = _llmdsc(align_to="shared", network=network, network__n_networks=1, network__max_epochs=9).fit(cells)
     network = fitted.networks_[0]
     layers = network.encoder[0], network.encoder[-1], network.project_text[-1]
     assert [layer.out_features for layer in layers] == [11, 5, 7]
@@ -210,12 +218,15 @@ def test_sizes_and_patience_reach_the_networks(cells):
 
 
 def test_the_settings_of_the_paper(cells):
-    model = LLMDSCClusterer.paper(4, text=_text(), max_epochs=40, lr=1e-2, random_state=0)
-    published = {"n_networks": 1, "inputs": "counts", "linear": True, "align_to": "shared", "n_projection": 16}
-    published |= {"align_weight": 0.3, "cut_weight": 0.15, "mse_weight": 0.3, "kl_weight": 0.32, "temperature": 0.1}
-    published |= {"text_weight": 0.5, "n_top_genes": 2000, "clusterer": "kmeans", "n_components": 16}
-    assert published.items() <= model.get_params().items() and model.n_clusters == 4 and model.max_epochs == 40
-    assert LLMDSCClusterer.paper().max_epochs == 200 and LLMDSCClusterer.paper().n_clusters is None
+    model = LLMDSCClusterer.paper(4, text=_text(), network__max_epochs=40, network__lr=1e-2, random_state=0)
+    published = {"n_networks": 1, "linear": True, "n_projection": 16, "n_components": 16}
+    assert published.items() <= model.network.get_params().items()
+    published = {"align": 0.3, "cut": 0.15, "mse": 0.3, "kl": 0.32, "temperature": 0.1}
+    assert published.items() <= model.losses.get_params().items()
+    published = {"text_weight": 0.5, "n_top_genes": 2000, "inputs": "counts", "align_to": "shared"}
+    published |= {"clusterer": "kmeans", "n_clusters": 4, "network__max_epochs": 40, "network__lr": 1e-2}
+    assert published.items() <= model.get_params().items()
+    assert LLMDSCClusterer.paper().network.max_epochs == 200 and LLMDSCClusterer.paper().n_clusters is None
     fitted = model.fit(cells)
     assert fitted.embedding_.shape == (300, 16) and len(fitted.history_) == 80 and _ari(fitted, cells) > 0.5
     np.testing.assert_array_equal(fitted.predict(cells), fitted.labels_)
@@ -230,18 +241,18 @@ def test_the_settings_of_the_paper(cells):
 @pytest.mark.parametrize("weight", LOSSES)
 @pytest.mark.parametrize("batch_size", ["auto", 64])
 def test_each_loss_can_be_left_out(cells, weight, batch_size):
-    whole = _llmdsc(batch_size=batch_size).fit(cells)
-    fitted = _llmdsc(batch_size=batch_size, **{weight: 0.0}).fit(cells)
+    whole = _llmdsc(network__batch_size=batch_size).fit(cells)
+    fitted = _llmdsc(network__batch_size=batch_size, **{f"losses__{weight}": 0.0}).fit(cells)
     assert set(whole.history_) - set(fitted.history_) == {LOSSES[weight]}
     assert set(fitted.history_) <= set(whole.history_) and _ari(fitted, cells) > 0.9
     np.testing.assert_array_equal(fitted.predict(cells), fitted.labels_)
-    if weight != "align_weight":
+    if weight != "align":
         assert not np.array_equal(fitted.structural_embedding_, whole.structural_embedding_)
 
 
 def test_history(cells, epoch_watch):
     watch = epoch_watch()
-    fitted = _llmdsc(callbacks=[watch], kl_weight=0.2, cut_weight=0.5).fit(cells)
+    fitted = _llmdsc(network__callbacks=[watch], losses__kl=0.2, losses__cut=0.5).fit(cells)
     history = fitted.history_
     columns = {"network", "stage", "epoch", "train_loss", "mse", "cut", "alignment", "kl", "dur"}
     assert set(history) == columns and list(history)[:4] == ["network", "stage", "epoch", "train_loss"]
@@ -258,14 +269,16 @@ def test_history(cells, epoch_watch):
 
 def test_the_losses_have_their_parameters(cells):
     expected = _llmdsc().fit(cells).structural_embedding_
-    for change in ({"cut_balance": 1.0}, {"ortho_weight": 9.0}, {"target_power": 1.0}, {"lr": 3e-3}):
-        assert not np.array_equal(_llmdsc(**change).fit(cells).structural_embedding_, expected), change
+    for name, value in {"cut_balance": 1.0, "ortho": 9.0, "target_power": 1.0}.items():
+        changed = _llmdsc(losses=CellLosses(**{name: value})).fit(cells)
+        assert not np.array_equal(changed.structural_embedding_, expected), name
+    assert not np.array_equal(_llmdsc(network__lr=3e-3).fit(cells).structural_embedding_, expected)
     text = _llmdsc().fit(cells).semantic_embedding_
-    for change in ({"temperature": 0.5}, {"hinge_weight": 0.5}, {"n_contrast": 20}):
-        fitted = _llmdsc(**change).fit(cells)
-        assert not np.array_equal(fitted.semantic_embedding_, text), change
+    for name, value in {"temperature": 0.5, "hinge": 0.5, "n_contrast": 20}.items():
+        fitted = _llmdsc(losses=CellLosses(**{name: value})).fit(cells)
+        assert not np.array_equal(fitted.semantic_embedding_, text), name
         np.testing.assert_array_equal(fitted.structural_embedding_, expected)
-    np.testing.assert_array_equal(_llmdsc(n_contrast=None).fit(cells).semantic_embedding_, text)
+    np.testing.assert_array_equal(_llmdsc(losses__n_contrast=None).fit(cells).semantic_embedding_, text)
 
 
 # Training, watched and stopped
@@ -312,10 +325,10 @@ def test_progress(cells, capsys):
 @pytest.mark.parametrize("batch_size", ["auto", 64])
 def test_text_follows_the_structure_and_does_not_move_it(cells, batch_size):
     # The same seeds are drawn for all: networks are equal to the last digit.
-    model = _llmdsc(batch_size=batch_size, n_contrast=50)
+    model = _llmdsc(network__batch_size=batch_size, losses__n_contrast=50)
     aligned = clone(model).fit(cells)
-    other_text = {"text": _text(control="permuted"), "align_weight": 5.0}
-    for change in ({"align_weight": 0.0}, {"align_to": None}, other_text):
+    other_text = {"text": _text(control="permuted"), "losses__align": 5.0}
+    for change in ({"losses__align": 0.0}, {"align_to": None}, other_text):
         other = clone(model).set_params(**change).fit(cells)
         np.testing.assert_array_equal(other.structural_embedding_, aligned.structural_embedding_)
         if other.text_ is not None:
@@ -323,8 +336,8 @@ def test_text_follows_the_structure_and_does_not_move_it(cells, batch_size):
 
 
 def test_shared_layers_are_moved_by_text(cells):
-    model = _llmdsc(align_to="shared", n_networks=1)
-    fitted = [clone(model).set_params(align_weight=weight).fit(cells) for weight in (0.1, 1.0)]
+    model = _llmdsc(align_to="shared", network__n_networks=1)
+    fitted = [clone(model).set_params(losses__align=weight).fit(cells) for weight in (0.1, 1.0)]
     assert not torch.equal(*(one.networks_[0].encoder[0].weight for one in fitted))
 
 
@@ -340,7 +353,7 @@ def test_the_share_of_text(cells):
 
 
 def test_text_comes_near_the_structure(cells):
-    fitted = _llmdsc(max_epochs=30, n_networks=1).fit(cells)
+    fitted = _llmdsc(network__max_epochs=30, network__n_networks=1).fit(cells)
     structure, text = fitted.structural_embedding_, fitted.semantic_embedding_
     cosine = (structure * text).sum(axis=1) / np.linalg.norm(structure, axis=1) / np.linalg.norm(text, axis=1)
     others = np.roll(text, 151, axis=0)
@@ -363,7 +376,7 @@ def test_without_gene_names_there_is_no_text(cells):
 
 
 @pytest.mark.filterwarnings("ignore:The partition has collapsed", "ignore:No resolution tried")
-@pytest.mark.parametrize("parameters", [{}, {"inputs": "counts"}, {"align_to": "shared"}, {"batch_size": 2}])
+@pytest.mark.parametrize("parameters", [{}, {"inputs": "counts"}, {"align_to": "shared"}, {"network__batch_size": 2}])
 @pytest.mark.parametrize(("clusterer", "n_clusters"), [("mixture", 2), ("kmeans", 5), ("leiden", 2)])
 def test_five_cells_and_three_genes(cells, clusterer, n_clusters, parameters):
     tiny = cells[:5, :3].copy()
@@ -395,41 +408,36 @@ def test_no_collapse_is_reported_where_there_is_none(cells):
 def test_mini_batches_agree_with_the_full_batch(cells, epoch_watch):
     watch = epoch_watch()
     full = _llmdsc().fit(cells)
-    parts = _llmdsc(batch_size=64, callbacks=[watch]).fit(cells)
+    parts = _llmdsc(network__batch_size=64, network__callbacks=[watch]).fit(cells)
     assert watch.batches_ == [60] * 15
     assert _ari(parts, cells) > 0.9 and adjusted_rand_score(full.labels_, parts.labels_) > 0.9
     np.testing.assert_array_equal(parts.predict(cells), parts.labels_)
     cuts = [fitted.history_.query("stage == 1").groupby("network")["cut"].last() for fitted in (full, parts)]
     np.testing.assert_allclose(*cuts, atol=0.01)
-    whole = _llmdsc(batch_size=300).fit(cells)
+    whole = _llmdsc(network__batch_size=300).fit(cells)
     np.testing.assert_array_equal(whole.embedding_, full.embedding_)
 
 
 def test_passes_depend_on_the_number_of_batches(cells, monkeypatch, epoch_watch):
-    quick = {
-        "max_epochs": "auto",
-        "align_to": None,
-        "kl_weight": 0.0,
-        "n_networks": 1,
-        "n_hidden": 4,
-        "n_components": 4,
-    }
-    assert len(_llmdsc(**quick).fit(cells).history_) == llmdsc.N_STEPS
-    monkeypatch.setattr(llmdsc, "N_STEPS", 95)
-    assert len(_llmdsc(batch_size=30, **quick).fit(cells).history_) == 10
-    assert len(_llmdsc(batch_size=5, **quick).fit(cells).history_) == 3
-    monkeypatch.setattr(llmdsc, "MAX_FULL_BATCH", 299)
-    monkeypatch.setattr(llmdsc, "BATCH_SIZE", 60)
+    quick = {"align_to": None, "losses__kl": 0.0, "network__max_epochs": "auto", "network__n_networks": 1}
+    quick |= {"network__n_hidden": 4, "network__n_components": 4}
+    assert len(_llmdsc(**quick).fit(cells).history_) == limits.CELL_STEPS
+    monkeypatch.setattr(limits, "CELL_STEPS", 95)
+    assert len(_llmdsc(network__batch_size=30, **quick).fit(cells).history_) == 10
+    assert len(_llmdsc(network__batch_size=5, **quick).fit(cells).history_) == 3
+    monkeypatch.setattr(limits, "MAX_FULL_BATCH", 299)
+    monkeypatch.setattr(limits, "CELLS_A_BATCH", 60)
     watch = epoch_watch()
-    assert len(_llmdsc(callbacks=[watch], **quick).fit(cells).history_) == 19 and set(watch.batches_) == {60}
+    assert len(_llmdsc(network__callbacks=[watch], **quick).fit(cells).history_) == 19 and set(watch.batches_) == {60}
 
 
 @pytest.mark.parametrize("batch_size", ["auto", 256])
 def test_nothing_of_size_n_by_n_is_allocated(bare_home, batch_size, largest_tensor):
     n = 3000
     adata = make_spatial_domains(n, n_genes=60, n_domains=3, random_state=0)
-    quick = {"text": _text(mode="aggregate"), "n_contrast": 200, "n_hidden": 32, "max_epochs": 1, "n_networks": 1}
-    model = _llmdsc(n_clusters=3, batch_size=batch_size, **quick)
+    quick = {"text": _text(mode="aggregate"), "losses__n_contrast": 200, "network__n_hidden": 32}
+    quick |= {"network__max_epochs": 1, "network__n_networks": 1, "network__batch_size": batch_size}
+    model = _llmdsc(n_clusters=3, **quick)
     clone(model).fit(adata[:100].copy())  # imports, and what is made once
     with largest_tensor() as largest:
         tracemalloc.start()
@@ -445,7 +453,7 @@ def test_nothing_of_size_n_by_n_is_allocated(bare_home, batch_size, largest_tens
 
 
 def test_clone_keeps_parameters_alone(cells, epoch_watch):
-    model = _llmdsc(callbacks=[epoch_watch()], text=_text(k_g=7))
+    model = _llmdsc(network__callbacks=[epoch_watch()], text=_text(k_g=7))
     parameters = model.get_params()
     model.fit(cells)
     assert model.get_params().keys() == parameters.keys()
@@ -456,14 +464,14 @@ def test_clone_keeps_parameters_alone(cells, epoch_watch):
 
 
 def test_grid_search(cells):
-    grid = {"text__omega": [0.2, 0.8], "cut_weight": [0.0, 1.0]}
+    grid = {"text__omega": [0.2, 0.8], "losses__cut": [0.0, 1.0]}
     truth = cells.obs["label"].to_numpy(dtype=object)
     truth[:30] = None
     search = GridSearchCV(_llmdsc(), grid, cv=NoSplit(), scoring=labels_scorer("ari"), error_score="raise")
     search.fit(cells, truth)
     results = search.cv_results_
-    assert results["params"][1] == {"cut_weight": 0.0, "text__omega": 0.8} and len(results["params"]) == 4
-    labels = _llmdsc(text=_text(omega=0.8), cut_weight=0.0).fit_predict(cells)
+    assert results["params"][1] == {"losses__cut": 0.0, "text__omega": 0.8} and len(results["params"]) == 4
+    labels = _llmdsc(text=_text(omega=0.8), losses__cut=0.0).fit_predict(cells)
     assert results["mean_test_score"][1] == pytest.approx(adjusted_rand_score(truth[30:], labels[30:]))
     assert search.best_score_ > 0.9
 
@@ -487,7 +495,8 @@ def baron():
 
 def test_real_cells(baron):
     some = baron[np.random.default_rng(0).permutation(baron.n_obs)[:600]].copy()
-    fitted = LLMDSCClusterer(13, align_to=None, n_networks=1, max_epochs=20, random_state=0).fit(some)
+    network = CellNetwork(n_networks=1, max_epochs=20)
+    fitted = LLMDSCClusterer(13, align_to=None, network=network, random_state=0).fit(some)
     assert _ari(fitted, some) > 0.85
 
 

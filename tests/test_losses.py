@@ -166,7 +166,7 @@ def test_zinb_does_not_depend_on_blocks_layout_or_dtype_of_counts(monkeypatch):
     whole = zinb_loss(counts, log_mean, log_dispersion, dropout)
     grads = _grads(whole, log_mean, log_dispersion, dropout)
     by_two = lambda n, *_: (slice(i, i + 2) for i in range(0, n, 2))  # noqa: E731
-    monkeypatch.setattr("skst.nn.losses._blocks", by_two)
+    monkeypatch.setattr("skst.nn.counts._blocks", by_two)
     order = torch.randperm(9)
     parts = [t.detach()[order].T.contiguous().T.requires_grad_() for t in (log_mean, dropout)]
     assert not parts[0].is_contiguous()

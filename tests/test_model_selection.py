@@ -15,11 +15,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from skst.inputs.contract import read_spots
+from skst.inputs.reading import ReadsSpots
 from skst.model_selection import NoSplit, labels_scorer, predict_scorer
 
 
-class PlaceClusterer(ClusterMixin, BaseEstimator):
+class PlaceClusterer(ReadsSpots, ClusterMixin, BaseEstimator):
     """k-means on expression beside position, which an AnnData alone can bring through a search."""
 
     def __init__(self, n_clusters=3, spatial_key="spatial"):
@@ -36,7 +36,7 @@ class PlaceClusterer(ClusterMixin, BaseEstimator):
         return self.kmeans_.predict(self._features(X, reset=False))
 
     def _features(self, X, reset):
-        spots = read_spots(self, X, reset=reset)
+        spots = self._read_spots(X, reset=reset)
         return np.hstack([spots.X.toarray() if hasattr(spots.X, "toarray") else spots.X, spots.coordinates])
 
 

@@ -20,6 +20,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
+from skst import limits
 from skst.partition import (
     ConsensusMixture,
     GraphCommunities,
@@ -253,7 +254,7 @@ def test_approximate_neighbors_of_many_rows(monkeypatch):
     X, y = _blobs(4, n=400)
     monkeypatch.setitem(sys.modules, "pynndescent", None)
     exact = GraphCommunities(4, random_state=0).fit(X)
-    monkeypatch.setattr(communities, "MAX_EXACT", 399)
+    monkeypatch.setattr(limits, "MAX_EXACT_COMMUNITIES", 399)
     with pytest.raises(ImportError, match=r'400 rows.*pip install "skst\[large\]"'):
         GraphCommunities(4).fit(X)
     asked = []

@@ -21,7 +21,7 @@ from skst.graph import reward as rewards
 from skst.graph.candidates import FEATURES, edge_features
 from skst.graph.learner import HISTORY, SpatialGraphLearner, _Adam, _warn_degenerate
 from skst.graph.reward import GraphReward, policy_gradient
-from skst.inputs.contract import Spots
+from skst.inputs.spots import Spots
 
 EDGES = np.array([[0, 0, 1, 2, 0, 3], [1, 2, 2, 3, 3, 4]])
 N_SPOTS = 5

@@ -12,7 +12,7 @@ from skst._progress import progress_bar
 _FORKING = """
 import os, signal, sys, threading
 from tqdm import tqdm
-from skst.text.backends import encode_texts
+from skst.text.vectors import encode_texts
 from skst._progress import _bar_class
 
 class Backend:

@@ -2,11 +2,13 @@
 
 import ast
 import importlib
+import inspect
 import pkgutil
 import re
 import shutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,8 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglo
 
 # A module may import its own room and rooms on lower floors; the lowest is for everyone.
 FLOORS = [
-    {"_modes", "_progress", "_version"},
-    {"files"},
+    {"_modes", "_parameters", "_progress", "_version", "limits"},
+    {"files", "settings"},
     {"inputs"},
     {"expression", "genes", "metrics"},
     {"nn"},
@@ -116,11 +118,60 @@ def test_imports_run_downwards(path):
         assert _floor(other) < _floor(room), f"skst.{room} imports skst.{other}, which is not below it"
 
 
-def test_no_python_file_is_past_500_lines():
-    files = [*SOURCES, *EXAMPLES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+def _modules_used(path):
+    """Modules of skst that a module imports, wherever in it."""
+    known = {_dotted(source).removesuffix(".__init__"): source for source in SOURCES}
+    names = {name for name in _imports(ast.walk(ast.parse(path.read_text("utf-8")))) if name.startswith("skst.")}
+    found = {name if name in known else name.rpartition(".")[0] for name in names}
+    return {known[name] for name in found if name in known and not known[name].match("__init__.py")}
+
+
+def test_no_modules_import_each_other():
+    graph = {path: _modules_used(path) for path in SOURCES if path.name != "__init__.py"}
+    list(TopologicalSorter(graph).static_order())  # raises a CycleError that names them
+
+
+def test_no_private_name_is_used_across_rooms():
+    private = re.compile(r"_[a-zA-Z]\w*$")
+    owners = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            name = getattr(node, "name", None) or getattr(node, "attr", None)
+            is_made = isinstance(node, (ast.FunctionDef, ast.ClassDef)) or isinstance(
+                getattr(node, "ctx", None), ast.Store
+            )
+            if is_made and name and private.match(name):
+                owners.setdefault(name, set()).add(_room(path))
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("skst."):
+                room, *deeper = node.module.split(".")[1:]
+                if room != _room(path):
+                    taken = [*deeper, *(alias.name for alias in node.names)]
+                    assert not any(map(private.match, taken)), f"{_name(path)}: {ast.unparse(node)}"
+            elif isinstance(node, ast.Attribute) and private.match(node.attr):
+                of_its_own = ast.unparse(node.value) in ("self", "cls", "super()")
+                room = _room(path)
+                ours = owners.get(node.attr, {room})
+                assert of_its_own or room in ours, f"{_name(path)}: {ast.unparse(node)} is private to {ours}"
+
+
+def test_no_estimator_has_more_than_16_parameters():
+    found = {}
+    for path in SOURCES:
+        module = importlib.import_module(_dotted(path).removesuffix(".__init__"))
+        for thing in vars(module).values():
+            if isinstance(thing, type) and hasattr(thing, "get_params") and thing.__module__ == module.__name__:
+                found[thing.__name__] = len([*inspect.signature(thing.__init__).parameters]) - 1
+    assert {"SemSTClusterer", "GeneTextEncoder", "StCluster", "GraphNetwork"} <= found.keys()
+    assert not {name: n for name, n in found.items() if n > 16}
+
+
+def test_files_are_short():
+    assert not {_name(path): n for path in SOURCES if (n := len(path.read_text("utf-8").splitlines())) > 400}
+    files = [*EXAMPLES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
     assert len(files) > 20
-    too_long = {_name(path): n for path in files if (n := len(path.read_text("utf-8").splitlines())) > 500}
-    assert not too_long
+    assert not {_name(path): n for path in files if (n := len(path.read_text("utf-8").splitlines())) > 500}
 
 
 def test_public_names_load_and_are_documented():

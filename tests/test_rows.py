@@ -98,7 +98,7 @@ def tables(slices):
 
 
 def _text(**parameters):
-    return GeneTextEncoder(model="lexical", cache=False, **parameters)
+    return GeneTextEncoder().set_params(model="lexical", **parameters)
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,10 @@ def _text(**parameters):
     [
         SpatialGraphTransformer(random_state=0),
         SpaLLMFusion(text=_text(), n_clusters=3, clusterer="kmeans", random_state=0),
-        SemSTClusterer(3, text=_text(mode="prompt", k_g=5), max_epochs=2, clusterer="kmeans", random_state=0),
-        STLLMClusterer(3, text=_text(), n_regions=5, clusterer="kmeans", random_state=0),
+        SemSTClusterer(3, text=_text(mode="prompt", k_g=5), clusterer="kmeans", random_state=0).set_params(
+            network__max_epochs=2
+        ),
+        STLLMClusterer(3, text=_text(), clusterer="kmeans", random_state=0).set_params(narration__n_regions=5),
         SpatialGraphLearner(max_epochs=3, random_state=0),
     ],
     ids=lambda estimator: type(estimator).__name__,

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils import estimator_checks
 
-from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer
+from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer, limits
 from skst.embedding import semantic
 from skst.embedding.semantic import SemanticHead
 from skst.graph import averaging_operator, spatial_graph
@@ -18,7 +18,7 @@ from skst.model_selection import NoSplit, labels_scorer
 
 
 def _prompts(**parameters):
-    return GeneTextEncoder(model="lexical", mode="prompt", cache=False, **{"k_g": 10} | parameters)
+    return GeneTextEncoder(model="lexical", mode="prompt", **{"k_g": 10} | parameters)
 
 
 class Told(TransformerMixin, BaseEstimator):
@@ -117,8 +117,8 @@ def test_rows_are_modulated_one_by_one(tissue, monkeypatch):
 def test_tiles_learn_what_the_whole_learns(tissue, monkeypatch):
     parts = _parts(tissue)
     whole = SemanticHead(max_epochs=20, lr=1e-4).fit(*parts)
-    monkeypatch.setattr(semantic, "MAX_FULL_BATCH", 100)
-    monkeypatch.setattr(semantic, "TILE_SIZE", 20)
+    monkeypatch.setattr(limits, "MAX_FULL_BATCH", 100)
+    monkeypatch.setattr(limits, "TILE_SIZE", 20)
     tiled = SemanticHead(max_epochs=20, lr=1e-4).fit(*parts, points=tissue.obsm["spatial"])
     assert tiled.history_["zinb"].iloc[-1] < whole.history_["zinb"].iloc[0]
     np.testing.assert_allclose(tiled.transform(*parts[:2]), tiled.embedding_, atol=1e-6)
@@ -261,7 +261,7 @@ def test_grid_search_over_the_genes_named(tissue):
 
 def test_in_spallm_fusion(tissue):
     places = {"coordinates": tissue.obsm["spatial"]}
-    text = GeneTextEncoder(model="lexical", cache=False)
+    text = GeneTextEncoder(model="lexical")
     model = SpaLLMFusion(
         SpatialGraphTransformer(semantic=_prompts(), n_components=16), text, n_clusters=4, random_state=0
     )

@@ -22,13 +22,13 @@ FUSIONS = ("fsm", "concat", "add", "cross_attention", None)
 
 
 def _text(**parameters):
-    return GeneTextEncoder(**({"model": "lexical", "mode": "prompt", "k_g": 8, "cache": False} | parameters))
+    return GeneTextEncoder().set_params(**({"model": "lexical", "mode": "prompt", "k_g": 8} | parameters))
 
 
 def _semst(**parameters):
     """Quick to fit: two networks, few epochs, and k-means in place of the mixture."""
-    quick = {"text": _text(), "n_clusters": 4, "max_epochs": 5, "clusterer": "kmeans"}
-    return SemSTClusterer(**(quick | {"random_state": 0} | parameters))
+    quick = {"text": _text(), "n_clusters": 4, "network__max_epochs": 5, "clusterer": "kmeans"}
+    return SemSTClusterer().set_params(**(quick | {"random_state": 0} | parameters))
 
 
 def _ari(fitted, adata):
@@ -49,7 +49,7 @@ def _same_but_for_ties(embedding, expected):
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_fusion_finds_domains_and_predicts_what_it_fitted(tissue, fusion):
-    fitted = _semst(fusion=fusion, max_epochs=15).fit(tissue)
+    fitted = _semst(fusion=fusion, network__max_epochs=15).fit(tissue)
     assert _ari(fitted, tissue) > 0.75
     assert fitted.labels_.shape == (400,) and set(fitted.labels_) == set(range(4)) and fitted.n_clusters_ == 4
     assert fitted.embedding_.shape == (400, 60) and fitted.embedding_.dtype == np.float32
@@ -64,11 +64,11 @@ def test_the_default_consensus_takes_views_apart(tissue):
     fitted = _semst(clusterer="mixture", fusion=None).fit(tissue)
     assert fitted.clusterer_.n_views == 3 and _ari(fitted, tissue) > 0.75
     np.testing.assert_array_equal(fitted.predict(tissue), fitted.labels_)
-    assert _semst(clusterer="mixture", fusion=None, start="random").fit(tissue).clusterer_.n_views == 2
+    assert _semst(clusterer="mixture", fusion=None, network__start="random").fit(tissue).clusterer_.n_views == 2
 
 
 def test_a_seed_determines_everything(tissue):
-    model = _semst(text=_text(control="gaussian"), start="random")
+    model = _semst(text=_text(control="gaussian"), network__start="random")
     first, again = clone(model).fit(tissue), clone(model).fit(tissue)
     for name in ("embedding_", "labels_", "denoised_"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
@@ -80,7 +80,7 @@ def test_a_seed_determines_everything(tissue):
 
 
 def test_starts(tissue):
-    fitted = {start: _semst(start=start).fit(tissue) for start in ("averaged", "random", "both")}
+    fitted = {start: _semst(network__start=start).fit(tissue) for start in ("averaged", "random", "both")}
     assert fitted["random"].embedding_.shape == (400, 40)
     columns = [fitted[start].embedding_ for start in ("averaged", "both")]
     assert columns[0].shape == columns[1].shape == (400, 60)
@@ -109,14 +109,15 @@ def test_order_of_genes_does_not_matter(tissue):
     # A random start draws a decoder for the genes as they come; averaged expression does not.
     _same_but_for_ties(shuffled.embedding_, fitted.embedding_)
     names = [
-        np.asarray(tissue.var_names)[part.denoised_genes_] for part in (fitted, _semst(n_top_genes=40).fit(tissue))
+        np.asarray(tissue.var_names)[part.denoised_genes_]
+        for part in (fitted, _semst(network__n_top_genes=40).fit(tissue))
     ]
     assert len(names[0]) == 120 and len(names[1]) == 40
     assert (np.diff(fitted.denoised_genes_) > 0).all()
 
 
 def test_library_sizes_do_not_matter_much(tissue):
-    model = _semst(max_epochs=20)
+    model = _semst(network__max_epochs=20)
     labels = clone(model).fit_predict(tissue)
     factors = np.random.default_rng(0).integers(1, 6, tissue.n_obs)
     tissue.X = sparse.diags_array(factors.astype(np.float32)) @ tissue.X
@@ -143,12 +144,24 @@ def test_the_number_of_domains_is_estimated(tissue):
 
 
 def test_the_settings_of_the_paper(tissue):
-    model = SemSTClusterer.paper(4, text=_text(), max_epochs=15, random_state=0)
-    published = {"n_networks": 1, "start": "random", "n_components": 64, "n_neighbors": 15, "zero_inflation": True}
-    published |= {"text_weight": 0.0, "balanced": False, "lr": 5e-4, "clusterer": "kmeans", "n_vote_neighbors": 0}
+    model = SemSTClusterer.paper(4, text=_text(), network__max_epochs=15, random_state=0)
+    published = {
+        "network__n_networks": 1,
+        "network__start": "random",
+        "network__n_components": 64,
+        "network__zero_inflation": True,
+        "network__lr": 5e-4,
+        "network__patience": None,
+        "graph__kind": "knn",
+        "graph__n_neighbors": 15,
+        "losses__text": 0.0,
+        "losses__balanced": False,
+        "clusterer": "kmeans",
+        "n_vote_neighbors": 0,
+    }
     assert published.items() <= model.get_params().items()
-    assert SemSTClusterer.paper().max_epochs == 200 and model.max_epochs == 15 and model.n_clusters == 4
-    assert model.n_expression_neighbors == 15 and model.patience is None and model.fusion == "fsm"
+    assert SemSTClusterer.paper().network.max_epochs == 200 and model.network.max_epochs == 15
+    assert model.n_expression_neighbors == 15 and model.fusion == "fsm" and model.n_clusters == 4
     fitted = model.fit(tissue)
     assert fitted.embedding_.shape == (400, 64) and len(fitted.history_) == 15
     assert _ari(fitted, tissue) > 0.3
@@ -160,7 +173,7 @@ def test_the_settings_of_the_paper(tissue):
 
 def test_history_and_callbacks(tissue, epoch_watch):
     watch = epoch_watch()
-    fitted = _semst(callbacks=[watch]).fit(tissue)
+    fitted = _semst(network__callbacks=[watch]).fit(tissue)
     history = fitted.history_
     assert list(history) == ["network", "epoch", "train_loss", "zinb", "correlation", "spatial", "text", "dur"]
     assert history["network"].tolist() == [0] * 5 + [1] * 5 and history["epoch"].tolist() == 2 * [1, 2, 3, 4, 5]
@@ -173,12 +186,12 @@ def test_history_and_callbacks(tissue, epoch_watch):
 
 
 def test_patience_ends_training(tissue):
-    fitted = _semst(lr=1e-9, patience=2, max_epochs=30).fit(tissue)
+    fitted = _semst(network__lr=1e-9, network__patience=2, network__max_epochs=30).fit(tissue)
     assert fitted.history_.groupby("network").size().tolist() == [3, 3] and not fitted.interrupted_
 
 
 def test_a_callback_may_stop_each_network(tissue, epoch_watch):
-    fitted = _semst(callbacks=[epoch_watch(most=2)]).fit(tissue)
+    fitted = _semst(network__callbacks=[epoch_watch(most=2)]).fit(tissue)
     assert fitted.history_.groupby("network").size().tolist() == [2, 2]
     assert not fitted.interrupted_ and len(fitted.networks_) == 2
 
@@ -222,7 +235,7 @@ def test_progress(tissue, capsys):
 def test_text_is_read_and_can_be_left_out(tissue):
     without = _semst(fusion=None, text=None).fit(tissue)  # needs no model
     assert without.text_ is None and without.modulation_ is None
-    trained = {"max_epochs": 20, "start": "averaged", "n_networks": 1}
+    trained = {"network__max_epochs": 20, "network__start": "averaged", "network__n_networks": 1}
     own = _semst(**trained).fit(tissue)
     permuted = _semst(text=_text(control="permuted"), **trained).fit(tissue)
     np.testing.assert_array_equal(own.embedding_[:, :20], permuted.embedding_[:, :20])
@@ -240,7 +253,7 @@ def test_controls_of_text(tissue, control):
 def test_what_text_adds_has_its_price(tissue):
     spread = []
     for weight in (0.0, 0.1, 100.0):
-        fitted = _semst(text_weight=weight, max_epochs=30, n_networks=1).fit(tissue)
+        fitted = _semst(losses__text=weight, network__max_epochs=30, network__n_networks=1).fit(tissue)
         alpha, beta = fitted.modulation_
         assert alpha.shape == beta.shape == (400, 40) and alpha.dtype == np.float32
         spread.append(np.sqrt(np.mean(np.square(fitted.modulation_))))
@@ -248,7 +261,7 @@ def test_what_text_adds_has_its_price(tissue):
 
 
 def test_modulation_tells_spots_apart(tissue):
-    alpha, beta = _semst(max_epochs=40).fit(tissue).modulation_
+    alpha, beta = _semst(network__max_epochs=40).fit(tissue).modulation_
     assert alpha.std(axis=0).max() > 1e-3 and beta.std(axis=0).max() > 1e-3
     assert np.isfinite(alpha).all() and np.isfinite(beta).all()
 
@@ -276,7 +289,7 @@ def test_without_gene_names_there_is_no_text(tissue):
 
 
 def test_denoised_counts_are_nearer_to_the_truth(tissue):
-    fitted = _semst(max_epochs=40).fit(tissue)
+    fitted = _semst(network__max_epochs=40).fit(tissue)
     domains = np.unique(tissue.obs["label"], return_inverse=True)[1]
     X = tissue.X.toarray()
     sizes = X.sum(axis=1, keepdims=True)
@@ -288,13 +301,13 @@ def test_denoised_counts_are_nearer_to_the_truth(tissue):
     marked = np.flatnonzero(tissue.var["programme"] != "")
     correlation = [[np.corrcoef(counts[:, g], truth[:, g])[0, 1] for g in marked] for counts in (raw, denoised)]
     assert np.median(correlation[0]) < 0.5 and np.median(correlation[1]) > 0.7
-    few = _semst(n_top_genes=40).fit(tissue)
+    few = _semst(network__n_top_genes=40).fit(tissue)
     assert few.denoised_.shape == (400, 40)
     np.testing.assert_allclose(few.denoised_.mean(axis=0), raw[:, few.denoised_genes_].mean(axis=0), rtol=0.3)
 
 
 def test_denoised_counts_come_from_the_networks_and_not_from_averaged_expression(tissue):
-    fitted = _semst(n_networks=1, max_epochs=40, fusion=None).fit(tissue)
+    fitted = _semst(network__n_networks=1, network__max_epochs=40, fusion=None).fit(tissue)
     logs = np.log(fitted.denoised_.astype(float))
     left = []
     for view in np.split(fitted.embedding_.astype(float), 2, axis=1):
@@ -321,7 +334,9 @@ def test_without_coordinates_expression_is_used_alone(bare_home):
 
 @pytest.mark.parametrize("batch_size", ["auto", 8])
 def test_edges_do_not_cross_slices(slices, batch_size):
-    model = _semst(n_clusters=3, batch_key="batch", batch_size=batch_size, max_epochs=3, text=_text(k_g=5))
+    model = _semst(
+        n_clusters=3, batch_key="batch", network__batch_size=batch_size, network__max_epochs=3, text=_text(k_g=5)
+    )
     apart = clone(model).fit(slices)
     slices.obsm["spatial"] = slices.obsm["spatial"].copy()
     for name in slices.obs["batch"].unique():  # the slices lie on each other
@@ -353,28 +368,29 @@ def test_domains_carry_over_to_an_unseen_slice(slices):
 def test_mini_batches_agree_with_the_full_batch(tissue, epoch_watch):
     watch = epoch_watch()
     full = _semst().fit(tissue)
-    tiled = _semst(batch_size=16, callbacks=[watch]).fit(tissue)
+    tiled = _semst(network__batch_size=16, network__callbacks=[watch]).fit(tissue)
     assert len(watch.batches_) == 5 * 4 and sum(watch.batches_) == 5 * 400 and max(watch.batches_) < 130
     assert adjusted_rand_score(full.labels_, tiled.labels_) > 0.8 and _ari(tiled, tissue) > 0.75
     np.testing.assert_array_equal(tiled.predict(tissue), tiled.labels_)
-    again = _semst(batch_size=16).fit(tissue)
+    again = _semst(network__batch_size=16).fit(tissue)
     np.testing.assert_array_equal(again.embedding_, tiled.embedding_)
-    coarse = _semst(batch_size=64).fit(tissue)
+    coarse = _semst(network__batch_size=64).fit(tissue)
     assert adjusted_rand_score(full.labels_, coarse.labels_) > 0.8
     assert not np.array_equal(coarse.embedding_, tiled.embedding_)
 
 
 def test_passes_depend_on_the_number_of_batches(tissue):
-    quick = {"max_epochs": "auto", "patience": None, "n_networks": 1, "fusion": None, "n_components": 4, "n_hidden": 8}
+    quick = {"network__max_epochs": "auto", "network__patience": None, "network__n_networks": 1, "fusion": None}
+    quick |= {"network__n_components": 4, "network__n_hidden": 8}
     assert len(_semst(**quick).fit(tissue).history_) == 80
-    assert len(_semst(batch_size=4, **quick).fit(tissue).history_) == 13  # 100 tiles, 13 batches, 160 steps
+    assert len(_semst(network__batch_size=4, **quick).fit(tissue).history_) == 13  # 100 tiles, 13 batches, 160 steps
 
 
 @pytest.mark.parametrize("batch_size", ["auto", 64])
 def test_nothing_of_size_n_by_n_is_allocated(bare_home, batch_size, largest_tensor):
     n = 3000
     adata = make_spatial_domains(n, n_genes=60, n_domains=3, random_state=0)
-    model = _semst(n_clusters=3, text=_text(mode="aggregate"), max_epochs=2, batch_size=batch_size)
+    model = _semst(n_clusters=3, text=_text(mode="aggregate"), network__max_epochs=2, network__batch_size=batch_size)
     clone(model).fit(adata[:100].copy())  # imports, and what is made once
     with largest_tensor() as largest:
         tracemalloc.start()
@@ -404,7 +420,7 @@ def test_pickle(tissue):
 
 def test_clone_keeps_parameters_alone(tissue, epoch_watch):
     watch = epoch_watch()
-    model = _semst(callbacks=[watch], text=_text(k_g=7))
+    model = _semst(network__callbacks=[watch], text=_text(k_g=7))
     fitted = clone(model).fit(tissue)
     assert not hasattr(clone(fitted), "labels_") and clone(fitted).text.k_g == 7
     parameters = model.get_params()
@@ -415,15 +431,15 @@ def test_clone_keeps_parameters_alone(tissue, epoch_watch):
 
 
 def test_grid_search(tissue):
-    grid = {"text__k_g": [5, 20], "text_weight": [0.1, 1.0]}
+    grid = {"losses__text": [0.1, 1.0], "text__k_g": [5, 20]}
     truth = tissue.obs["label"].to_numpy(dtype=object)
     truth[:30] = None
     search = GridSearchCV(_semst(), grid, cv=NoSplit(), scoring=labels_scorer("ari"), error_score="raise")
     search.fit(tissue, truth)
     results = search.cv_results_
-    assert results["params"][1] == {"text__k_g": 5, "text_weight": 1.0}
-    labels = _semst(text=_text(k_g=5), text_weight=1.0).fit_predict(tissue)
-    assert results["mean_test_score"][1] == pytest.approx(adjusted_rand_score(truth[30:], labels[30:]))
+    assert results["params"][2] == {"losses__text": 1.0, "text__k_g": 5}
+    labels = _semst(text=_text(k_g=5), losses__text=1.0).fit_predict(tissue)
+    assert results["mean_test_score"][2] == pytest.approx(adjusted_rand_score(truth[30:], labels[30:]))
     assert len(results["params"]) == 4 and search.best_score_ > 0.7
 
 

@@ -19,7 +19,7 @@ STRATEGIES = ("expression", "functional", "concat", "weighted")
 
 
 def _text(**parameters):
-    return GeneTextEncoder(model="lexical", cache=False, **parameters)
+    return GeneTextEncoder().set_params(model="lexical", **parameters)
 
 
 def _fusion(**parameters):

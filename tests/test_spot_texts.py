@@ -43,7 +43,9 @@ def cells():
 
 
 def _sentences(model, cells, **parameters):
-    encoder = GeneTextEncoder(model=model, mode="sentence", k_g=50, species="mouse", cache=False, **parameters)
+    encoder = GeneTextEncoder(model=model, mode="sentence", k_g=50, **parameters).set_params(
+        descriptions__species="mouse", model__cache=False
+    )
     return encoder.fit_transform(cells)
 
 
@@ -66,7 +68,9 @@ def test_a_context_that_is_long_enough_changes_nothing(cells):
 
 def test_prompts_are_not_split(cells):
     model = Short(20)
-    GeneTextEncoder(model=model, mode="prompt", k_g=50, species="mouse", cache=False).fit_transform(cells)
+    GeneTextEncoder(model=model, mode="prompt", k_g=50).set_params(
+        descriptions__species="mouse", model__cache=False
+    ).fit_transform(cells)
     assert any(count_tokens(text) > 18 for text in model.texts)
 
 
@@ -77,6 +81,10 @@ def test_pieces_are_averaged_where_vectors_are_predicted_too(cells):
 
 
 def test_cell_types_are_found_with_as_many_genes_as_published(cells):
-    text = GeneTextEncoder(model=Short(20), mode="dual", k_g=2048, species="mouse", cache=False)
-    model = LLMDSCClusterer(2, text=text, n_networks=1, n_top_genes=(80,), max_epochs=2, random_state=0)
+    text = GeneTextEncoder(model=Short(20), mode="dual", k_g=2048).set_params(
+        descriptions__species="mouse", model__cache=False
+    )
+    model = LLMDSCClusterer(2, text=text, n_top_genes=(80,), random_state=0).set_params(
+        network__n_networks=1, network__max_epochs=2
+    )
     assert len(set(model.fit_predict(cells))) == 2

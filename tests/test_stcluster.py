@@ -238,10 +238,10 @@ def test_mini_batches_add_up_to_the_full_graph():
 def test_parameters_reach_the_network():
     weights = {"reconstruction": 1.0, "contrast": 2.0, "spatial": 3.0, "cluster": 4.0}
     given = {f"{name}_weight": weight for name, weight in weights.items()}
-    encoder = StCluster(max_epochs=1, edge_dropout=0.2, temperature=0.7, **given)
+    encoder = StCluster(max_epochs=1, edge_dropout=0.2, **given)
     encoder.fit_embed(*random_tissue()[:2], N_LATENT, random_state=0)
     network = encoder.network_
-    assert network.weights == weights and (network.edge_dropout, network.temperature) == (0.2, 0.7)
+    assert network.weights == weights and network.edge_dropout == 0.2
 
 
 def test_dropout_and_temperature_act_on_the_contrast():
@@ -273,7 +273,6 @@ def test_centroids_start_at_encoded_types():
     [
         {"contrast_weight": -1.0},
         {"edge_dropout": 1.5},
-        {"temperature": 0.0},
         {"n_types": 0},
         {"cluster_weight": -0.1},
     ],

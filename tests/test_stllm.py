@@ -11,11 +11,13 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
 
-from skst import GeneTextEncoder, SemSTClusterer, SpaLLMFusion, SpatialGraphTransformer, STLLMClusterer, stllm
+from skst import GeneTextEncoder, SemSTClusterer, SpaLLMFusion, SpatialGraphTransformer, STLLMClusterer, limits
 from skst.datasets import make_spatial_domains
-from skst.graph import SpatialGraphLearner, averaging_operator, spatial_graph
+from skst.graph import SpatialGraphLearner, SpatialNeighbors, averaging_operator, spatial_graph
 from skst.inspection import semantic_permutation_test
 from skst.narration import TissueNarrator
+from skst.settings import GraphNetwork
+from skst.text import TextModel
 from skst.text.text_vectors import TextVectors
 
 LEVELS = ("spot", "neighborhood", "region")
@@ -41,7 +43,7 @@ class Reader:
 
     def encode(self, texts):
         self.texts.extend(texts)
-        vectors = TextVectors(_text())(texts)
+        vectors = TextVectors("lexical")(texts)
         return np.ones_like(vectors) if self.alike else vectors
 
     def __deepcopy__(self, memo):
@@ -49,12 +51,12 @@ class Reader:
 
 
 def _text(**parameters):
-    return GeneTextEncoder(**({"model": "lexical", "cache": False} | parameters))
+    return GeneTextEncoder().set_params(**({"model": "lexical"} | parameters))
 
 
 def _stllm(**parameters):
-    quick = {"text": _text(), "n_clusters": 3, "n_regions": 6, "graph": "knn", "clusterer": "kmeans"}
-    return STLLMClusterer(**(quick | {"random_state": 0} | parameters))
+    quick = {"text": _text(), "n_clusters": 3, "narration__n_regions": 6, "graph": "knn", "clusterer": "kmeans"}
+    return STLLMClusterer().set_params(**(quick | {"random_state": 0} | parameters))
 
 
 def _ari(fitted, adata):
@@ -64,14 +66,15 @@ def _ari(fitted, adata):
 # Domains
 
 
-@pytest.mark.parametrize("graph", ["learned", "knn", "radius"])
+@pytest.mark.parametrize("graph", ["learned", "knn", SpatialNeighbors("radius", radius=150.0)], ids=str)
 def test_domains_are_found_and_predicted(layers, graph):
-    fitted = _stllm(graph=graph, radius=150.0, clusterer="mixture").fit(layers)
+    fitted = _stllm(graph=graph, clusterer="mixture").fit(layers)
     assert _ari(fitted, layers) > 0.8 and set(fitted.labels_) == {0, 1, 2} and fitted.n_clusters_ == 3
     assert fitted.embedding_.shape == (240, 20) and fitted.embedding_.dtype == np.float32
     np.testing.assert_array_equal(fitted.predict(layers), fitted.labels_)
     np.testing.assert_allclose(fitted.transform(layers), fitted.embedding_, atol=1e-5)
-    assert (fitted.graph_learner_ is None) == (fitted.history_ is None) == (graph != "learned")
+    assert isinstance(fitted.graph_, SpatialGraphLearner if graph == "learned" else SpatialNeighbors)
+    assert (fitted.history_ is None) == (graph != "learned") and fitted.graph_ is not graph
 
 
 def test_a_seed_determines_everything(layers):
@@ -131,7 +134,7 @@ def test_numbers_of_columns(layers):
 
 @pytest.mark.parametrize("graph", ["knn", SpatialGraphLearner(max_epochs=5, random_state=0)])
 def test_without_levels_it_is_expression_alone(layers, graph):
-    fitted = _stllm(levels=(), text=None, graph=graph).fit(layers)  # needs no model
+    fitted = _stllm(narration__levels=(), text=None, graph=graph).fit(layers)  # needs no model
     spatial = SpatialGraphTransformer(graph=graph)
     fusion = SpaLLMFusion(spatial, strategy="expression", n_clusters=3, clusterer="kmeans", random_state=0).fit(layers)
     np.testing.assert_allclose(fitted.embedding_, fusion.embedding_, atol=1e-6)
@@ -142,24 +145,26 @@ def test_without_levels_it_is_expression_alone(layers, graph):
 
 def test_each_level_has_a_say(layers):
     embeddings = [
-        _stllm(levels=levels).fit(layers).embedding_
+        _stllm(narration__levels=levels).fit(layers).embedding_
         for levels in (LEVELS, *(tuple({*LEVELS} - {one}) for one in LEVELS))
     ]
     for i, one in enumerate(embeddings):
         for other in embeddings[:i]:
             assert np.abs(one - other).max() > 1e-3
-    np.testing.assert_array_equal(_stllm(levels=[*LEVELS[::-1], "spot"]).fit(layers).embedding_, embeddings[0])
+    np.testing.assert_array_equal(
+        _stllm(narration__levels=[*LEVELS[::-1], "spot"]).fit(layers).embedding_, embeddings[0]
+    )
 
 
 def test_text_alone_is_what_the_equations_say(layers):
     """Inner products of spots, as the axes of the text view are turned to match expression."""
-    fitted = _stllm(alpha=0, beta=1.0, n_regions=9).fit(layers)
+    fitted = _stllm(alpha=0, beta=1.0, narration__n_regions=9).fit(layers)
     spatial = SpatialGraphTransformer().fit(layers)
     average = averaging_operator(spatial_graph(layers.obsm["spatial"])).toarray()
     hops = [np.linalg.matrix_power(average, k) for k in range(3)]
     spread = sum(weight * hop for weight, hop in zip(spatial.hop_weights_, hops, strict=True))
     spread = spread @ np.linalg.matrix_power(average, spatial.n_pool_)
-    narrator, encode = fitted.narrator_, TextVectors(_text())
+    narrator, encode = fitted.narrator_, TextVectors("lexical")
     vectors = [encode(narrator.spot_texts()), encode(narrator.neighborhood_texts())]
     vectors.append(encode(narrator.region_texts())[narrator.region_index_])
     views = [spread @ _leading(values, 64) for values in vectors]
@@ -176,7 +181,7 @@ def _leading(values, n_components):
 
 
 def test_weights(layers):
-    alone = _stllm(levels=()).fit(layers).embedding_
+    alone = _stllm(narration__levels=()).fit(layers).embedding_
     np.testing.assert_allclose(_stllm(beta=0).fit(layers).embedding_, alone, atol=1e-6)
     one, two = (_stllm(beta=beta).fit(layers).embedding_ - alone for beta in (0.1, 0.2))
     np.testing.assert_allclose(2 * one, two, atol=1e-5)
@@ -190,7 +195,7 @@ def test_weights(layers):
 
 def test_each_text_is_read_once(layers):
     reader = Reader()
-    fitted = _stllm(k_g=1, text=_text(model=reader)).fit(layers)
+    fitted = _stllm(narration__k_g=1, text=_text(model=reader)).fit(layers)
     narrator, report = fitted.narrator_, fitted.text_report_
     texts = [narrator.spot_texts(), narrator.neighborhood_texts(), narrator.region_texts()]
     assert sorted(reader.texts) == sorted(text for level in texts for text in set(level))
@@ -200,13 +205,15 @@ def test_each_text_is_read_once(layers):
 
 
 def test_texts_that_are_cached_are_not_read(layers, tmp_path):
-    model = _stllm(text=_text(cache=tmp_path / "vectors"))
+    reader = Reader()
+    reader.cache_key = "reader"
+    model = _stllm(text=_text(model=TextModel(reader, cache=tmp_path / "vectors")))
     first, again = clone(model).fit(layers), clone(model).fit(layers)
     assert first.text_report_["read"].tolist() == first.text_report_["distinct"].tolist()
     assert again.text_report_["read"].tolist() == [0, 0, 0]
     assert again.text_report_["distinct"].equals(first.text_report_["distinct"])
     np.testing.assert_array_equal(again.embedding_, first.embedding_)
-    shorter = clone(model).set_params(levels=("region",), max_tokens=60).fit(layers)
+    shorter = clone(model).set_params(narration__levels=("region",), narration__max_tokens=60).fit(layers)
     assert shorter.text_report_["read"].tolist() == [6]
 
 
@@ -220,22 +227,22 @@ def test_descriptions_of_ones_own(layers):
 
 def test_texts_of_spots_may_be_composed(layers):
     reader = Reader()
-    composed = _stllm(spot_text="compose", text=_text(model=reader)).fit(layers)
+    composed = _stllm(narration__spot_text="compose", text=_text(model=reader)).fit(layers)
     assert not any(text.startswith("This spot") for text in reader.texts)
     assert {*composed.narrator_.region_texts()} <= {*reader.texts}
     assert composed.text_report_["texts"].tolist() == [0, 240, 6] and composed.text_.mode == "aggregate"
-    read = _stllm(spot_text="read").fit(layers)
+    read = _stllm(narration__spot_text="read").fit(layers)
     assert read.text_ is None and read.embedding_.shape == composed.embedding_.shape
     assert np.abs(read.embedding_ - composed.embedding_).max() > 1e-3
     np.testing.assert_allclose(composed.transform(layers), composed.embedding_, atol=1e-5)
-    assert _stllm(spot_text="compose", levels=("region",)).fit(layers).text_ is None
+    assert _stllm(narration__spot_text="compose", narration__levels=("region",)).fit(layers).text_ is None
 
 
 def test_large_data_are_composed_and_slices_are_treated_as_those_of_fit(layers, monkeypatch):
-    monkeypatch.setattr(stllm, "MAX_READ", 200)
+    monkeypatch.setattr(limits, "MAX_READ", 200)
     large, small = _stllm().fit(layers), _stllm().fit(layers[:150])
     assert large.text_ is not None and small.text_ is None
-    np.testing.assert_array_equal(large.embedding_, _stllm(spot_text="compose").fit(layers).embedding_)
+    np.testing.assert_array_equal(large.embedding_, _stllm(narration__spot_text="compose").fit(layers).embedding_)
     np.testing.assert_allclose(
         large.transform(layers[:150]).mean(axis=0), large.embedding_[:150].mean(axis=0), atol=0.1
     )
@@ -249,12 +256,14 @@ def test_large_data_are_composed_and_slices_are_treated_as_those_of_fit(layers, 
 def test_texts_that_are_all_alike_say_nothing(layers):
     model = _stllm(text=_text(model=Reader(alike=True)))
     fitted = clone(model).fit(layers)
-    np.testing.assert_array_equal(fitted.embedding_, _stllm(levels=()).fit(layers).embedding_)
+    np.testing.assert_array_equal(fitted.embedding_, _stllm(narration__levels=()).fit(layers).embedding_)
     np.testing.assert_array_equal(fitted.predict(layers), fitted.labels_)
     with pytest.raises(ValueError, match="alpha=0 leaves text alone, of which there is none"):
         model.set_params(alpha=0).fit(layers)
-    fitted = _stllm(n_regions=1).fit(layers)  # one region is told alike everywhere
-    np.testing.assert_array_equal(fitted.embedding_, _stllm(levels=LEVELS[:2], n_regions=1).fit(layers).embedding_)
+    fitted = _stllm(narration__n_regions=1).fit(layers)  # one region is told alike everywhere
+    np.testing.assert_array_equal(
+        fitted.embedding_, _stllm(narration__levels=LEVELS[:2], narration__n_regions=1).fit(layers).embedding_
+    )
     np.testing.assert_allclose(fitted.transform(layers), fitted.embedding_, atol=1e-5)
 
 
@@ -276,7 +285,9 @@ def test_controls_change_what_is_told(layers):
 
 
 def test_permuted_genes_keep_their_functions(layers):
-    fitted = [_stllm(levels=("region",), text=_text(control=control)).fit(layers) for control in (None, "permuted")]
+    fitted = [
+        _stllm(narration__levels=("region",), text=_text(control=control)).fit(layers) for control in (None, "permuted")
+    ]
     told = [{*re.findall(r"(\w+) \(([^()]+)\)", " ".join(model.narrator_.spot_texts()))} for model in fitted]
     functions = dict(told[0])
     shared = [(gene, function) for gene, function in told[1] if gene in functions]
@@ -288,7 +299,11 @@ def test_permuted_genes_keep_their_functions(layers):
 def test_a_control_is_drawn_by_the_seed_of_the_text(layers, control, spot_text):
     def embedding(seed, text_seed):
         text = _text(control=control, random_state=text_seed)
-        return _stllm(text=text, levels=("spot",), spot_text=spot_text, random_state=seed).fit(layers).embedding_
+        return (
+            _stllm(text=text, narration__levels=("spot",), narration__spot_text=spot_text, random_state=seed)
+            .fit(layers)
+            .embedding_
+        )
 
     drawn = embedding(0, 5)
     np.testing.assert_allclose(embedding(1, 5), drawn, atol=1e-5)
@@ -310,7 +325,7 @@ def test_without_coordinates(layers):
     del layers.obsm["spatial"]
     with pytest.warns(UserWarning, match="X has no coordinates"):
         fitted = _stllm(graph="learned").fit(layers)
-    assert fitted.graph_learner_ is None and fitted.history_ is None
+    assert fitted.graph_ is None and fitted.history_ is None
     assert "It lies" not in fitted.describe(0) and "has no neighbours" in fitted.describe(0)
     assert fitted.domains_["depth"].isna().all()
     with pytest.warns(UserWarning, match="X has no coordinates"):
@@ -325,7 +340,7 @@ def test_without_gene_names(layers):
     X, places = layers.X, {"coordinates": layers.obsm["spatial"]}
     with pytest.warns(UserWarning, match="X has no gene names, so STLLMClusterer goes on without text"):
         fitted = _stllm().fit(X, **places)
-    np.testing.assert_array_equal(fitted.labels_, _stllm(levels=()).fit(layers).labels_)
+    np.testing.assert_array_equal(fitted.labels_, _stllm(narration__levels=()).fit(layers).labels_)
     np.testing.assert_array_equal(fitted.predict(X, **places), fitted.labels_)
     assert fitted.text_report_.empty and set(fitted.domains_["markers"]) == {""}
     with pytest.raises(ValueError, match="X has no gene names"):
@@ -334,19 +349,19 @@ def test_without_gene_names(layers):
         _stllm(alpha=0).fit(X, **places)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        _stllm(levels=(), on_missing="error").fit(X, **places)
+        _stllm(narration__levels=(), on_missing="error").fit(X, **places)
 
 
 def test_genes_without_a_symbol(layers):
     layers.var_names = [f"ENSG{i:011}" for i in range(layers.n_vars)]
     with pytest.warns(UserWarning, match="None of the 80 gene names of X, such as 'ENSG00000000000'.*without text"):
         fitted = _stllm().fit(layers)
-    np.testing.assert_array_equal(fitted.labels_, _stllm(levels=()).fit(layers).labels_)
+    np.testing.assert_array_equal(fitted.labels_, _stllm(narration__levels=()).fit(layers).labels_)
     with pytest.raises(ValueError, match="None of the 80 gene names"):
         _stllm(on_missing="error").fit(layers)
     with pytest.raises(ValueError, match="alpha=0 leaves text alone"), warnings.catch_warnings(action="ignore"):
         _stllm(alpha=0).fit(layers)
-    assert _ari(_stllm(levels=()).fit(layers), layers) > 0.6
+    assert _ari(_stllm(narration__levels=()).fit(layers), layers) > 0.6
 
 
 # Slices
@@ -357,7 +372,7 @@ def test_slices_do_not_touch(slices):
     apart = clone(model).fit(slices)
     assert _ari(apart, slices) > 0.6
     np.testing.assert_array_equal(apart.predict(slices), apart.labels_)
-    names, (i, j) = slices.obs["batch"].to_numpy(), apart.graph_learner_.graph_.nonzero()
+    names, (i, j) = slices.obs["batch"].to_numpy(), apart.graph_.graph_.nonzero()
     assert len(i) > 0 and (names[i] == names[j]).all()
     slices.obsm["spatial"] = slices.obsm["spatial"].copy()
     for name in slices.obs["batch"].unique():  # the slices lie on each other
@@ -368,7 +383,7 @@ def test_slices_do_not_touch(slices):
 
 
 def test_each_slice_is_told_by_its_own_place(slices):
-    depth = pd.Series(_stllm(batch_key="batch", levels=()).fit(slices).narrator_.depth_)
+    depth = pd.Series(_stllm(batch_key="batch", narration__levels=()).fit(slices).narrator_.depth_)
     by_slice = depth.groupby(slices.obs["batch"].to_numpy()).agg(["min", "max"])
     assert by_slice.to_numpy().tolist() == [[0, 1]] * 3
 
@@ -386,26 +401,28 @@ def test_domains_carry_over_to_an_unseen_slice(slices, graph):
 
 @pytest.mark.parametrize("graph", ["learned", SpatialGraphLearner(n_candidates=10, max_epochs=5)])
 def test_a_learnt_graph_serves_other_estimators(layers, graph):
-    semst = SemSTClusterer(3, graph=graph, fusion=None, max_epochs=2, clusterer="kmeans", random_state=0)
-    for model in (SpatialGraphTransformer(graph=graph, n_neighbors=5, random_state=0), semst):
+    network = GraphNetwork(max_epochs=2)
+    semst = SemSTClusterer(3, graph=graph, fusion=None, network=network, clusterer="kmeans", random_state=0)
+    spatial = SpatialGraphTransformer(graph=graph, random_state=0)
+    fewer = clone(spatial).set_params(graph__n_neighbors=5)
+    for model, n_neighbors in ((spatial, 6), (fewer, 5), (semst, 6)):
         fitted = model.fit(layers)
-        learner = fitted.graph_learner_
-        assert learner.n_neighbors == (model.n_neighbors if graph == "learned" else graph.n_neighbors)
+        learner = fitted.graph_
+        assert isinstance(learner, SpatialGraphLearner) and learner.n_neighbors == n_neighbors
         assert learner.graph_.nnz == 240 * learner.n_neighbors and not hasattr(graph, "graph_")
         np.testing.assert_allclose(fitted.transform(layers), fitted.embedding_, atol=1e-4)
         again = clone(model).fit(layers)
-        np.testing.assert_array_equal(again.graph_learner_.graph_.toarray(), learner.graph_.toarray())
-    plain = SpatialGraphTransformer(n_neighbors=5, random_state=0).fit(layers)
-    learnt = SpatialGraphTransformer(graph=graph, n_neighbors=5, random_state=0).fit(layers)
-    assert np.abs(plain.embedding_ - learnt.embedding_).max() > 1e-3
+        np.testing.assert_array_equal(again.graph_.graph_.toarray(), learner.graph_.toarray())
+    plain = SpatialGraphTransformer(graph=SpatialNeighbors(n_neighbors=5), random_state=0).fit(layers)
+    assert np.abs(plain.embedding_ - fewer.embedding_).max() > 1e-3
 
 
 def test_what_the_learner_did(layers):
     fitted = _stllm(graph="learned").fit(layers)
-    assert fitted.history_ is fitted.graph_learner_.history_ and len(fitted.history_) == 100
+    assert fitted.history_ is fitted.graph_.history_ and len(fitted.history_) == 100
     own = SpatialGraphLearner(max_epochs=7, random_state=3)
     other = _stllm(graph=own).fit(layers)
-    assert len(other.history_) == 7 and other.graph_learner_.random_state == 3 and not hasattr(own, "graph_")
+    assert len(other.history_) == 7 and other.graph_.random_state == 3 and not hasattr(own, "graph_")
 
 
 # Domains in words
@@ -456,10 +473,10 @@ def test_a_pickle_leaves_the_narrator_out(layers):
 @pytest.mark.parametrize(
     ("parameters", "match"),
     [
-        ({"levels": ("spot", "organ")}, "levels hold 'organ', which is not one of"),
-        ({"alpha": 0, "levels": ()}, "alpha=0 leaves text alone"),
+        ({"narration__levels": ("spot", "organ")}, "levels hold 'organ', which is not one of"),
+        ({"alpha": 0, "narration__levels": ()}, "alpha=0 leaves text alone"),
         ({"alpha": 0, "beta": 0}, "pass gene names, levels and beta above 0"),
-        ({"text": _text(control="shuffled")}, "control='shuffled' is not one of"),
+        ({"text": _text(control="shuffled")}, "The 'control' parameter of GeneTextEncoder must be"),
         ({"n_clusters": 241}, "n_clusters=241 is larger than the 240 spots"),
         ({"graph": "radius"}, "radius=None, but graph='radius' needs"),
     ],

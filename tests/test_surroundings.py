@@ -223,15 +223,27 @@ class _Text(TransformerMixin, BaseEstimator):
 
 
 def _semst(**parameters):
-    settings = {"text": _Text(), "n_hidden": 8, "n_components": 4, "max_epochs": 2, "start": "random"}
-    settings |= {"clusterer": "kmeans", "n_vote_neighbors": 0, "n_networks": 1}  # in no time
-    return SemSTClusterer(3, device="cpu", random_state=3, **(settings | parameters))
+    settings = {
+        "text": _Text(),
+        "network__n_hidden": 8,
+        "network__n_components": 4,
+        "network__max_epochs": 2,
+        "network__start": "random",
+    }
+    settings |= {"clusterer": "kmeans", "n_vote_neighbors": 0, "network__n_networks": 1}  # in no time
+    return SemSTClusterer(3).set_params(network__device="cpu", random_state=3, **(settings | parameters))
 
 
 def _cells(**parameters):
-    settings = {"text": _Text(), "n_hidden": 8, "n_components": 3, "max_epochs": 2, "n_contrast": 20}
-    settings |= {"clusterer": "kmeans", "n_networks": 1}
-    return LLMDSCClusterer(3, device="cpu", random_state=3, **(settings | parameters))
+    settings = {
+        "text": _Text(),
+        "network__n_hidden": 8,
+        "network__n_components": 3,
+        "network__max_epochs": 2,
+        "losses__n_contrast": 20,
+    }
+    settings |= {"clusterer": "kmeans", "network__n_networks": 1}
+    return LLMDSCClusterer(3).set_params(network__device="cpu", random_state=3, **(settings | parameters))
 
 
 def _graph(encoder, **parameters):
@@ -241,11 +253,13 @@ def _graph(encoder, **parameters):
 
 # Half of those with text or a graph in mini-batches.
 ESTIMATORS = {
-    "semst": lambda **more: _semst(fusion="cross_attention", zero_inflation=True, **more),
-    "semst in tiles": lambda **more: _semst(batch_size=5, n_networks=2, start="both", **more),
+    "semst": lambda **more: _semst(fusion="cross_attention", network__zero_inflation=True, **more),
+    "semst in tiles": lambda **more: _semst(
+        network__batch_size=5, network__n_networks=2, network__start="both", **more
+    ),
     "cells": _cells,
     "cells without text": lambda **more: _cells(align_to=None, **more),
-    "cells in a shared space": lambda **more: _cells(batch_size=30, align_to="shared", **more),
+    "cells in a shared space": lambda **more: _cells(network__batch_size=30, align_to="shared", **more),
     "stagate": lambda **more: _graph(STAGATE, pruned_weight=0.5, **more),
     "graphst": lambda **more: _graph(GraphST, batch_size=5, **more),
     "spaceflow": lambda **more: _graph(SpaceFlow, **more),
@@ -289,7 +303,9 @@ def test_surroundings_have_no_effect_and_are_left_as_they_were(surrounding, name
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_random_numbers_of_torch_are_not_read(name, tissues, alone):
     with torch.random.fork_rng():
-        _assert_same(_results(ESTIMATORS[name](callbacks=[_Reseeds()]), *tissues), alone[name])
+        estimator = ESTIMATORS[name]()
+        callbacks = next(key for key in estimator.get_params() if key.endswith("__callbacks"))
+        _assert_same(_results(estimator.set_params(**{callbacks: [_Reseeds()]}), *tissues), alone[name])
 
 
 @pytest.mark.parametrize("name", ["semst", "cells", "graphst"])

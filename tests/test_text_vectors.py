@@ -25,7 +25,7 @@ class Model:
 
 
 def _text(**parameters):
-    return GeneTextEncoder(**({"cache": False, "model": Model()} | parameters))
+    return GeneTextEncoder().set_params(**({"model": Model()} | parameters))
 
 
 def _estimators(**text):
@@ -33,9 +33,9 @@ def _estimators(**text):
         _text(mode="prompt", k_g=5, **text),
         _text(mode="dual", k_g=5, **text),
         SpatialGraphTransformer(semantic=_text(mode="prompt", k_g=5, **text), random_state=0),
-        STLLMClusterer(4, text=_text(**text), n_regions=5, clusterer="kmeans", random_state=0),
-        LLMDSCClusterer(
-            4, text=_text(mode="dual", k_g=5, **text), n_networks=1, n_top_genes=40, max_epochs=2, random_state=0
+        STLLMClusterer(4, text=_text(**text), clusterer="kmeans", random_state=0).set_params(narration__n_regions=5),
+        LLMDSCClusterer(4, text=_text(mode="dual", k_g=5, **text), n_top_genes=40, random_state=0).set_params(
+            network__n_networks=1, network__max_epochs=2
         ),
     ]
 
@@ -120,7 +120,7 @@ def test_vectors_of_genes_need_no_model_after_fit(tissue, installed):
 
 
 def _fusion(memory, **text):
-    text = _text(**({"text": "symbol"} | text))
+    text = _text(**({"descriptions__detail": "symbol"} | text))
     return SpaLLMFusion(
         text=text, n_clusters=4, strategy="functional", clusterer="kmeans", memory=memory, random_state=0
     )
@@ -162,7 +162,7 @@ def test_memory_of_descriptions(tissue, tmp_path, monkeypatch, given):
     path = tmp_path / "home" / "gene_text" / "human.tsv.gz"
     path.parent.mkdir(parents=True)
     monkeypatch.setenv("SKST_DATA_HOME", str(tmp_path / "home"))
-    parameters = {"text": "summary", "descriptions": path if given else None}
+    parameters = {"descriptions__detail": "summary", "descriptions__table": path if given else None}
     for number, said in enumerate(("Makes myelin.", "Binds calcium.")):
         rows = [f"{gene}\t{said} Like {gene}." for gene in tissue.var_names]
         path.write_bytes(gzip.compress("\n".join(["symbol\tsummary", *rows]).encode(), mtime=0))

@@ -5,11 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skst import limits
 from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
 
 # Up to here all spots make one batch; larger tissue is cut into tiles of so many.
-MAX_FULL_BATCH = 20_000
-TILE_SIZE = 512
 # Without training spots do not depend on each other, so so many are passed through the network at a time.
 CHUNK = 65_536
 
@@ -167,8 +166,8 @@ class SemanticHead:
             "project": False,
         }
         parts = None
-        if len(embedding) > MAX_FULL_BATCH:
-            parts = tiles(embedding if points is None else points, TILE_SIZE, batch=batch)
+        if len(embedding) > limits.MAX_FULL_BATCH:
+            parts = tiles(embedding if points is None else points, limits.TILE_SIZE, batch=batch)
         batches = SpotBatches(
             [],
             [embedding],

@@ -1,28 +1,31 @@
 """SpatialGraphTransformer: expression and coordinates to a spatially aware embedding."""
 
 import numbers
-from importlib import import_module
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skst._parameters import NestedParameters
+from skst.embedding.methods import ENCODERS, encoder_class, fit_in_content_order, make_encoder
 from skst.embedding.semantic import SemanticHead
 from skst.expression import smooth
-from skst.graph.build import KINDS, LEARNED, spatial_operator
-from skst.inputs.contract import Spots, check_counts, inherit, read_spots
-from skst.inputs.order import content_order
+from skst.graph.learner import SpatialGraphLearner
+from skst.graph.neighbors import GRAPH, as_graph
+from skst.graph.operators import OnGraph
+from skst.inputs.counting import check_counts
 from skst.inputs.places import read_batch, read_coordinates
+from skst.inputs.reading import ReadsSpots, names_told
 from skst.inputs.rows import match_rows
-
-# Names of the encoders that train a network; their classes are in skst.embedding.encoders, which loads torch.
-ENCODERS = {"stagate": "STAGATE", "graphst": "GraphST", "spaceflow": "SpaceFlow", "stcluster": "StCluster"}
+from skst.inputs.spots import Spots
 
 
-class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class SpatialGraphTransformer(
+    NestedParameters, OnGraph, ReadsSpots, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     r"""Embed each spot by its own expression and that of its spatial neighbours.
 
     ``method="smooth"`` divides counts by the library size, takes square roots, averages them over the spatial
@@ -45,12 +48,9 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         Needs raw counts (``normalize=True``).  None leaves text out.
     n_components : int, default=20
         Columns of the embedding; fewer where X has fewer rows or columns.
-    graph : {"knn", "radius", "delaunay", "learned"} or SpatialGraphLearner, default="knn"
-        Which spots are neighbours, see :func:`spatial_graph`; or learnt, see :class:`SpatialGraphLearner`.
-    n_neighbors : int, default=6
-        Neighbours of a spot for ``graph="knn"``, and on the mean for ``graph="learned"``.
-    radius : float, default=None
-        Reach for ``graph="radius"``, in units of the coordinates.
+    graph : {"knn", "radius", "delaunay", "learned"}, SpatialNeighbors or SpatialGraphLearner, default="knn"
+        Which spots are neighbours: a kind of :class:`skst.graph.SpatialNeighbors` with its defaults (6 neighbours), or
+        learnt.  An object has settings of your own; ``graph__n_neighbors`` reaches into either.
     n_hops : int or "auto", default="auto"
         Hops to average over.  "auto" is the formula above; an integer averages square roots over exactly so many
         hops and pools nothing.
@@ -86,8 +86,8 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     components_ : ndarray of shape (n_axes, n_genes), float32
         Principal axes of averaged expression, zero for genes that were not kept: those that the embedding consists of
         before any modulation, or that a network reads.
-    graph_learner_ : SpatialGraphLearner or None
-        What joins spots, if that was learnt.
+    graph_ : SpatialNeighbors, SpatialGraphLearner or None
+        What joins spots; None if that was to be learnt, without coordinates.
     encoder_ : encoder or None
         Fitted encoder, with its network; None for ``method="smooth"``.
     semantic_ : estimator or None
@@ -161,7 +161,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     Modulated by the text of each spot's most expressed genes:
 
     >>> from skst import GeneTextEncoder
-    >>> text = GeneTextEncoder(model="lexical", mode="prompt", k_g=10, cache=False)
+    >>> text = GeneTextEncoder(model="lexical", mode="prompt", k_g=10)
     >>> modulated = SpatialGraphTransformer(semantic=text, n_components=5, random_state=0).fit(adata)
     >>> modulated.embedding_.shape, modulated.modulation_.alpha.shape
     ((300, 5), (300, 5))
@@ -171,9 +171,7 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         "method": [StrOptions({"smooth", *ENCODERS}), HasMethods(["fit_embed", "embed"])],
         "semantic": [HasMethods(["fit_transform", "transform"]), None],
         "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
-        "graph": [StrOptions({*KINDS, LEARNED}), HasMethods(["fit", "build"])],
-        "n_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],
-        "radius": [Interval(numbers.Real, 0, None, closed="neither"), None],
+        "graph": GRAPH,
         "n_hops": [Interval(numbers.Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "n_top_genes": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "normalize": ["boolean"],
@@ -192,8 +190,6 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         semantic=None,
         n_components=20,
         graph="knn",
-        n_neighbors=6,
-        radius=None,
         n_hops="auto",
         n_top_genes=3000,
         normalize=True,
@@ -208,8 +204,6 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         self.semantic = semantic
         self.n_components = n_components
         self.graph = graph
-        self.n_neighbors = n_neighbors
-        self.radius = radius
         self.n_hops = n_hops
         self.n_top_genes = n_top_genes
         self.normalize = normalize
@@ -242,8 +236,11 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         """
         if method not in ENCODERS:
             raise ValueError(f"method={method!r} has no published settings; choose one of {tuple(ENCODERS)}.")
-        encoder = _encoder_class(method)
-        return cls(encoder(**encoder._published), **{**encoder._published_spatial, **parameters})
+        encoder = encoder_class(method)
+        return cls(encoder.paper()).set_params(**encoder.PAPER_TRANSFORMER | parameters)
+
+    def _parts(self):
+        return {"graph": as_graph}
 
     def fit(self, X, y=None, *, coordinates=None, batch=None):
         """Find the principal axes of the averaged expression, and train the network where there is one.
@@ -284,12 +281,12 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
                 "semantic is given with normalize=False, but modulation is trained to explain raw counts; pass raw "
                 "counts with normalize=True, or semantic=None."
             )
-        spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=True)
+        spots = self._read_spots(X, coordinates=coordinates, batch=batch, reset=True)
         rng = check_random_state(self.random_state)
         if self.normalize:
-            check_counts(spots, X, unless=self)
-        average = spatial_operator(self, spots, rng)
-        self.encoder_ = self._make_encoder()
+            check_counts(spots, X, unless=type(self).__name__)
+        average = self._fit_operator(spots, rng, self.normalize)
+        self.encoder_ = make_encoder(self.method)
         n_inputs = self.n_components if self.encoder_ is None else self.encoder_.n_inputs
         pca = smooth.AveragedPCA(
             n_inputs or self.n_components, n_hops=self.n_hops, n_top_genes=self.n_top_genes, normalize=self.normalize
@@ -302,7 +299,9 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         if self.encoder_ is None:
             embedding = pca.average(scores, average)
         else:
-            embedding = self._fit_encoder(spots, average, self._inputs(spots, average, scores), rng)
+            embedding = fit_in_content_order(
+                self.encoder_, spots, average, self._inputs(spots, average, scores), self.n_components, rng
+            )
         self.n_components_ = embedding.shape[1]
         self.embedding_ = self._fit_modulation(X, spots, average, embedding, rng)
         return self.embedding_
@@ -322,10 +321,10 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         ndarray of shape (n_spots, n_columns), float32
         """
         check_is_fitted(self)
-        spots = read_spots(self, X, coordinates=coordinates, batch=batch)
+        spots = self._read_spots(X, coordinates=coordinates, batch=batch)
         if self.normalize:
-            check_counts(spots, X, unless=self)
-        average = spatial_operator(self, spots)
+            check_counts(spots, X, unless=type(self).__name__)
+        average = self._operator(spots)
         scores = self._pca.scores(spots.X, average)
         if self.encoder_ is None:
             embedding = self._pca.average(scores, average)
@@ -334,7 +333,9 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
             embedding = self.encoder_.embed(inputs, average, points=spots.coordinates, batch=spots.batch)
         if self._head is None:
             return embedding
-        return self._head.transform(embedding, self._spread_text(self.semantic_.transform(X), average))
+        with names_told():
+            text = self.semantic_.transform(X)
+        return self._head.transform(embedding, self._spread_text(text, average))
 
     def average(self, values, *, coordinates, batch=None, counts=None):
         """Average anything about spots over the hops that the embedding sees.
@@ -353,31 +354,13 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         ndarray of shape (n_spots, n_columns)
         """
         check_is_fitted(self)
-        if self.graph_learner_ is not None and counts is None:
+        if isinstance(self.graph_, SpatialGraphLearner) and counts is None:
             raise ValueError("counts=None, but the graph is learnt and joins spots by their counts; pass those, too.")
         coordinates, batch = match_rows(values, origin="values", coordinates=coordinates, batch=batch)
         values = np.asarray(values)
         places, batch = read_coordinates(coordinates, len(values)), read_batch(batch, len(values))
         spots = Spots(values if counts is None else counts, None, places, batch)
-        return self._pca.spread(values, spatial_operator(self, spots, warn=False))
-
-    def _make_encoder(self):
-        """The encoder to be fitted, None for no network."""
-        if isinstance(self.method, str):
-            return None if self.method == "smooth" else _encoder_class(self.method)()
-        return clone(self.method)
-
-    def _fit_encoder(self, spots, average, inputs, rng):
-        """Embedding by a network that is trained on the spots in an order of their own, so that draws are the same."""
-        order = content_order(spots.X, spots.coordinates)
-        places = {"points": spots.coordinates, "batch": spots.batch}
-        ordered = {name: None if values is None else values[order] for name, values in places.items()}
-        embedded = self.encoder_.fit_embed(
-            inputs[order], average[order][:, order], self.n_components, random_state=rng, **ordered
-        )
-        embedding = np.empty_like(embedded)
-        embedding[order] = embedded
-        return embedding
+        return self._pca.spread(values, self._operator(spots, warn=False))
 
     def _inputs(self, spots, average, scores):
         """What the network reads of spots."""
@@ -390,8 +373,10 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
         if self.semantic is None:
             return embedding
         encoder_seed, head_seed = (int(seed) for seed in rng.randint(np.iinfo(np.int32).max, size=2))
-        encoder = inherit(self.semantic, self, encoder_seed)
-        text = self._spread_text(encoder.fit_transform(X), average)
+        encoder = self._handed_on(self.semantic, encoder_seed)
+        with names_told():
+            text = encoder.fit_transform(X)
+        text = self._spread_text(text, average)
         if not np.ptp(text, axis=0).any():
             return embedding  # no gene names: the encoder has warned
         head = SemanticHead(random_state=head_seed)
@@ -407,17 +392,6 @@ class SpatialGraphTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin,
     @property
     def _n_features_out(self):
         return self.n_components_
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.positive_only = bool(self.normalize)
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
-
-
-def _encoder_class(name):
-    return getattr(import_module(f"skst.embedding.encoders.{name}"), ENCODERS[name])
 
 
 def _of_part(name, history):

@@ -2,5 +2,13 @@
 
 from skst.graph.build import averaging_operator, expression_graph, nearest_neighbors, spatial_graph
 from skst.graph.learner import SpatialGraphLearner
+from skst.graph.neighbors import SpatialNeighbors
 
-__all__ = ["SpatialGraphLearner", "averaging_operator", "expression_graph", "nearest_neighbors", "spatial_graph"]
+__all__ = [
+    "SpatialGraphLearner",
+    "SpatialNeighbors",
+    "averaging_operator",
+    "expression_graph",
+    "nearest_neighbors",
+    "spatial_graph",
+]

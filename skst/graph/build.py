@@ -1,24 +1,16 @@
 """Spatial graphs: who is whose neighbour, slice by slice."""
 
-import warnings
-
 import numpy as np
 from scipy import sparse
 from scipy.spatial import Delaunay, cKDTree
-from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
-from skst.inputs.contract import missing
-from skst.inputs.places import read_batch, read_coordinates, suggested_radius, warn_of_graph, warn_of_places
+from skst import limits
+from skst.inputs.places import read_batch, read_coordinates, suggested_radius
 from skst.inputs.rows import match_rows
 
-# Beyond so many spots neighbours in expression space are searched for approximately.
-MAX_EXACT = 100_000
-# More than a radius may join, entries of the graph in all.
-MAX_EDGES = 200_000_000
 KINDS = ("knn", "radius", "delaunay")
-LEARNED = "learned"
 
 
 def nearest_neighbors(points, n_neighbors):
@@ -134,7 +126,7 @@ def _check_reach(points, radius):
     looked_at = points[np.unique(np.linspace(0, len(points) - 1, 200).astype(int))] if len(points) else points
     within = cKDTree(points).query_ball_point(looked_at, radius, return_length=True)
     n_edges = float(np.mean(within)) * len(points) if len(points) else 0.0
-    if n_edges > MAX_EDGES:
+    if n_edges > limits.MAX_EDGES:
         raise ValueError(
             f"radius={radius:.6g} joins a spot to {np.mean(within):.0f} of the {len(points)} spots of its slice, too "
             f"many to be kept; give a radius near {suggested_radius(points):.3g}, which reaches the next spots alone."
@@ -191,7 +183,7 @@ def expression_graph(embedding, *, n_neighbors=15, random_state=None):
     embedding = np.asarray(embedding, dtype=np.float32)
     lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
     units = np.divide(embedding, lengths, out=np.zeros_like(embedding), where=lengths > 0)
-    if len(units) <= MAX_EXACT:
+    if len(units) <= limits.MAX_EXACT_GRAPH:
         neighbors = nearest_neighbors(units, n_neighbors)
     else:
         try:
@@ -225,92 +217,3 @@ def averaging_operator(graph):
     degree = np.diff(with_self.indptr)
     with_self.data = np.repeat(1.0 / degree, degree).astype(np.float32)
     return with_self
-
-
-def spatial_operator(estimator, spots, rng=None, *, warn=True):
-    """Averaging operator of `spots` on the graph that `estimator` asks for; without coordinates, each spot alone.
-
-    Parameters
-    ----------
-    estimator : BaseEstimator
-        With the parameters ``graph``, ``n_neighbors``, ``radius``, ``spatial_key`` and ``on_missing``.  A graph that is
-        learnt is left in its attribute ``graph_learner_``.
-    spots : Spots
-        From :func:`skst.inputs.contract.read_spots`.
-    rng : RandomState, default=None
-        Given in ``fit``, where a graph is learnt; other spots are joined by what was learnt there.
-    warn : bool, default=True
-        Whether to warn of places and graphs that tell nothing.
-
-    Returns
-    -------
-    csr_array of shape (n_spots, n_spots), float32
-    """
-    if rng is not None:
-        estimator.graph_learner_ = None
-        _warn_if_alike(spots.X)
-    if spots.coordinates is None:
-        missing(
-            estimator,
-            "X has no coordinates",
-            "only its expression is used",
-            f"put them in obsm[{estimator.spatial_key!r}] of an AnnData or pass coordinates=",
-        )
-        return sparse.eye_array(spots.X.shape[0], dtype=np.float32, format="csr")
-    told = warn and warn_of_places(spots.coordinates, spots.batch)
-    if isinstance(estimator.graph, str) and estimator.graph != LEARNED:
-        graph = spatial_graph(
-            spots.coordinates,
-            kind=estimator.graph,
-            n_neighbors=estimator.n_neighbors,
-            radius=estimator.radius,
-            batch=spots.batch,
-        )
-        if warn and not told:
-            name = {"knn": "n_neighbors", "radius": "radius"}.get(estimator.graph, "graph")
-            warn_of_graph(graph, spots.coordinates, spots.batch, f"{name}={getattr(estimator, name)!r}")
-    elif rng is not None:
-        learner = _learner(estimator, rng.randint(np.iinfo(np.int32).max))
-        estimator.graph_learner_ = learner.fit(spots.X, spots.coordinates, batch=spots.batch)
-        graph = learner.graph_
-    elif estimator.graph_learner_ is None:
-        raise ValueError("coordinates are given but the graph was to be learnt in fit, which had none; fit with them.")
-    else:
-        graph = estimator.graph_learner_.build(spots.X, spots.coordinates, batch=spots.batch)
-    return averaging_operator(graph)
-
-
-def _warn_if_alike(X):
-    """Warn if no row of X differs from the first, so that all that tells spots apart is what rounding leaves."""
-    n_spots = X.shape[0]
-    few = X[[0, n_spots // 2, n_spots - 1]]  # nearly always enough to know
-    for rows in (few, X):
-        if sparse.issparse(rows):
-            differ = (rows.max(axis=0) != rows.min(axis=0)).nnz > 0
-        else:
-            differ = (rows != rows[0]).any()
-        if n_spots == 1 or differ:
-            return
-    found = "counts nothing in any of" if not few.sum() else "is the same in all of"
-    warnings.warn(
-        f"X {found} its {n_spots} spots, so that domains are arbitrary; pass counts that tell spots apart.",
-        UserWarning,
-        stacklevel=4,
-    )
-
-
-def _learner(estimator, seed):
-    """An unfitted learner with a seed."""
-    if isinstance(estimator.graph, str):
-        from skst.graph.learner import SpatialGraphLearner
-
-        return SpatialGraphLearner(
-            n_candidates=max(18, 3 * estimator.n_neighbors),
-            n_neighbors=estimator.n_neighbors,
-            normalize=getattr(estimator, "normalize", True),
-            random_state=int(seed),
-        )
-    learner = clone(estimator.graph)
-    if estimator.random_state is not None and learner.random_state is None:
-        learner.set_params(random_state=int(seed))
-    return learner

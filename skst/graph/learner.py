@@ -18,8 +18,9 @@ from skst.expression.smooth import AveragedPCA, propagate, single_hop
 from skst.graph.build import averaging_operator, spatial_graph
 from skst.graph.candidates import FEATURES, Candidates, chance_cosine, edge_features
 from skst.graph.reward import GAINS, GraphReward, policy_gradient
-from skst.inputs.contract import check_counts, read_spots
+from skst.inputs.counting import check_counts
 from skst.inputs.order import content_order
+from skst.inputs.reading import ReadsSpots
 
 # How often in training communities are found anew.
 REFRESHES = 4
@@ -30,7 +31,7 @@ ALIKE = 1e-3
 HISTORY = ("epoch", "reward", *GAINS, "cost", "mean_degree", "baseline", "dur")
 
 
-class SpatialGraphLearner(BaseEstimator):
+class SpatialGraphLearner(ReadsSpots, BaseEstimator):
     r"""Learn which spots of a neighbourhood belong together, without labels.
 
     Each spot has its nearest spots as candidates.  A policy turns what is known of a pair of candidates (distance,
@@ -252,9 +253,9 @@ class SpatialGraphLearner(BaseEstimator):
         """The spots in an order that does not depend on how they came, and that order."""
         if coordinates is None:
             raise ValueError("coordinates=None, but candidate edges are spatial; pass one row of positions a spot.")
-        spots = read_spots(self, X, coordinates=coordinates, batch=batch, reset=reset)
+        spots = self._read_spots(X, coordinates=coordinates, batch=batch, reset=reset)
         if self.normalize:
-            check_counts(spots, X, unless=self)
+            check_counts(spots, X, unless=type(self).__name__)
         order = content_order(spots.X, spots.coordinates)
         batch = None if spots.batch is None else spots.batch[order]
         return spots._replace(X=spots.X[order], coordinates=spots.coordinates[order], batch=batch), order

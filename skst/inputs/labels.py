@@ -70,3 +70,41 @@ def labelled(y_true, y_pred, ignore=UNLABELLED):
     if pred.isna().any():
         raise ValueError(f"y_pred is missing for {int(pred.isna().sum())} labelled spots; give each a cluster.")
     return true[known].to_numpy(), pred.to_numpy()
+
+
+def label_column(source, labels, name, n_spots):
+    """Labels of the spots as a Series in the order of `source`, NaN where unlabelled.
+
+    Parameters
+    ----------
+    source : AnnData, DataFrame, Series or anything else
+        What has the spots.  Labels that are a pandas object are matched to it by name.
+    labels : array-like of shape (n_spots,) or str
+        Labels, or the name of a column of ``source.obs``.
+    name : str
+        Their argument.
+    n_spots : int
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or labels are more or fewer than spots.
+    """
+    if isinstance(labels, str):
+        if not is_anndata(source) or labels not in source.obs:
+            known = list(source.obs) if is_anndata(source) else "no columns"
+            raise ValueError(f"{name}={labels!r} names no column of obs ({known}); pass one, or the labels.")
+        labels = source.obs[labels]
+    (labels,) = match_rows(source, **{name: labels})
+    labels = column_of(labels, name).astype(object)
+    if len(labels) != n_spots:
+        raise ValueError(f"{name} has {len(labels)} entries but there are {n_spots} spots; give one a spot.")
+    return labels.mask(labels.isin(UNLABELLED))
+
+
+def sort_labels(labels):
+    """Labels in order; as texts, where they cannot be compared."""
+    try:
+        return sorted(labels)
+    except TypeError:  # numbers among strings
+        return sorted(labels, key=str)

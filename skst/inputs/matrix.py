@@ -11,21 +11,23 @@ from skst.files.untrusted import check_sparse, told
 _LARGEST = 1e15
 
 
-def check_matrix(estimator, matrix, min_spots):
+def check_matrix(matrix, reader=None):
     """Expression as float32, an ndarray or a CSR matrix.
 
     Parameters
     ----------
-    estimator : BaseEstimator
-        For whom it is read.
     matrix : DataFrame, ndarray, sparse matrix or anything like an array
-    min_spots : int
-        Fewest rows accepted.
+    reader : str, default=None
+        Name of the estimator for which it is read.
+
+    Returns
+    -------
+    ndarray or sparse matrix or array of shape (n_spots, n_genes)
 
     Raises
     ------
     TypeError, ValueError
-        If it is no table of numbers, has too few rows or no column, or its indices lead nowhere.
+        If it is no table of numbers, has no row or no column, or its indices lead nowhere.
     """
     check_sparse(matrix, "X")
     try:
@@ -38,20 +40,17 @@ def check_matrix(estimator, matrix, min_spots):
         raise ValueError(
             f"Reshape your data: X has the shape {shape}, where one row a spot and one column a gene are expected."
         )
-    for count, what, least in ((shape[0], "sample(s)", min_spots), (shape[1], "feature(s)", 1)):
-        if count < least:
+    for count, what in ((shape[0], "sample(s)"), (shape[1], "feature(s)")):
+        if count < 1:
             raise ValueError(
-                f"X has {count} {what} (shape={shape}) while a minimum of {least} is required; see what filtering has "
-                "left."
+                f"X has {count} {what} (shape={shape}) while a minimum of 1 is required; see what filtering has left."
             )
     # Names of columns are read elsewhere; scikit-learn takes none that repeat.
     repeats = isinstance(matrix, pd.DataFrame) and not matrix.columns.is_unique
     table = matrix.set_axis(range(shape[1]), axis=1) if repeats else matrix
     try:
         with np.errstate(over="ignore"):  # what becomes infinite is found later
-            return check_array(
-                table, accept_sparse="csr", dtype=np.float32, ensure_all_finite=False, estimator=estimator
-            )
+            return check_array(table, accept_sparse="csr", dtype=np.float32, ensure_all_finite=False, estimator=reader)
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         fix = _drop_text(matrix) or "pass counts alone"

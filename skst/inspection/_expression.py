@@ -1,16 +1,6 @@
 """Expression with named genes, read as the estimators read it."""
 
-from sklearn.base import BaseEstimator
-
-from skst.inputs.contract import read_spots
-
-
-class _Reader(BaseEstimator):
-    """What reading X asks of an estimator."""
-
-    def __init__(self, gene_names, layer):
-        self.gene_names = gene_names
-        self.layer = layer
+from skst.inputs.spots import Where, read_spots
 
 
 def read_named_genes(X, gene_names, layer):
@@ -31,9 +21,9 @@ def read_named_genes(X, gene_names, layer):
     Raises
     ------
     ValueError
-        If genes have no names, or as :func:`skst.inputs.contract.read_spots` says.
+        If genes have no names, or as :func:`skst.inputs.spots.read_spots` says.
     """
-    spots = read_spots(_Reader(gene_names, layer), X, reset=True)
+    spots, _ = read_spots(X, Where(layer=layer, gene_names=gene_names))
     if spots.genes is None:
         raise ValueError("X has no gene names; pass an AnnData, a DataFrame with genes as columns, or gene_names=.")
     return spots

@@ -1,54 +1,22 @@
 """What clusters of cells are: by overlap of markers, by what is written about their genes, by known labels."""
 
 from numbers import Integral
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+from sklearn.base import clone
 
+from skst.genes.described import as_descriptions
 from skst.genes.identity import detect_species
+from skst.inputs.labels import label_column, sort_labels
 from skst.inspection._statistics import holm
+from skst.inspection.cell_types import _check_columns, _within, load_cell_types
 from skst.metrics import hungarian_match
-from skst.plotting._labels import label_column, sort_labels
 from skst.text import GeneTextEncoder
 from skst.text.backends import resolve_backend
+from skst.text.models import TextModel, as_text_model
 from skst.text.text_vectors import TextVectors
-
-_TYPES = Path(__file__).with_name("cell_types.tsv")
-_EVERYWHERE = "any"
-
-
-def load_cell_types(tissue=None):
-    """Read the cell types that come with the package.
-
-    Some 140 types of human and mouse tissues and common tumours, each with a description of what it does and of the
-    functions that its genes have, and a few well-known markers.  The descriptions name no gene symbol.
-
-    Parameters
-    ----------
-    tissue : str or list of str, default=None
-        Keep types of these tissues and those found in any tissue; by default all.
-
-    Returns
-    -------
-    DataFrame
-        Columns of str: "cell_type", "tissue" and "species" (``|``-separated; "any" stands for all tissues),
-        "description" and "markers" (human symbols, ``|``-separated).
-
-    Raises
-    ------
-    ValueError
-        If no type is of that tissue.
-
-    Examples
-    --------
-    >>> from skst.inspection import load_cell_types
-    >>> types = load_cell_types("pancreas").set_index("cell_type")
-    >>> types.loc["pancreatic beta cell", "markers"].split("|")[:2]
-    ['INS', 'IAPP']
-    """
-    return _within(pd.read_csv(_TYPES, sep="\t", dtype=str, keep_default_na=False), "tissue", tissue)
 
 
 def annotate_by_markers(
@@ -175,11 +143,8 @@ def annotate_by_text(
     tissue=None,
     n_top=20,
     model="auto",
-    text="summary",
-    species="auto",
     descriptions=None,
     control=None,
-    cache=True,
     random_state=None,
 ):
     r"""Name each cluster in words: what is written about its genes against what cell types are said to do.
@@ -199,18 +164,12 @@ def annotate_by_text(
         Use only types of these tissues, and of tissue "any".
     n_top : int, default=20
         Genes of each cluster that are read: the most specific ones that have a text.
-    model : str or object, default="auto"
+    model : str, object or TextModel, default="auto"
         What makes vectors of texts, as in :class:`~skst.GeneTextEncoder`.
-    text : {"summary", "name", "card", "symbol"}, default="summary"
-        What is said of a gene.
-    species : {"auto", "human", "mouse"}, default="auto"
-        Whose genes they are.
-    descriptions : DataFrame, str or path-like, default=None
-        Gene descriptions, as in :class:`~skst.GeneTextEncoder`.
+    descriptions : DataFrame, str, path-like or GeneDescriptions, default=None
+        Whose genes they are and what is said of them, as in :class:`~skst.GeneTextEncoder`.
     control : {None, "permuted", "unrelated", "gaussian"}, default=None
         Replace the texts of genes, to see what names are worth: names under "permuted" are due to anything but meaning.
-    cache : bool, str or path-like, default=True
-        Keep text vectors on disk, as in :class:`~skst.GeneTextEncoder`.
     random_state : int, RandomState instance or None, default=None
         Seed of `control`.
 
@@ -240,7 +199,7 @@ def annotate_by_text(
     >>> from skst.inspection import annotate_by_text
     >>> markers = pd.DataFrame({"cluster": [0, 0, 1, 1], "gene": ["INS", "IAPP", "MBP", "PLP1"]})
     >>> types = {"beta cell": "Secretes insulin and amylin.", "oligodendrocyte": "Makes the myelin of white matter."}
-    >>> annotate_by_text(markers, types, model="lexical", cache=False)["cell_type"].tolist()
+    >>> annotate_by_text(markers, types, model="lexical")["cell_type"].tolist()
     ['beta cell', 'oligodendrocyte']
     """
     _check_positive(n_top=n_top)
@@ -255,15 +214,17 @@ def annotate_by_text(
     found = {cluster: table[: 2 * n_top] for cluster, table in _specific(markers).items()}
     read = pd.Index(pd.concat([table["gene"] for table in found.values()]).astype(str)).unique()
     genes = read.append(pd.Index(load_cell_types()["markers"].str.split("|").explode())).unique()
+    settings = TextModel(**as_text_model(model).get_params(deep=False))  # whose model is not copied
+    written = clone(as_descriptions(descriptions))
+    settings.set_params(model=resolve_backend(settings.model, device=settings.device))  # once for genes and types
+    if written.species == "auto":
+        written.set_params(species=detect_species(markers["gene"]))
     encoder = GeneTextEncoder(
-        model=resolve_backend(model),  # once for genes and types
-        text=text,
-        species=detect_species(markers["gene"]) if species == "auto" else species,
-        descriptions=descriptions,
+        model=settings,
+        descriptions=written,
         control=control,
         gene_names=genes,
         n_top_genes=None,
-        cache=cache,
         random_state=random_state,
     ).fit(np.isin(genes, read)[None].astype(np.float32))  # so that its coverage is that of the data's genes
     described = (encoder.gene_report_["text"] != "").to_numpy()
@@ -272,7 +233,7 @@ def annotate_by_text(
         f"{name}: {said}" if said else name
         for name, said in zip(cell_types["cell_type"], cell_types["description"].fillna(""), strict=True)
     ]
-    types = TextVectors(encoder)(lines)
+    types = TextVectors(settings)(lines)
     names = cell_types["cell_type"].to_numpy(dtype=object)
     rows = []
     for table in found.values():
@@ -348,29 +309,6 @@ def _check_positive(**numbers):
     for name, value in numbers.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}={value!r} is not a positive integer; give one.")
-
-
-def _check_columns(table, name, columns):
-    if not isinstance(table, pd.DataFrame):
-        raise ValueError(
-            f"{name} is of type {type(table).__name__}; pass a DataFrame with the columns {list(columns)}."
-        )
-    absent = [column for column in columns if column not in table]
-    if absent:
-        raise ValueError(f"{name} lacks the columns {absent}; it has {list(table.columns)}: rename them.")
-
-
-def _within(table, column, wanted):
-    """Rows whose `column`, of entries parted by "|", has one of those wanted or is "any"."""
-    if wanted is None:
-        return table
-    _check_columns(table, "table", (column,))
-    wanted = {name.casefold() for name in ([wanted] if isinstance(wanted, str) else wanted)}
-    has = table[column].fillna("").str.casefold().str.split("|").map(set)
-    if not has.map(wanted.intersection).any():
-        there = sorted(set().union(*table[column].dropna().str.split("|")))
-        raise ValueError(f"{column}={sorted(wanted)} is not in the table, which has {there[:40]}; take one of them.")
-    return table[has.map((wanted | {_EVERYWHERE}).intersection).map(bool)]
 
 
 def _fold(genes):

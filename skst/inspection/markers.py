@@ -7,9 +7,9 @@ import pandas as pd
 from scipy import sparse
 
 from skst.expression.counts import library_sizes, median_depth, scale_depth
-from skst.inputs.contract import looks_logarithmic
+from skst.inputs.counting import looks_logarithmic
+from skst.inputs.labels import label_column, sort_labels
 from skst.inspection._expression import read_named_genes
-from skst.plotting._labels import label_column, sort_labels
 
 
 def marker_genes(X, labels, *, n_top=100, gene_names=None, layer=None):

@@ -10,7 +10,7 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
 from skst.files.untrusted import told
-from skst.inputs.contract import check_counts
+from skst.inputs.counting import check_counts
 from skst.inputs.rows import match_rows
 from skst.inspection._expression import read_named_genes
 

@@ -13,9 +13,10 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skst._progress import progress_bar
 from skst.inputs.containers import in_memory
-from skst.inputs.contract import read_spots
 from skst.inputs.labels import column_of
+from skst.inputs.reading import where_of
 from skst.inputs.rows import match_rows
+from skst.inputs.spots import read_spots
 from skst.inspection._statistics import holm, mean_interval, sign_flip_p
 from skst.metrics import agreement_matrix, pas_score, score_partition
 from skst.text import GeneTextEncoder
@@ -24,7 +25,7 @@ METRICS = ("stability", "coherence", "ari")
 
 _NAMES = {"permuted": "the permuted control", "gaussian": "the Gaussian control", "none": "no text"}
 # How the estimators of skst are told to go without text.
-_WITHOUT_TEXT = {"strategy": "expression", "fusion": None, "align_to": None, "levels": ()}
+_WITHOUT_TEXT = {"strategy": "expression", "fusion": None, "align_to": None, "narration__levels": ()}
 _LEVEL = 0.05
 
 
@@ -198,7 +199,7 @@ def semantic_permutation_test(
     >>> from skst.datasets import make_spatial_domains
     >>> from skst.inspection import semantic_permutation_test
     >>> adata = make_spatial_domains(150, n_genes=60, n_domains=3, random_state=0)
-    >>> text = GeneTextEncoder(model="lexical", text="symbol", cache=False)
+    >>> text = GeneTextEncoder(model="lexical").set_params(descriptions__detail="symbol")
     >>> model = SpaLLMFusion(text=text, n_clusters=3, clusterer="kmeans")
     >>> result = semantic_permutation_test(model, adata, n_permutations=2, metrics=["coherence"], random_state=0)
     >>> result.tests[["score", "control", "n"]].values.tolist()
@@ -216,7 +217,7 @@ def semantic_permutation_test(
     if n_replicates == 0:
         raise ValueError("n_permutations=0 and n_gaussian=0 leave nothing to compare; ask for replicates of one.")
     X = in_memory(X)  # an open file cannot go to other processes
-    spots = read_spots(clone(estimator), X, coordinates=coordinates, batch=batch, reset=True)
+    spots, _ = read_spots(X, where_of(estimator.get_params(deep=False)), coordinates=coordinates, batch=batch)
     (y,) = match_rows(X, y=y)
     y = None if y is None else column_of(y, "y").to_numpy()
     metrics = _check_metrics(metrics, spots, y, n_seeds)
@@ -224,7 +225,7 @@ def semantic_permutation_test(
     rng = check_random_state(random_state)
     seeds = rng.randint(np.iinfo(np.int32).max, size=(n_replicates, n_seeds))
     draws = rng.randint(np.iinfo(np.int32).max, size=n_replicates)
-    without = {name: value for name, value in _WITHOUT_TEXT.items() if name in estimator.get_params(deep=False)}
+    without = {name: value for name, value in _WITHOUT_TEXT.items() if name in estimator.get_params()}
     wanted = {"real": n_replicates, **wanted, "none": n_replicates if without else 0}
     # Replicate by replicate, so that an interrupted test has whole ones.
     plan = [
@@ -264,7 +265,7 @@ def _text_of(estimator):
         raise ValueError(f"estimator={name} has no parameter {absent[0]!r}; pass one such as SpaLLMFusion.")
     text = parameters["text"]
     if text is None:
-        text = estimator._default_text() if hasattr(estimator, "_default_text") else GeneTextEncoder()
+        text = estimator.part("text") if hasattr(estimator, "part") else GeneTextEncoder()
     known = text.get_params(deep=False) if hasattr(text, "get_params") else {}
     if not {"control", "random_state"} <= known.keys():
         raise ValueError(f"text={type(text).__name__} has no controls; make the estimator's text a GeneTextEncoder.")

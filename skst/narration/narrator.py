@@ -1,16 +1,18 @@
 """A tissue told as text: each spot, its neighbourhood and its region."""
 
-from numbers import Integral
+import numbers
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.utils._param_validation import Interval, StrOptions
 
+from skst._parameters import Settings
 from skst.expression.counts import library_sizes
 from skst.expression.specificity import SpecificGenes
 from skst.genes.pseudowords import pseudowords
-from skst.inputs.rows import match_rows
 from skst.narration import phrases as wording
+from skst.narration.inputs import read_tissue
 from skst.narration.position import expression_axis, members_of_slices, tissue_depth
 from skst.narration.regions import survey_regions
 from skst.text.tokens import count_tokens
@@ -28,7 +30,7 @@ _DEPTH_STEPS = (0.0, 0.35, 0.7)
 _AXIS_STEPS = (0.3, 0.65)
 
 
-class TissueNarrator:
+class TissueNarrator(Settings):
     r"""Write about a tissue at three levels: a spot, its neighbourhood and its region.
 
     A gene is named where it is specific (see :class:`skst.expression.specificity.SpecificGenes`): its score is how far
@@ -109,6 +111,14 @@ class TissueNarrator:
     ['region 1 (SNAP25)', 'region 2 (MBP)']
     """
 
+    _parameter_constraints = {
+        "k_g": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_markers": [Interval(numbers.Integral, 1, None, closed="left")],
+        "n_functions": [Interval(numbers.Integral, 0, None, closed="left")],
+        "max_tokens": [Interval(numbers.Integral, FEWEST_TOKENS, None, closed="left")],
+        "names": [StrOptions(set(NAMES))],
+    }
+
     def __init__(self, *, k_g=10, n_markers=8, n_functions=3, max_tokens=200, names="symbol"):
         self.k_g = k_g
         self.n_markers = n_markers
@@ -145,8 +155,8 @@ class TissueNarrator:
         ValueError
             If a parameter is out of range, lengths differ, or values are negative or not finite.
         """
-        self._check_parameters()
-        X, edges, codes, symbols, functions, coordinates, slices = self._read(
+        self.check()
+        X, edges, codes, symbols, functions, coordinates, slices = read_tissue(
             X, graph, regions, symbols, functions, coordinates, batch
         )
         self._counted = library_sizes(X) > 0
@@ -249,40 +259,6 @@ class TissueNarrator:
                 "neighbors": [", ".join(region.borders) for region in self._regions],
             }
         )
-
-    def _check_parameters(self):
-        for name, least in (("k_g", 1), ("n_markers", 1), ("n_functions", 0), ("max_tokens", FEWEST_TOKENS)):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < least:
-                raise ValueError(f"{name}={value!r} is not an integer of at least {least}; give one.")
-        if self.names not in NAMES:
-            raise ValueError(f"names={self.names!r} is not one of {NAMES}; give one of them.")
-
-    def _read(self, X, graph, regions, symbols, functions, coordinates, batch):
-        regions, coordinates, batch = match_rows(X, regions=regions, coordinates=coordinates, batch=batch)
-        X = sparse.csr_array(X)
-        n_spots, n_genes = X.shape
-        symbols = np.asarray(symbols, dtype=object)
-        functions = np.full(n_genes, "", dtype=object) if functions is None else np.asarray(functions, dtype=object)
-        regions = np.asarray(regions)
-        slices = np.zeros(n_spots, dtype=np.int64) if batch is None else np.unique(batch, return_inverse=True)[1]
-        if coordinates is not None:
-            coordinates = np.asarray(coordinates, dtype=np.float64)
-        of_spots = {"regions": regions, "batch": slices, "coordinates": coordinates}
-        of_genes = {"symbols": symbols, "functions": functions}
-        for values_of, n, kind in ((of_spots, n_spots, "spots"), (of_genes, n_genes, "genes")):
-            for name, values in values_of.items():
-                if values is not None and len(values) != n:
-                    raise ValueError(f"{name} has {len(values)} entries but X has {n} {kind}; give one for each.")
-        if n_spots == 0:
-            raise ValueError("X has no spots; give at least one.")
-        if graph.shape != (n_spots, n_spots):
-            raise ValueError(f"graph has the shape {graph.shape} but X has {n_spots} spots; give one row for each.")
-        if X.nnz and not (np.isfinite(X.data).all() and X.data.min() >= 0):
-            raise ValueError("X holds values that are negative or not finite; pass raw counts.")
-        if coordinates is not None and not np.isfinite(coordinates).all():
-            raise ValueError("coordinates hold values that are not finite; give every spot a position, or none.")
-        return X, _edges(graph), regions, symbols, functions, coordinates, slices
 
     def _phrases_of(self, named, symbols, functions):
         """What the genes that have a score are called."""
@@ -398,13 +374,3 @@ class TissueNarrator:
         else:
             genes = wording.joined([without_genes], room)
         return f"{genes} {rest}".strip()
-
-
-def _edges(graph):
-    """Ones where a spot has another for a neighbour, float64."""
-    graph = sparse.coo_array(graph)
-    edge = (graph.data != 0) & (graph.row != graph.col)
-    ones = np.ones(int(edge.sum()))
-    edges = sparse.csr_array((ones, (graph.row[edge], graph.col[edge])), shape=graph.shape)
-    edges.data[:] = 1.0
-    return edges

@@ -6,8 +6,9 @@ Importing this package loads torch; nothing else in skst does so before it is ne
 from skst.nn.assignment import assignment_divergence, sinkhorn_target, soft_assignment
 from skst.nn.batches import Halo, Patch, epoch_batches, tiles
 from skst.nn.contrastive import info_nce, variance_hinge
+from skst.nn.counts import zinb_loss
 from skst.nn.cut import NormalizedCut
-from skst.nn.losses import correlation_reduction, spatial_regularization, zinb_loss
+from skst.nn.losses import correlation_reduction, spatial_regularization
 from skst.nn.modulation import (
     FUSIONS,
     NoSemantics,

@@ -9,7 +9,8 @@ from skorch.callbacks import EarlyStopping, EpochTimer, PassthroughScoring, Prog
 
 from skst.nn.autoencoder import SpotBatch
 from skst.nn.batches import Halo, epoch_batches
-from skst.nn.losses import correlation_reduction, spatial_regularization, zinb_loss
+from skst.nn.counts import zinb_loss
+from skst.nn.losses import correlation_reduction, spatial_regularization
 from skst.nn.propagation import SparseOperator
 
 # Neighbours of a spot that a mini-batch sees of a graph other than the spatial one.

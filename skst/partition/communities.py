@@ -13,11 +13,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skst import limits
 from skst.partition.mixture import check_n_clusters
 
 _MAX_SEED = np.iinfo(np.int32).max
-# Beyond so many rows neighbours are found approximately.
-MAX_EXACT = 20_000
 
 
 class GraphCommunities(ClusterMixin, BaseEstimator):
@@ -161,7 +160,7 @@ def _neighbor_overlap(X, n_neighbors, seed):
     k = min(n_neighbors, len(X) - 1)
     if k < 1:
         return sparse.coo_array((len(X), len(X)))
-    if len(X) > MAX_EXACT:
+    if len(X) > limits.MAX_EXACT_COMMUNITIES:
         try:
             from pynndescent import NNDescent
         except ImportError as error:

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from sklearn.isotonic import isotonic_regression
 
+from skst.inputs.labels import label_column, sort_labels
 from skst.plotting._axes import check_named, check_table, drawable, read_axes
-from skst.plotting._labels import PALETTE, UNLABELLED_COLOUR, label_column, sort_labels
+from skst.plotting._colours import PALETTE, UNLABELLED_COLOUR
 
 UNASSIGNED = "unassigned"
 _CLUSTER_COLOUR = "#3C3C3C"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from skst.plotting._axes import check_table, drawable, new_figure
-from skst.plotting._labels import PALETTE
+from skst.plotting._colours import PALETTE
 
 
 def plot_k_curve(curve, ax=None):

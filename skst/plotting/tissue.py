@@ -3,10 +3,11 @@
 import numpy as np
 
 from skst.files.untrusted import told
+from skst.inputs.labels import label_column
 from skst.inputs.rows import match_rows, row_names
 from skst.metrics import score_partition
 from skst.plotting._axes import add_legend, bare, check_named, new_figure, read_coordinates, touching_size
-from skst.plotting._labels import UNLABELLED_COLOUR, assign_colours, label_column
+from skst.plotting._colours import UNLABELLED_COLOUR, assign_colours
 
 
 def plot_domains(

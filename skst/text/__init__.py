@@ -3,5 +3,6 @@
 from skst.text.encoder import GeneTextEncoder
 from skst.text.endpoint import EndpointBackend
 from skst.text.lexical import LexicalBackend
+from skst.text.models import TextModel
 
-__all__ = ["EndpointBackend", "GeneTextEncoder", "LexicalBackend"]
+__all__ = ["EndpointBackend", "GeneTextEncoder", "LexicalBackend", "TextModel"]

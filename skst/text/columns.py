@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.decomposition import PCA
 
+from skst.inputs.reading import names_told
+
 # Principal components that are kept.
 TEXT_COLUMNS = 64
 
@@ -64,3 +66,48 @@ class TextColumns:
     def _scaled(self, values):
         centre, scale = self._scale
         return ((values - centre) / scale).astype(np.float32)
+
+
+class TextOfSpots:
+    """Columns of the text of spots, for networks that read spots in an order of their own.
+
+    Parameters
+    ----------
+    encoder : transformer
+        Makes the text vectors; fitted here.
+    prepare : callable
+        As of :class:`TextColumns`.
+    """
+
+    def __init__(self, encoder, prepare):
+        self.encoder = encoder
+        self._columns = TextColumns(prepare)
+
+    def fit_transform(self, X, seed, *context, order=slice(None)):
+        """Fit encoder and columns.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
+        seed : int
+        *context
+            Handed to `prepare`.
+        order : ndarray of int, default=slice(None)
+            In which order the spots are wanted.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_columns), float32, or None
+            None if nothing tells spots apart: there are no gene names, of which the encoder has warned, or `prepare`
+            makes all of them alike.
+        """
+        with names_told():
+            vectors = np.asarray(self.encoder.fit_transform(X))[order]
+        columns = self._columns.fit_transform(vectors, seed, *context)
+        return columns if self._columns.informative_ else None
+
+    def transform(self, X, *context, order=slice(None)):
+        """Columns of other spots; parameters as in :meth:`fit_transform`."""
+        with names_told():
+            vectors = np.asarray(self.encoder.transform(X))[order]
+        return self._columns.transform(vectors, *context)

@@ -13,28 +13,33 @@ from skst.text.text_vectors import TextVectors
 SPECIES = ("human", "mouse")
 
 
-def outside_content(encoder):
-    """Content of all that is outside of a :class:`~skst.GeneTextEncoder`, for keys of what it made.
+def outside_content(vectors, table, model):
+    """Content of all that a :class:`~skst.GeneTextEncoder` reads from outside, for keys of what it made.
 
     A path stands for another content once its file is rewritten, and "auto" for another model once that is installed.
 
     Parameters
     ----------
-    encoder : GeneTextEncoder
+    vectors : object
+        Precomputed vectors, or their file.
+    table : object
+        Descriptions, their file, or None for those that are found.
+    model : TextModel or None
+        What makes vectors, if anything does.
 
     Returns
     -------
     tuple of str
         The version of skst, what makes vectors, and digests of the files of vectors and descriptions.
     """
-    files = [path for path in (encoder.vectors, encoder.descriptions) if isinstance(path, (str, os.PathLike))]
-    if encoder.descriptions is None:
+    files = [path for path in (vectors, table) if isinstance(path, (str, os.PathLike))]
+    if table is None:
         files += [path for species in SPECIES if (path := find_file(table_of(species))) is not None]
     made_by = "vectors"
-    if encoder.vectors is None or encoder.mode == "dual":
+    if model is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the fit will say it
-            made_by = repr(TextVectors(encoder).identity)
+            made_by = repr(TextVectors(model).identity)
     return (__version__, made_by, *map(_digest, files))
 
 

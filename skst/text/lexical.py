@@ -8,6 +8,8 @@ from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.preprocessing import normalize
 
+# Vectors of keys that begin so are made faster than they are found.
+KEY_PREFIX = "skst-lexical-"
 # Raised whenever the vector of a text changes, so that vectors cached by an older version are not taken for
 # it.
 _VERSION = 1
@@ -67,7 +69,7 @@ class LexicalBackend:
 
     @property
     def key(self):
-        return f"skst-lexical-{_VERSION}:{self.n_components}"
+        return f"{KEY_PREFIX}{_VERSION}:{self.n_components}"
 
     def encode(self, texts):
         """Embed texts.

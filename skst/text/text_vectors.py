@@ -3,8 +3,12 @@
 from functools import cached_property
 from typing import NamedTuple
 
-from skst.text.backends import MINILM, encode_texts, resolve_backend
+from skst.text.backends import resolve_backend
 from skst.text.cache import VectorCache
+from skst.text.lexical import KEY_PREFIX
+from skst.text.models import as_text_model
+from skst.text.named_models import MINILM
+from skst.text.vectors import encode_texts
 
 
 class ModelIdentity(NamedTuple):
@@ -23,14 +27,16 @@ class ModelIdentity(NamedTuple):
 
 
 class TextVectors:
-    """Makes vectors of texts with the model and the cache of an encoder.
+    """Makes vectors of texts with a model and its cache.
 
     It lives only as long as a call, so that no model is pickled with a fitted encoder.
 
     Parameters
     ----------
-    encoder : GeneTextEncoder
-        Fitted or not; its parameters `model`, `device`, `batch_size`, `cache` and `verbose` are read.
+    model : TextModel, or anything that stands for one
+        See :func:`skst.text.models.as_text_model`.
+    verbose : int, default=0
+        Above 0, a progress bar counts texts.
     fitted : ModelIdentity, default=None
         The model to be found again, where vectors have to share the axes of earlier ones.
 
@@ -39,7 +45,7 @@ class TextVectors:
     backend : object
         As returned by :func:`skst.text.backends.resolve_backend`.
     cache : VectorCache or None
-        Where vectors are kept; None if `encoder` is told not to, or the model has no key to keep them under.
+        Where vectors are kept; None if that is not wanted or no gain, or the model has no key to keep them under.
 
     Raises
     ------
@@ -49,23 +55,23 @@ class TextVectors:
 
     Examples
     --------
-    >>> from skst.text import GeneTextEncoder
     >>> from skst.text.text_vectors import TextVectors
-    >>> encode = TextVectors(GeneTextEncoder(model="lexical", cache=False))
+    >>> encode = TextVectors("lexical")
     >>> encode(["Secretes insulin.", "Makes myelin."]).shape
     (2, 384)
     """
 
-    def __init__(self, encoder, fitted=None):
-        self.options = {"batch_size": encoder.batch_size, "verbose": encoder.verbose}
+    def __init__(self, model, *, verbose=0, fitted=None):
+        settings = as_text_model(model).check()
+        self.options = {"batch_size": settings.batch_size, "verbose": verbose}
         # "auto" is asked once: vectors of what it finds later share no axes with those of what it found then.
-        model = fitted.name if fitted is not None and _is_auto(encoder.model) else encoder.model
-        self.backend = resolve_backend(model, device=encoder.device, batch_size=encoder.batch_size)
+        name = fitted.name if fitted is not None and _is_auto(settings.model) else settings.model
+        self.backend = resolve_backend(name, device=settings.device, batch_size=settings.batch_size)
         if fitted is not None:
             self._check_same(fitted)
         self.cache = None
-        if encoder.cache and self.identity.key is not None:
-            directory = None if encoder.cache is True else encoder.cache
+        if settings.cache and self.identity.key is not None and not self.identity.key.startswith(KEY_PREFIX):
+            directory = None if settings.cache is True else settings.cache
             self.cache = VectorCache(self.identity.key, directory)
 
     @cached_property

@@ -14,8 +14,11 @@ from sklearn.model_selection import GridSearchCV
 from skst import GeneTextEncoder, LLMDSCClusterer, SemSTClusterer, SpaLLMFusion
 from skst.datasets import make_spatial_domains
 from skst.model_selection import NoSplit, labels_scorer
-from skst.text.backends import encode_texts, resolve_backend
+from skst.settings import CellNetwork, GraphNetwork
+from skst.text import TextModel
+from skst.text.backends import resolve_backend
 from skst.text.cache import VectorCache
+from skst.text.vectors import encode_texts
 
 from .arena import Kind
 from .cached import vectors_of
@@ -46,7 +49,7 @@ def encoding(folder):
 
 def searching(adata, folder):
     """Search a grid with embeddings in `memory`."""
-    text = GeneTextEncoder(model="lexical", cache=str(folder / "vectors"), mode="sentence", k_g=5)
+    text = GeneTextEncoder(model=TextModel(Model(), cache=folder / "vectors"), mode="sentence", k_g=5)
     fusion = SpaLLMFusion(
         text=text, n_clusters=3, clusterer="kmeans", random_state=0, memory=str(folder / "memory"), n_vote_neighbors=6
     )
@@ -59,17 +62,17 @@ def searching(adata, folder):
 
 def training_spots(adata, folder):
     """Train networks on spots, with a bar of progress."""
-    text = GeneTextEncoder(model="lexical", cache=str(folder / "vectors"), mode="prompt", k_g=5)
-    model = SemSTClusterer(n_clusters=3, text=text, max_epochs=2, clusterer="kmeans", random_state=0, verbose=1)
+    text = GeneTextEncoder(model=TextModel(Model(), cache=folder / "vectors"), mode="prompt", k_g=5)
+    network = GraphNetwork(max_epochs=2)
+    model = SemSTClusterer(3, text=text, network=network, clusterer="kmeans", random_state=0, verbose=1)
     return {"labels": model.fit(adata).labels_, "embedding": model.embedding_}
 
 
 def training_cells(adata, folder):
     """Train networks on cells, with a bar of progress."""
-    text = GeneTextEncoder(model="lexical", cache=str(folder / "vectors"), mode="dual", k_g=5)
-    model = LLMDSCClusterer(
-        n_clusters=3, text=text, n_networks=2, n_top_genes=(40, 60), max_epochs=2, random_state=0, verbose=1
-    )
+    text = GeneTextEncoder(model=TextModel(Model(), cache=folder / "vectors"), mode="dual", k_g=5)
+    network = CellNetwork(n_networks=2, max_epochs=2)
+    model = LLMDSCClusterer(3, text=text, n_top_genes=(40, 60), network=network, random_state=0, verbose=1)
     return {"labels": model.set_params(clusterer="kmeans").fit(adata).labels_}
 
 

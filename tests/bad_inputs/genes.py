@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from sklearn.utils._param_validation import InvalidParameterError
 
 from skst.genes import match_genes
 
@@ -264,7 +265,7 @@ CASES = [
     works(
         'Human symbols are written as those of mouse ("Sst")',
         "genes are taken for mouse genes, and found there where mice have them.",
-        "Set ``species=`` if the guess in ``species_`` is wrong.",
+        "Set ``descriptions__species=`` if the guess in ``species_`` is wrong.",
         lambda kit: kit.make().fit(named(kit, [name.capitalize() for name in _symbols(kit)])).species_,
         lambda kit, species: same(kit, (species, "mouse")),
         of=("text",),
@@ -280,14 +281,15 @@ CASES = [
         of=("text",),
     ),
     error(
-        "``species=`` is another organism",
-        r"species='rat' is not one of \('auto', 'human', 'mouse'\)",
+        "``species=`` of :class:`~skst.genes.GeneDescriptions` is another organism",
+        r"The 'species' parameter of GeneDescriptions must be a str among .*Got 'rat' instead",
         "lists what there is.",
         'Pass ``descriptions=`` of your organism, with a column "symbol".',
-        lambda kit: kit.make(species="rat").fit(kit.tissue()),
-        lambda kit: kit.make(species="human").fit(kit.tissue()),
+        lambda kit: kit.make(descriptions__species="rat").fit(kit.tissue()),
+        lambda kit: kit.make(descriptions__species="human").fit(kit.tissue()),
         as_fitted,
         of=("text",),
+        kind=InvalidParameterError,
     ),
     warning(
         "X is transposed: spots are columns",

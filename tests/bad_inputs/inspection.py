@@ -35,7 +35,7 @@ def _by_markers(change=lambda markers: markers, **options):
 
 
 def _by_text(types, change=lambda markers: markers, **options):
-    return lambda kit: annotate_by_text(change(_markers(kit)), types, model="lexical", cache=False, **options)
+    return lambda kit: annotate_by_text(change(_markers(kit)), types, model="lexical", **options)
 
 
 def _report(alpha, beta):
@@ -114,8 +114,8 @@ CASES = [
         r"markers is of type dict; pass a DataFrame with the columns \['cluster', 'gene'\]",
         "says which columns it needs.",
         "Pass what :func:`~skst.inspection.marker_genes` gives.",
-        _by_text(_TYPES, lambda markers: {"a": ["INS"]}, species="human"),
-        _by_text(_TYPES, species="human"),
+        _by_text(_TYPES, lambda markers: {"a": ["INS"]}),
+        _by_text(_TYPES),
     ),
     error(
         "``table=`` of known markers is a dict",

@@ -23,31 +23,33 @@ N_SPOTS, N_GENES = 200, 60
 
 
 def quick_text(**parameters):
-    return GeneTextEncoder(**({"model": "lexical", "cache": False} | parameters))
+    return GeneTextEncoder().set_params(**({"model": "lexical"} | parameters))
 
 
 def quick_transformer(**parameters):
-    return SpatialGraphTransformer(**({"random_state": 0} | parameters))
+    return SpatialGraphTransformer().set_params(**({"random_state": 0} | parameters))
 
 
 def quick_fusion(**parameters):
     quick = {"text": quick_text(), "n_clusters": 4, "clusterer": "kmeans", "random_state": 0}
-    return SpaLLMFusion(**(quick | parameters))
+    return SpaLLMFusion().set_params(**(quick | parameters))
 
 
 def quick_semst(**parameters):
-    quick = {"text": quick_text(mode="prompt", k_g=5), "n_clusters": 4, "max_epochs": 2}
-    return SemSTClusterer(**(quick | {"clusterer": "kmeans", "random_state": 0} | parameters))
+    quick = {"text": quick_text(mode="prompt", k_g=5), "n_clusters": 4, "network__max_epochs": 2}
+    return SemSTClusterer().set_params(**(quick | {"clusterer": "kmeans", "random_state": 0} | parameters))
 
 
 def quick_stllm(**parameters):
-    quick = {"text": quick_text(), "n_clusters": 4, "n_regions": 6, "graph": "knn", "clusterer": "kmeans"}
-    return STLLMClusterer(**(quick | {"random_state": 0} | parameters))
+    quick = {"text": quick_text(), "n_clusters": 4, "narration__n_regions": 6, "graph": "knn", "clusterer": "kmeans"}
+    return STLLMClusterer().set_params(**(quick | {"random_state": 0} | parameters))
 
 
 def quick_llmdsc(**parameters):
-    quick = {"text": quick_text(mode="dual", k_g=5), "n_clusters": 4, "n_networks": 2, "n_top_genes": (40, 80)}
-    return LLMDSCClusterer(**(quick | {"max_epochs": 2, "clusterer": "kmeans", "random_state": 0} | parameters))
+    quick = {"text": quick_text(mode="dual", k_g=5), "n_clusters": 4, "network__n_networks": 2, "n_top_genes": (40, 80)}
+    return LLMDSCClusterer().set_params(
+        **(quick | {"network__max_epochs": 2, "clusterer": "kmeans", "random_state": 0} | parameters)
+    )
 
 
 MAKERS = {
@@ -143,9 +145,9 @@ class Kit:
 
 def _make(name, parameters):
     quicker = {
-        "semst": {"n_networks": 1},
-        "llmdsc": {"n_networks": 1},
-        "stllm": {"n_regions": 4, "levels": ("region",)},
+        "semst": {"network__n_networks": 1},
+        "llmdsc": {"network__n_networks": 1},
+        "stllm": {"narration__n_regions": 4, "narration__levels": ("region",)},
     }
     return MAKERS[name](**(quicker.get(name, {}) | parameters))
 

@@ -20,7 +20,7 @@ def _fit(**parameters):
 def _wrong(name, value, of=("fusion",), right=None, **more):
     """A value that scikit-learn's validation of parameters refuses."""
     return {
-        "match": rf"The '{name}' parameter of \w+ must be .*Got .* instead",
+        "match": rf"The '{name.rpartition('__')[2]}' parameter of \w+ must be .*Got .* instead",
         "wrong": _fit(**{name: value}),
         "right": _fit() if right is None else _fit(**{name: right}),
         "of": of,
@@ -29,8 +29,10 @@ def _wrong(name, value, of=("fusion",), right=None, **more):
     }
 
 
-def _text(name, value, match, **more):
-    return {"match": match, "wrong": _fit(**{name: value}), "right": _fit(), "of": ("text",), **more}
+def _as_many_as_there_are(kit):
+    network = "" if kit.name == "transformer" else "network__"
+    genes = "network__n_top_genes" if kit.name == "semst" else "n_top_genes"
+    return kit.make(**{f"{network}n_components": 1000, genes: 1_000_000}).fit(kit.tissue())
 
 
 CASES = [
@@ -110,10 +112,10 @@ CASES = [
         **_wrong("alpha", -1, ("fusion", "stllm"), 1.0),
     ),
     error(
-        "The radius is negative or 0",
+        "``graph__radius`` is negative or 0",
         does="shows the range.",
         do="Give a positive distance in units of the coordinates.",
-        **_wrong("radius", -1, ("transformer", "semst", "stllm"), 120.0),
+        **_wrong("graph__radius", -1, ("transformer", "semst", "stllm"), 120.0),
     ),
     error(
         "``text=`` is the name of a model, not an encoder",
@@ -128,40 +130,63 @@ CASES = [
         **_wrong("text", quick_transformer(), ("stllm",), quick_text()),
     ),
     error(
-        "``callbacks=`` is no list",
+        "``network__callbacks=`` is no list",
         does="asks for a list.",
-        do="``callbacks=[callback]``.",
-        **_wrong("callbacks", "early stopping", ("semst", "llmdsc"), []),
+        do="``network__callbacks=[callback]``.",
+        **_wrong("network__callbacks", "early stopping", ("semst", "llmdsc"), []),
     ),
     error(
-        "``n_neighbors`` is 0",
+        "``graph__n_neighbors`` is 0",
         does="shows the range.",
         do="Give 1 or more; for no neighbours leave coordinates out.",
-        **_wrong("n_neighbors", 0, ("transformer", "semst", "stllm"), 6),
+        **_wrong("graph__n_neighbors", 0, ("transformer", "semst", "stllm"), 6),
     ),
     error(
-        "``batch_size``, ``max_epochs`` or ``lr`` is 0",
+        "``network=`` is a dict",
+        r"The 'network' parameter of \w+ must be an instance of .*\w+Network.*Got \{'lr': 0.001\} instead",
+        "names the class that holds such settings, in the words of scikit-learn.",
+        "Pass such an object, or ``set_params(network__lr=...)``.",
+        lambda kit: type(kit.make())(4, network={"lr": 1e-3}).fit(kit.tissue()),
+        _fit(network__lr=1e-3),
+        as_fitted,
+        of=("semst", "llmdsc"),
+        **_VALIDATED,
+    ),
+    error(
+        "A setting of a part is given to the estimator (``SemSTClusterer(lr=0.001)``)",
+        "unexpected keyword argument 'lr'",
+        "names the argument that there is not, in the words of Python.",
+        "``set_params(network__lr=0.001)``; the :doc:`settings` are in groups.",
+        lambda kit: type(kit.make())(4, lr=1e-3),
+        _fit(network__lr=1e-3),
+        as_fitted,
+        of=("semst", "llmdsc"),
+        kind=TypeError,
+        ours=False,
+    ),
+    error(
+        "``network__batch_size``, ``network__max_epochs`` or ``network__lr`` is 0",
         does="shows the range.",
         do="Give a positive number.",
-        **_wrong("max_epochs", 0, ("semst", "llmdsc"), 2),
+        **_wrong("network__max_epochs", 0, ("semst", "llmdsc"), 2),
     ),
     error(
-        "``device=`` is no device, or one that this machine lacks",
+        "``network__device=`` is no device, or one that this machine lacks",
         'device=\'nowhere\' is no device that torch has here; use "auto" or "cpu"',
         "says so before anything is trained.",
-        '``device="auto"``.',
-        _fit(device="nowhere"),
-        _fit(device="auto"),
+        '``network__device="auto"``.',
+        _fit(network__device="nowhere"),
+        _fit(network__device="auto"),
         as_fitted,
         of=("semst", "llmdsc"),
     ),
     error(
-        "``levels=`` names a level that there is not",
+        "``narration__levels=`` names a level that there is not",
         r"levels hold 'cell', which is not one of \('spot', 'neighborhood', 'region'\)",
         "lists the levels.",
         "Take some of them.",
-        _fit(levels=("spot", "cell")),
-        _fit(levels=("spot", "region")),
+        _fit(narration__levels=("spot", "cell")),
+        _fit(narration__levels=("spot", "region")),
         finite,
         of=("stllm",),
     ),
@@ -169,9 +194,9 @@ CASES = [
         "``alpha=0`` and no text: nothing is left to partition",
         "alpha=0 leaves text alone, of which there is none; pass gene names, levels and beta above 0",
         "says what text would need.",
-        "Give ``levels`` and names of genes, or ``alpha`` above 0.",
-        _fit(alpha=0, levels=()),
-        _fit(alpha=1.0, levels=()),
+        "Give ``narration__levels`` and names of genes, or ``alpha`` above 0.",
+        _fit(alpha=0, narration__levels=()),
+        _fit(alpha=1.0, narration__levels=()),
         finite,
         of=("stllm",),
     ),
@@ -186,34 +211,34 @@ CASES = [
         of=("transformer",),
     ),
     error(
-        "``mode=``, ``text=``, ``weighting=`` or ``control=`` of the encoder is unknown",
+        "``mode=``, ``weighting=``, ``control=`` or ``descriptions__detail=`` of the encoder is unknown",
         does="lists the choices.",
         do="Take one of them.",
-        **_text("mode", "mean", r"mode='mean' is not one of \('aggregate', 'sentence', 'prompt', 'dual'\)"),
+        **_wrong("mode", "mean", ("text",), "aggregate"),
     ),
     error(
-        "``k_g=`` is 0 or a float",
+        "``k_g=`` of the encoder is 0 or a float",
         does="says what it may be.",
         do="Give a whole number, or a rule.",
-        **_text("k_g", 2.5, r"k_g=2.5 is not a positive integer from 1 on, nor one of \('entropy', 'mass'\); give one"),
+        **_wrong("k_g", 2.5, ("text",), 2),
     ),
     error(
-        "``omega=`` is beyond 1",
+        "``omega=`` of the encoder is beyond 1",
         does="shows the range.",
         do="Give a share from 0 to 1.",
-        **_text("omega", 2, "omega=2 is not a number from 0 to 1"),
+        **_wrong("omega", 2, ("text",), 0.5),
     ),
     error(
         '``normalize=`` of the encoder is text (``"no"``, which would count as true)',
         does="asks for one of two.",
         do="``normalize=False``.",
-        **_text("normalize", "no", "normalize='no' is neither True nor False; give one of these"),
+        **_wrong("normalize", "no", ("text",), False),
     ),
     error(
-        "``cache=`` is no directory",
+        "``model__cache=`` of the encoder is no directory",
         does="says what it may be.",
         do="``True``, ``False``, or a path.",
-        **_text("cache", 3, "cache=3 is neither True nor False nor a directory; give one of these"),
+        **_wrong("model__cache", 3, ("text",), False),
     ),
     error(
         "``n_top_genes=`` is empty or holds text",
@@ -229,7 +254,7 @@ CASES = [
         "``n_components`` or ``n_top_genes`` is larger than X",
         "as many as there are are taken.",
         "Nothing.",
-        _fit(n_components=1000, n_top_genes=1_000_000),
+        _as_many_as_there_are,
         finite,
         of=("transformer", "semst", "llmdsc"),
     ),

@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skst import limits
 from skst._modes import undisturbed
-from skst.embedding.semantic import MAX_FULL_BATCH, TILE_SIZE
 from skst.nn.batches import Halo, epoch_batches, tiles
 from skst.nn.propagation import SparseOperator
 from skst.nn.training import LossNet, resolve_device, train
@@ -202,6 +202,26 @@ class GraphEncoder(BaseEstimator):
         "verbose": ["verbose"],
     }
 
+    PAPER: dict = {}
+    """Published settings of the method."""
+    PAPER_TRANSFORMER: dict = {}
+    """Parameters of :class:`~skst.SpatialGraphTransformer` that go with them."""
+
+    @classmethod
+    def paper(cls, **parameters):
+        """An encoder with the published settings.
+
+        Parameters
+        ----------
+        **parameters
+            Others, which win over those.
+
+        Returns
+        -------
+        GraphEncoder
+        """
+        return cls(**cls.PAPER | parameters)
+
     def fit_embed(self, expression, average, n_components, *, points=None, batch=None, random_state=None):
         """Train the network and embed the spots it was trained on.
 
@@ -291,7 +311,7 @@ class GraphEncoder(BaseEstimator):
     def _batches(self, inputs, average, more, points, batch, rng=None):
         size = self.batch_size
         if size == "auto":
-            size = TILE_SIZE if len(inputs) > MAX_FULL_BATCH else None
+            size = limits.TILE_SIZE if len(inputs) > limits.MAX_FULL_BATCH else None
         parts = None if size is None else tiles(inputs if points is None else points, size, batch=batch)
         return GraphBatches(inputs, average, more, hops=self._hops, parts=parts, random_state=rng)
 

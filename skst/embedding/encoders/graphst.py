@@ -74,8 +74,8 @@ class GraphST(GraphEncoder):
         "reconstruction_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "contrast_weight": [Interval(numbers.Real, 0, None, closed="left")],
     }
-    _published = {"n_inputs": None, "max_epochs": 600}
-    _published_spatial = {"n_neighbors": 3, "n_components": 20}
+    PAPER = {"n_inputs": None, "max_epochs": 600}
+    PAPER_TRANSFORMER = {"graph__n_neighbors": 3, "n_components": 20}
 
     def __init__(
         self,

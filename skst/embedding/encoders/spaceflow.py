@@ -92,8 +92,8 @@ class SpaceFlow(GraphEncoder):
         "contrast_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "spatial_weight": [Interval(numbers.Real, 0, None, closed="left")],
     }
-    _published = {"n_inputs": None, "n_hidden": 50, "max_epochs": 1000, "patience": 50}
-    _published_spatial = {"n_components": 50, "graph": "delaunay", "n_top_genes": 3000}
+    PAPER = {"n_inputs": None, "n_hidden": 50, "max_epochs": 1000, "patience": 50}
+    PAPER_TRANSFORMER = {"n_components": 50, "graph": "delaunay", "n_top_genes": 3000}
 
     def __init__(
         self,

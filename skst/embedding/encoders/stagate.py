@@ -100,7 +100,7 @@ class STAGATE(GraphEncoder):
     (100, 4)
     """
 
-    _published = {
+    PAPER = {
         "n_inputs": None,
         "n_hidden": 512,
         "max_epochs": 1000,
@@ -108,7 +108,7 @@ class STAGATE(GraphEncoder):
         "weight_decay": 1e-4,
     }
     # The published radius is chosen for each platform; on the grid of Visium it holds six neighbours.
-    _published_spatial = {"n_components": 30, "graph": "knn", "n_neighbors": 6, "n_top_genes": 3000}
+    PAPER_TRANSFORMER = {"n_components": 30, "graph": "knn", "graph__n_neighbors": 6, "n_top_genes": 3000}
 
     def __init__(
         self,

@@ -74,8 +74,6 @@ class StCluster(GraphEncoder):
         Weights of the terms of the loss; a term of weight 0 is not computed.
     edge_dropout : float, default=0.1
         Mean share of the edges that the second view loses, :math:`\rho`, from 0 to 1.
-    temperature : float, default=0.5
-        :math:`\tau`; small values weigh the spots that look most alike more.
     n_types : int, default=15
         Types, and centroids.  They need not be as many as the domains.
     max_epochs, lr, weight_decay, patience, batch_size, callbacks, device, verbose
@@ -150,22 +148,20 @@ class StCluster(GraphEncoder):
         "spatial_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "cluster_weight": [Interval(numbers.Real, 0, None, closed="left")],
         "edge_dropout": [Interval(numbers.Real, 0, 1, closed="both")],
-        "temperature": [Interval(numbers.Real, 0, None, closed="neither")],
         "n_types": [Interval(numbers.Integral, 1, None, closed="left")],
     }
 
     # Not the weights: those published are of other steps and scales of the terms, see Notes.
-    _published = {
+    PAPER = {
         "n_inputs": None,
         "n_hidden": 512,
         "edge_dropout": 0.1,
-        "temperature": 0.5,
         "max_epochs": 1000,
         "lr": 1e-3,
         "weight_decay": 1e-4,
     }
     # The published radius is chosen for each platform; on the grid of Visium it holds six neighbours.
-    _published_spatial = {"n_components": 30, "graph": "knn", "n_neighbors": 6, "n_top_genes": 3000}
+    PAPER_TRANSFORMER = {"n_components": 30, "graph": "knn", "graph__n_neighbors": 6, "n_top_genes": 3000}
 
     def __init__(
         self,
@@ -177,7 +173,6 @@ class StCluster(GraphEncoder):
         spatial_weight=0.1,
         cluster_weight=0.1,
         edge_dropout=0.1,
-        temperature=0.5,
         n_types=15,
         max_epochs="auto",
         lr=1e-3,
@@ -195,7 +190,6 @@ class StCluster(GraphEncoder):
         self.spatial_weight = spatial_weight
         self.cluster_weight = cluster_weight
         self.edge_dropout = edge_dropout
-        self.temperature = temperature
         self.n_types = n_types
         self.max_epochs = max_epochs
         self.lr = lr
@@ -220,7 +214,6 @@ class StCluster(GraphEncoder):
             n_types=self.n_types,
             weights=weights,
             edge_dropout=self.edge_dropout,
-            temperature=self.temperature,
             generator=generator,
         )
         network.place_centroids(torch.from_numpy(self._profiles))

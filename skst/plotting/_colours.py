@@ -1,9 +1,8 @@
-"""Labels of cells and spots, and the colours that stand for them."""
+"""Colours that stand for labels."""
 
 import itertools
 
-from skst.inputs.labels import UNLABELLED, column_of
-from skst.inputs.rows import is_anndata, match_rows
+from skst.inputs.labels import sort_labels
 from skst.metrics import hungarian_match
 
 # Twenty colours.  The first seven are those of Okabe and Ito, told apart in all common forms of colour
@@ -14,36 +13,6 @@ PALETTE = (
     *("#F4A6A0", "#1F3A4D", "#A6761D", "#AA4499", "#B5E2A0", "#5A5A5A"),
 )
 UNLABELLED_COLOUR = "#D9D9D9"
-
-
-def label_column(source, labels, name, n_spots):
-    """Labels of the spots as a Series in the order of `source`, NaN where unlabelled.
-
-    Parameters
-    ----------
-    source : AnnData, DataFrame, Series or anything else
-        What has the spots.  Labels that are a pandas object are matched to it by name.
-    labels : array-like of shape (n_spots,) or str
-        Labels, or the name of a column of ``source.obs``.
-    name : str
-        Their argument.
-    n_spots : int
-
-    Raises
-    ------
-    ValueError
-        If there is no such column, or labels are more or fewer than spots.
-    """
-    if isinstance(labels, str):
-        if not is_anndata(source) or labels not in source.obs:
-            known = list(source.obs) if is_anndata(source) else "no columns"
-            raise ValueError(f"{name}={labels!r} names no column of obs ({known}); pass one, or the labels.")
-        labels = source.obs[labels]
-    (labels,) = match_rows(source, **{name: labels})
-    labels = column_of(labels, name).astype(object)
-    if len(labels) != n_spots:
-        raise ValueError(f"{name} has {len(labels)} entries but there are {n_spots} spots; give one a spot.")
-    return labels.mask(labels.isin(UNLABELLED))
 
 
 def assign_colours(labels, reference, palette):
@@ -76,10 +45,3 @@ def assign_colours(labels, reference, palette):
     colours = {label: theirs[matched[label]] if label in matched else next(spare) for label in present}
     order = list(theirs.values())
     return dict(sorted(colours.items(), key=lambda item: order.index(item[1]) if item[0] in matched else len(order)))
-
-
-def sort_labels(labels):
-    try:
-        return sorted(labels)
-    except TypeError:  # numbers among strings
-        return sorted(labels, key=str)

@@ -1,0 +1,62 @@
+"""Graph networks by name, and their training in an order of the spots that does not depend on how they came."""
+
+from importlib import import_module
+
+import numpy as np
+from sklearn.base import clone
+
+from skst.inputs.order import content_order
+
+# Names of the encoders that train a network; their classes are in skst.embedding.encoders, which loads torch.
+ENCODERS = {"stagate": "STAGATE", "graphst": "GraphST", "spaceflow": "SpaceFlow", "stcluster": "StCluster"}
+
+
+def encoder_class(name):
+    """The class of an encoder, by its name."""
+    return getattr(import_module(f"skst.embedding.encoders.{name}"), ENCODERS[name])
+
+
+def make_encoder(method):
+    """The encoder to be fitted, None for no network.
+
+    Parameters
+    ----------
+    method : str or encoder
+        As :class:`~skst.SpatialGraphTransformer` is given it.
+
+    Returns
+    -------
+    encoder or None
+    """
+    if isinstance(method, str):
+        return None if method == "smooth" else encoder_class(method)()
+    return clone(method)
+
+
+def fit_in_content_order(encoder, spots, average, inputs, n_components, rng):
+    """Embedding by a network that is trained on spots in an order of their own, so that draws are the same.
+
+    Parameters
+    ----------
+    encoder : encoder
+        Fitted here.
+    spots : Spots
+    average : csr_array of shape (n_spots, n_spots)
+        Averaging operator.
+    inputs : ndarray of shape (n_spots, n_inputs)
+        What the network reads.
+    n_components : int
+    rng : RandomState
+
+    Returns
+    -------
+    ndarray of shape (n_spots, n_columns), float32
+        Spots as they came.
+    """
+    order = content_order(spots.X, spots.coordinates)
+    places = {"points": spots.coordinates, "batch": spots.batch}
+    ordered = {name: None if values is None else values[order] for name, values in places.items()}
+    embedded = encoder.fit_embed(inputs[order], average[order][:, order], n_components, random_state=rng, **ordered)
+    embedding = np.empty_like(embedded)
+    embedding[order] = embedded
+    return embedding

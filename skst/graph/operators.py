@@ -1,0 +1,146 @@
+"""From the graph that an estimator asks for to the operator that averages over it."""
+
+import warnings
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import clone
+
+from skst.graph.build import averaging_operator
+from skst.graph.neighbors import SpatialNeighbors, as_graph
+from skst.inputs.places import warn_of_graph, warn_of_places
+from skst.inputs.reading import missing
+
+
+def fit_operator(graph, spots, rng, *, spatial_key, strict, normalize=True):
+    """Fit a graph to spots; without coordinates, each spot is alone.
+
+    Parameters
+    ----------
+    graph : str or object with ``fit`` and ``build``
+        As an estimator is given it, see :func:`skst.graph.neighbors.as_graph`.
+    spots : Spots
+    rng : RandomState
+        Gives a seed to a graph that has none of its own.
+    spatial_key : str
+        Where coordinates were looked for, for what is said of their lack.
+    strict : bool
+        Whether that is an error.
+    normalize : bool, default=True
+        Whether the spots have raw counts, for a graph that is learnt and is given by its name.
+
+    Returns
+    -------
+    operator : csr_array of shape (n_spots, n_spots), float32
+        Averaging operator, see :func:`skst.graph.averaging_operator`.
+    graph : object
+        What builds the graph of other spots; None if that was to be learnt and could not be.
+
+    Warns
+    -----
+    UserWarning
+        If coordinates are lacking, or all counts are alike.
+    """
+    _warn_if_alike(spots.X)
+    builder = clone(as_graph(graph))
+    parameters = builder.get_params()
+    is_learnt = not isinstance(builder, SpatialNeighbors)
+    if isinstance(graph, str) and is_learnt:
+        builder.set_params(normalize=bool(normalize))
+    if spots.coordinates is None:
+        return _alone(spots, spatial_key, strict), None if is_learnt else builder
+    told = warn_of_places(spots.coordinates, spots.batch)
+    if "random_state" in parameters:
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        if parameters["random_state"] is None:
+            builder.set_params(random_state=seed)
+    builder.fit(spots.X, spots.coordinates, batch=spots.batch)
+    if not told:
+        _warn_of_graph(builder, builder.graph_, spots)
+    return averaging_operator(builder.graph_), builder
+
+
+def operator_of(graph, spots, *, spatial_key, strict, warn=True):
+    """Averaging operator of other spots than those of ``fit``.
+
+    Parameters
+    ----------
+    graph : object or None
+        From :func:`fit_operator`.
+    spots, spatial_key, strict
+        As there.
+    warn : bool, default=True
+        Whether to warn of places and graphs that tell nothing.
+
+    Returns
+    -------
+    csr_array of shape (n_spots, n_spots), float32
+    """
+    if spots.coordinates is None:
+        return _alone(spots, spatial_key, strict)
+    told = warn and warn_of_places(spots.coordinates, spots.batch)
+    if graph is None:
+        raise ValueError("coordinates are given but the graph was to be learnt in fit, which had none; fit with them.")
+    built = graph.build(spots.X, spots.coordinates, batch=spots.batch)
+    if warn and not told:
+        _warn_of_graph(graph, built, spots)
+    return averaging_operator(built)
+
+
+class OnGraph:
+    """Methods of an estimator that averages spots over a graph.
+
+    It has the parameters ``graph``, ``spatial_key`` and ``on_missing``.
+    """
+
+    def _fit_operator(self, spots, rng, normalize=True):
+        """Set ``graph_`` and return the averaging operator of the spots of ``fit``, see :func:`fit_operator`."""
+        operator, self.graph_ = fit_operator(
+            self.graph,
+            spots,
+            rng,
+            spatial_key=self.spatial_key,
+            strict=self.on_missing == "error",
+            normalize=normalize,
+        )
+        return operator
+
+    def _operator(self, spots, warn=True):
+        """Averaging operator of other spots, see :func:`operator_of`."""
+        strict = self.on_missing == "error"
+        return operator_of(self.graph_, spots, spatial_key=self.spatial_key, strict=strict, warn=warn)
+
+
+def _alone(spots, spatial_key, strict):
+    missing(
+        "X has no coordinates",
+        "only its expression is used",
+        f"put them in obsm[{spatial_key!r}] of an AnnData or pass coordinates=",
+        strict=strict,
+    )
+    return sparse.eye_array(spots.X.shape[0], dtype=np.float32, format="csr")
+
+
+def _warn_of_graph(builder, built, spots):
+    if isinstance(builder, SpatialNeighbors):
+        name = {"knn": "n_neighbors", "radius": "radius"}.get(builder.kind, "kind")
+        warn_of_graph(built, spots.coordinates, spots.batch, f"{name}={getattr(builder, name)!r}")
+
+
+def _warn_if_alike(X):
+    """Warn if no row of X differs from the first, so that all that tells spots apart is what rounding leaves."""
+    n_spots = X.shape[0]
+    few = X[[0, n_spots // 2, n_spots - 1]]  # nearly always enough to know
+    for rows in (few, X):
+        if sparse.issparse(rows):
+            differ = (rows.max(axis=0) != rows.min(axis=0)).nnz > 0
+        else:
+            differ = (rows != rows[0]).any()
+        if n_spots == 1 or differ:
+            return
+    found = "counts nothing in any of" if not few.sum() else "is the same in all of"
+    warnings.warn(
+        f"X {found} its {n_spots} spots, so that domains are arbitrary; pass counts that tell spots apart.",
+        UserWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,89 @@
+"""Whether an expression matrix holds counts of molecules."""
+
+import warnings
+
+import numpy as np
+from scipy import sparse
+
+from skst.inputs.containers import in_memory
+from skst.inputs.rows import is_anndata
+
+
+def check_counts(spots, X, *, unless=None):
+    """Check that ``spots.X`` can be raw counts.
+
+    Parameters
+    ----------
+    spots : Spots
+    X : object
+        What they were read from, which may hold counts elsewhere.
+    unless : str, default=None
+        Name of the estimator that can be told to do without counts, by ``normalize=False``.
+
+    Raises
+    ------
+    ValueError
+        If a value is negative.
+
+    Warns
+    -----
+    UserWarning
+        If the values look log-transformed; see :func:`looks_logarithmic`.
+    """
+    values = spots.X.data if sparse.issparse(spots.X) else spots.X
+    if values.size == 0:
+        return
+    if values.min() < 0:
+        raise ValueError(
+            f"Negative values in data: X holds {values.min():.3g} where raw counts are expected; "
+            f"{_where_counts_are(X, unless)}."
+        )
+    if looks_logarithmic(values):
+        warnings.warn(
+            f"X holds fractions and nothing above {values.max():.3g}, so it looks log-transformed; "
+            f"{_where_counts_are(X, unless)}.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _where_counts_are(X, unless):
+    """What to do about an X that holds no counts."""
+    fix = "pass raw counts"
+    if is_anndata(X):
+        layers = [name for name, values in X.layers.items() if _can_be_counts(values)]
+        if layers:
+            fix += f", which layer={layers[0]!r} seems to hold"
+        elif X.raw is not None and _can_be_counts(X.raw.X):
+            fix += ", which X.raw.to_adata() seems to hold"
+    return fix if unless is None else f"{fix}, or set normalize=False of {unless} to use X as it is"
+
+
+def _can_be_counts(matrix):
+    matrix = in_memory(matrix)
+    values = matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
+    return values.size > 0 and values.dtype.kind in "buif" and values.min() >= 0 and not looks_logarithmic(values)
+
+
+def looks_logarithmic(values):
+    """Tell logarithms from counts: fractions among them, and none above 16, which is ``log(1 + 10**7)``.
+
+    Parameters
+    ----------
+    values : ndarray
+        Entries of an expression matrix, of any shape; of a sparse one, those that are stored.
+
+    Returns
+    -------
+    bool
+        False if there are no values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skst.inputs.counting import looks_logarithmic
+    >>> counts = np.array([[9, 0], [3, 1]])
+    >>> looks_logarithmic(counts), looks_logarithmic(np.log1p(counts)), looks_logarithmic(counts * 7.5)
+    (False, True, False)
+    """
+    return values.size > 0 and bool(values.max() <= 16) and not np.array_equal(values, np.floor(values))

@@ -1,0 +1,141 @@
+"""How estimators read ``X``, and hand it on to transformers of their own."""
+
+import warnings
+from contextlib import contextmanager
+
+from sklearn.base import clone
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import validate_data
+
+from skst.inputs.columns import Columns, flat_columns
+from skst.inputs.spots import Where, read_spots
+
+_TOLD_BEFORE = r"\d+ gene names are duplicated|X has no gene names, unlike that of fit"
+
+
+# What parameters of the same name may be, on every estimator.
+READING = {
+    "gene_names": ["array-like", None],
+    "layer": [str, None],
+    "on_missing": [StrOptions({"warn", "error"})],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
+
+
+class ReadsSpots:
+    """Methods of an estimator that reads ``X`` as its parameters say.
+
+    These are ``layer``, ``spatial_key``, ``batch_key`` and ``gene_names``, or those of them that it has.
+    """
+
+    def _read_spots(self, X, *, coordinates=None, batch=None, reset=False):
+        """Read `X` as :func:`skst.inputs.spots.read_spots` does.
+
+        Parameters
+        ----------
+        X, coordinates, batch
+            As there.
+        reset : bool, default=False
+            True in ``fit``: ``n_features_in_`` and ``feature_names_in_`` are set, else heeded.
+
+        Returns
+        -------
+        Spots
+        """
+        seen = Columns(getattr(self, "feature_names_in_", None), getattr(self, "n_features_in_", None))
+        spots, names = read_spots(
+            X,
+            where_of(vars(self)),
+            coordinates=coordinates,
+            batch=batch,
+            fitted=None if reset else seen,
+            reader=type(self).__name__,
+        )
+        if names is False:
+            validate_data(self, flat_columns(X), reset=reset, skip_check_array=True)
+        elif reset:
+            self.n_features_in_ = spots.X.shape[1]
+            if names is not None:
+                self.feature_names_in_ = names
+            elif hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+        return spots
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.positive_only = bool(getattr(self, "normalize", True))
+        if tags.transformer_tags is not None:
+            tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def _handed_on(self, transformer, seed):
+        """A copy of a transformer that reads the same `X`, with `seed` if this estimator has one.
+
+        Takes the parameters ``gene_names``, ``layer`` and ``random_state``; see :func:`inherit`.
+        """
+        seed = None if self.random_state is None else int(seed)
+        return inherit(transformer, gene_names=self.gene_names, layer=self.layer, random_state=seed)
+
+
+def where_of(parameters):
+    """Where in ``X`` things are, by those parameters of an estimator that say so.
+
+    Parameters
+    ----------
+    parameters : dict
+        Parameters by name, others among them.
+
+    Returns
+    -------
+    Where
+    """
+    known = {name: parameters[name] for name in Where._fields if name in parameters}
+    return Where(**known, sliced="batch_key" in known)
+
+
+def inherit(transformer, **handed):
+    """A copy of a transformer with parameters of whoever uses it, where it has none of its own.
+
+    Parameters
+    ----------
+    transformer : estimator
+    **handed
+        Values of such of its parameters as are None; others, and those that it does not have, are left.
+
+    Returns
+    -------
+    estimator
+        Not fitted.
+    """
+    transformer = clone(transformer)
+    unset = {name for name, value in transformer.get_params(deep=False).items() if value is None}
+    return transformer.set_params(**{name: value for name, value in handed.items() if name in unset})
+
+
+@contextmanager
+def names_told():
+    """Leave out warnings about names of genes that whoever hands X on has given before."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _TOLD_BEFORE, UserWarning)
+        yield
+
+
+def missing(lack, goes_on, fix, *, strict):
+    """Say that `X` lacks something: a warning, or an error where ``on_missing="error"``.
+
+    Parameters
+    ----------
+    lack : str
+        What is lacking, the beginning of a sentence.
+    goes_on : str
+        What is done all the same.
+    fix : str
+        What would help.
+    strict : bool
+        Whether it is an error.
+    """
+    if strict:
+        raise ValueError(f'{lack}; {fix}, or set on_missing="warn" to go on without.')
+    warnings.warn(f"{lack}, so {goes_on}; {fix}.", UserWarning, stacklevel=3)

@@ -1,0 +1,63 @@
+"""The cell types that come with the package, and which of them a tissue can have."""
+
+from pathlib import Path
+
+import pandas as pd
+
+_TYPES = Path(__file__).with_name("cell_types.tsv")
+_EVERYWHERE = "any"
+
+
+def load_cell_types(tissue=None):
+    """Read the cell types that come with the package.
+
+    Some 140 types of human and mouse tissues and common tumours, each with a description of what it does and of the
+    functions that its genes have, and a few well-known markers.  The descriptions name no gene symbol.
+
+    Parameters
+    ----------
+    tissue : str or list of str, default=None
+        Keep types of these tissues and those found in any tissue; by default all.
+
+    Returns
+    -------
+    DataFrame
+        Columns of str: "cell_type", "tissue" and "species" (``|``-separated; "any" stands for all tissues),
+        "description" and "markers" (human symbols, ``|``-separated).
+
+    Raises
+    ------
+    ValueError
+        If no type is of that tissue.
+
+    Examples
+    --------
+    >>> from skst.inspection import load_cell_types
+    >>> types = load_cell_types("pancreas").set_index("cell_type")
+    >>> types.loc["pancreatic beta cell", "markers"].split("|")[:2]
+    ['INS', 'IAPP']
+    """
+    return _within(pd.read_csv(_TYPES, sep="\t", dtype=str, keep_default_na=False), "tissue", tissue)
+
+
+def _check_columns(table, name, columns):
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(
+            f"{name} is of type {type(table).__name__}; pass a DataFrame with the columns {list(columns)}."
+        )
+    absent = [column for column in columns if column not in table]
+    if absent:
+        raise ValueError(f"{name} lacks the columns {absent}; it has {list(table.columns)}: rename them.")
+
+
+def _within(table, column, wanted):
+    """Rows whose `column`, of entries parted by "|", has one of those wanted or is "any"."""
+    if wanted is None:
+        return table
+    _check_columns(table, "table", (column,))
+    wanted = {name.casefold() for name in ([wanted] if isinstance(wanted, str) else wanted)}
+    has = table[column].fillna("").str.casefold().str.split("|").map(set)
+    if not has.map(wanted.intersection).any():
+        there = sorted(set().union(*table[column].dropna().str.split("|")))
+        raise ValueError(f"{column}={sorted(wanted)} is not in the table, which has {there[:40]}; take one of them.")
+    return table[has.map((wanted | {_EVERYWHERE}).intersection).map(bool)]

@@ -1,0 +1,17 @@
+"""Numbers of spots and cells at which something is done in another way, all in one place."""
+
+# Networks see all spots or cells at once up to here, and mini-batches beyond.
+MAX_FULL_BATCH = 20_000
+# Spots in a tile of tissue, of which several make a mini-batch.
+TILE_SIZE = 512
+# Cells in a mini-batch.
+CELLS_A_BATCH = 4096
+# Steps of each of the two stages of training networks of cells.
+CELL_STEPS = 60
+# Neighbours in expression space are searched for exactly up to here: for a graph, and for communities.
+MAX_EXACT_GRAPH = 100_000
+MAX_EXACT_COMMUNITIES = 20_000
+# More than a radius may join, entries of a graph in all.
+MAX_EDGES = 200_000_000
+# The text of each spot is read up to here, and composed of the vectors of its genes beyond.
+MAX_READ = 10_000

@@ -1,0 +1,99 @@
+"""Cells as sums of the vectors of their genes."""
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils.sparsefuncs import mean_variance_axis
+
+from skst.expression.counts import scale_depth, square_root
+
+
+def weights_of_genes(X, weighting, normalize):
+    """How much each gene counts in each cell.
+
+    Parameters
+    ----------
+    X : ndarray or csr_array of shape (n_spots, n_genes)
+    weighting : {"contrast", "abundance"}
+        Square roots of shares in the counts, or the shares.
+    normalize : bool
+        False for X as it is.
+
+    Returns
+    -------
+    ndarray or csr_array of shape (n_spots, n_genes)
+    """
+    if not normalize:
+        return X
+    shares = scale_depth(X, 1.0)
+    return shares if weighting == "abundance" else square_root(shares)
+
+
+def moments(Y):
+    """Mean and variance of each column."""
+    if sparse.issparse(Y):
+        return mean_variance_axis(Y, axis=0)
+    return Y.mean(axis=0, dtype=np.float64), Y.var(axis=0, dtype=np.float64)
+
+
+def sum_vectors(Y, vectors, known, mean=None):
+    """Sums of gene vectors.
+
+    Parameters
+    ----------
+    Y : ndarray or csr_array of shape (n_spots, n_genes)
+        From :func:`weights_of_genes`.
+    vectors : ndarray of shape (n_genes, d), float32
+    known : ndarray of bool of shape (n_genes,)
+        Genes that have a vector.
+    mean : ndarray of shape (n_genes,), float32, default=None
+        Given for a contrast: what is subtracted from Y, and gene vectors are centred and of unit length.
+
+    Returns
+    -------
+    ndarray of shape (n_spots, d)
+    """
+    if mean is None:
+        return np.asarray(Y @ vectors)
+    unit = np.zeros_like(vectors)
+    # A single gene has nothing to be centred against.
+    unit[known] = vectors[known] - (vectors[known].mean(axis=0) if known.sum() > 1 else 0)
+    lengths = np.linalg.norm(unit, axis=1, keepdims=True)
+    weights = np.divide(unit, lengths, out=np.zeros_like(unit), where=lengths > 0)
+    return np.asarray(Y @ weights) - mean @ weights
+
+
+class PathMixture:
+    """Two paths from a cell to a vector, each centred and of unit root mean square length where it was fitted.
+
+    Parameters
+    ----------
+    summed, written : ndarray of shape (n_spots, d)
+        Vectors of the same cells: sums of gene vectors, and vectors of their texts.
+    model : str
+        What made the latter.
+
+    Raises
+    ------
+    ValueError
+        If they differ in length.
+    """
+
+    def __init__(self, summed, written, model):
+        if written.shape[1] != summed.shape[1]:
+            raise ValueError(
+                f"vectors have length {summed.shape[1]} but model={model!r} makes vectors of length "
+                f"{written.shape[1]}, which mode='dual' cannot add; use the model that made them."
+            )
+        self._statistics = [_centre_and_size(path) for path in (summed, written)]
+
+    def mix(self, summed, written, share):
+        """``share * summed + (1 - share) * written``, both centred and scaled; of shape (n_spots, d), float32."""
+        pairs = zip((summed, written), self._statistics, strict=True)
+        summed, written = ((path - centre) / size for path, (centre, size) in pairs)
+        return (share * summed + (1 - share) * written).astype(np.float32)
+
+
+def _centre_and_size(vectors):
+    centre = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    size = np.sqrt(np.mean(np.sum(np.square(vectors - centre, dtype=np.float64), axis=1)))
+    return centre, np.float32(size if size > 0 else 1)
