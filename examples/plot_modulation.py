@@ -30,7 +30,7 @@ print(report.sort_values("share", ascending=False).head(6).round(3))
 
 # %%
 # The four shifts that vary most, and the genes whose expression goes with them.  All four follow one contrast, of
-# astrocytes (Slc1a3, Glul, Atp1a2) against neurons (Pcsk2, Nrgn, Lamp5).  That genes go with a factor does not show
+# astrocytes (Slc1a3, Glul, Atp1a2) against neurons (Pcsk2, Cadps2, Lamp5).  That genes go with a factor does not show
 # that the model knew what they do: with permuted genes (``control="permuted"``) texts differ between cells as well.
 leading = report["beta_sd"].nlargest(4).index
 found = modulation_genes(beta[:, leading], adata, n_top=5).genes

@@ -315,7 +315,11 @@ class SpatialGraphLearner(ReadsSpots, BaseEstimator):
 
 
 class _Adam:
-    """Ascent by moments of the gradient; changes `weights` in place."""
+    """Ascent by moments of the gradient; changes `weights` in place.
+
+    That of torch.optim takes the same steps, but loads torch and its compiler, which takes longer than the training of
+    these nine numbers.  Steps along the gradient itself end at worse graphs.
+    """
 
     def __init__(self, weights):
         self.weights, self.step = weights, 0

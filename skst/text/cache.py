@@ -51,6 +51,9 @@ class VectorCache:
     A directory that is full, gone or not to be written costs a warning and no vectors but those that were to be
     stored meanwhile: each :meth:`store` tries again.
 
+    Shards are files, and not tables of one database, so that damage costs what it hits, and so that no file has to be
+    locked, which file systems of clusters do not always do.
+
     Parameters
     ----------
     key : str

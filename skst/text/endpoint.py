@@ -192,6 +192,7 @@ class EndpointBackend:
         return url.rstrip("/")
 
     def _embed(self, session, url, texts):
+        # Not by urllib3's Retry: it does not ask again when an answer breaks off, and waits inside of the attempt.
         for attempt in range(self.max_retries + 1):
             vectors, words, kind, asked = self._ask(session, url, texts)
             if kind is not None:
