@@ -12,6 +12,8 @@ import skst
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+# In the column "code" of rows that do not depend on the code of skst: they are kept when it changes.
+PUBLISHED = "published code"
 
 
 def provenance():
@@ -26,54 +28,69 @@ def provenance():
     digest = hashlib.sha256()
     package = Path(skst.__file__).parent
     sources = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".tsv"))
-    for path in [*sources, HERE / "methods.py"]:
+    for path in [*sources, HERE / "methods.py", HERE / "data.py"]:
         digest.update(path.name.encode() + path.read_bytes())
     return {
         "date": f"{datetime.now():%Y-%m-%d}",
         "version": skst.__version__,
-        "commit": _commit(),
+        "commit": commit_of(HERE, "../skst", "*.py"),
         "code": digest.hexdigest()[:12],
     }
 
 
-def _commit():
-    """Short hash of the commit, with a mark if sources differ from it (results may)."""
+def commit_of(checkout, *sources):
+    """Short hash of the commit of a checkout, with a mark if `sources` differ from it; "unknown" without git.
+
+    Parameters
+    ----------
+    checkout : pathlib.Path
+    *sources : str
+        Paths, which may have wildcards, relative to `checkout`.
+
+    Returns
+    -------
+    str
+    """
     try:
-        commit = _git("rev-parse", "--short", "HEAD")
-        return f"{commit}-dirty" if _git("status", "--porcelain", "--", "../skst", "*.py") else commit
+        commit = _git(checkout, "rev-parse", "--short", "HEAD")
+        return f"{commit}-dirty" if sources and _git(checkout, "status", "--porcelain", "--", *sources) else commit
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
-def _git(*arguments):
+def _git(folder, *arguments):
     command = ["git", "--no-optional-locks", *arguments]
-    return subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def append(path, row):
-    """Add a row to a CSV, which is begun if it is not there."""
+def append(path, rows):
+    """Add rows to a CSV, which is begun if it is not there."""
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
+        writer = csv.DictWriter(file, list(rows[0]))
         if new:
             writer.writeheader()
-        writer.writerow(row)
+        writer.writerows(rows)
 
 
-def current_rows(path, stamp):
+def current_rows(path, stamp=None):
     """Rows of a CSV that the current code has made; those of other code stay in the file.
 
     Parameters
     ----------
     path : pathlib.Path
-    stamp : dict
+    stamp : dict, default=None
         As from :func:`provenance`.
 
     Returns
     -------
     DataFrame
+        With rows of published code; all rows of a file that does not say what made them; empty without a file.
     """
     if not path.exists():
         return pd.DataFrame()
     rows = pd.read_csv(path, dtype={"version": str, "commit": str, "code": str})
-    return rows[(rows["version"] == stamp["version"]) & (rows["code"] == stamp["code"])]
+    if "code" not in rows:
+        return rows
+    stamp = stamp or provenance()
+    return rows[(rows["version"] == stamp["version"]) & rows["code"].isin([stamp["code"], PUBLISHED])]

@@ -1,61 +1,40 @@
-"""SpaLLM's study, with controls: four encoders and averaging, with and without text: ``python benchmarks/study.py``."""
+"""SpaLLM's study, with controls: four encoders and averaging, with and without text."""
 
-import argparse
-import sys
-import tempfile
-import time
-import traceback
-import warnings
-from pathlib import Path
+from itertools import product
 
-import joblib
 import numpy as np
 import pandas as pd
-from harness import read
-from methods import fusion
-from quality import DATA, LEVELS
-from records import RESULTS, append, current_rows, provenance
 from scipy.stats import t as student
 from sklearn.neighbors import NearestNeighbors
-from tables import by_method, head, section
 
-from skst import GeneTextEncoder, SpatialGraphTransformer
+from benchmarks.data import LEVELS, THINNED, read
+from benchmarks.declare import Benchmark, Run
+from benchmarks.fits import timed
+from benchmarks.methods import ENCODERS, PLUGGED, STRATEGIES, VARIANTS, study_variant
+from benchmarks.pages import by_method, section
 from skst.datasets import mask_counts
 from skst.metrics import score_partition
 
-ENCODERS = ("smooth", "stagate", "graphst", "spaceflow", "stcluster")
 # Parts of osmFISH, each the cells nearest to one drawn at random (SpaLLM, Table 7).
 N_REGIONS, REGION_SIZE = 10, 1000
 WHOLE = -1
-# What follows the encoder: parameters of SpaLLMFusion and of its text.
-VARIANTS = {
-    "expression": {"strategy": "expression"},
-    "SpaLLM": {},
-    "permuted": {"text": {"control": "permuted"}},
-    "Gaussian": {"text": {"control": "gaussian"}},
-    "as published": {"align": "none", "alpha": 0.5, "beta": 0.5, "text": {"weighting": "abundance"}},
-}
-# Table 5 of the paper, for one encoder on two tissues.
-STRATEGIES = {"concat": {"strategy": "concat"}, "functional": {"strategy": "functional"}}
 STRATEGY_DATA = ("osmFISH", "DLPFC 151507")
-# Table 3 of SemST, at full quality: text modulates the embedding instead of being added to it.
-PLUGGED = {"FSM": {"strategy": "expression", "semantic": {"mode": "prompt", "max_texts": 500, "random_state": 0}}}
 UNIT = ["data", "quality", "region", "encoder", "seed"]
 
 
-def units(arguments):
-    """What is to be run: dicts of the columns `UNIT`, the encoder trained once for each."""
-    found = []
-    for seed in range(arguments.seeds):
-        for encoder in arguments.encoder:
-            for data in arguments.data:
-                for quality in arguments.quality:
-                    found.append(dict(zip(UNIT, (data, quality, WHOLE, encoder, seed), strict=True)))
-    if arguments.regions and "osmFISH" in arguments.data:
-        for region in range(N_REGIONS):
-            for encoder in arguments.encoder:
-                found.append(dict(zip(UNIT, ("osmFISH", "Q0", region, encoder, 0), strict=True)))
-    return found
+def runs(options):
+    """What names the columns `UNIT`: the encoder is trained once for each."""
+    units = [
+        (data, quality, WHOLE, encoder, seed)
+        for seed, encoder, data, quality in product(
+            range(options.seeds), options.encoder, options.data, options.quality
+        )
+    ]
+    if options.regions and "osmFISH" in options.data:
+        units += [("osmFISH", "Q0", region, encoder, 0) for region in range(N_REGIONS) for encoder in options.encoder]
+    return [
+        Run(dict(zip(UNIT, unit, strict=True)), (execute,), THINNED[unit[0]], masked=LEVELS[unit[1]]) for unit in units
+    ]
 
 
 def variants(unit):
@@ -76,133 +55,31 @@ def region_of(adata, number):
     return np.sort(nearest.ravel())
 
 
-def execute(unit, data, settings):
-    """Rows of one unit; the spatial embedding is made once and kept for all variants.
-
-    Parameters
-    ----------
-    unit : dict
-        Columns `UNIT`.
-    data : DataSet
-    settings : dict
-        From :func:`variants`.
-
-    Returns
-    -------
-    list of dict
-    """
-    adata, truth = read(data)
-    seed, rows = unit["seed"], []
-    if unit["quality"] != "Q0":
-        adata = mask_counts(adata, LEVELS[unit["quality"]], random_state=seed)
+def execute(run):
+    """Rows of one unit; the spatial embedding is made once and kept for all variants."""
+    adata, truth = read(run.data)
+    unit, rows = run.names, []
+    if run.masked:
+        adata = mask_counts(adata, run.masked, random_state=unit["seed"])
     if unit["region"] != WHOLE:
         members = region_of(adata, unit["region"])
         adata, truth = adata[members].copy(), truth.iloc[members]
     k = int(truth.nunique())
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        for name, parameters in settings.items():
-            text = parameters.get("semantic")
-            spatial = SpatialGraphTransformer(
-                unit["encoder"], semantic=None if text is None else GeneTextEncoder(**text)
-            )
-            rest = {key: value for key, value in parameters.items() if key != "semantic"}
-            model = fusion(k, seed, spatial=spatial, memory=folder, **rest)
-            start = time.perf_counter()
-            found = model.fit_predict(adata)
-            seconds = time.perf_counter() - start
-            scores = score_partition(truth, found)
-            rows.append(
-                {
-                    **unit,
-                    "method": name,
-                    "k": k,
-                    "n_spots": adata.n_obs,
-                    **{score: round(scores[score], 5) for score in ("ari", "nmi", "acc")},
-                    "trained": not model.from_cache_["spatial"],
-                    "seconds": round(seconds, 2),
-                }
-            )
+    for name, parameters in variants(unit).items():
+        model = study_variant(k, unit["seed"], encoder=unit["encoder"], memory=run.folder, **parameters)
+        found, seconds = timed(model.fit_predict, adata)
+        scores = score_partition(truth, found)
+        rows.append(
+            {
+                "method": name,
+                "k": k,
+                "n_spots": adata.n_obs,
+                **{score: round(scores[score], 5) for score in ("ari", "nmi", "acc")},
+                "trained": not model.from_cache_["spatial"],
+                "seconds": round(seconds, 2),
+            }
+        )
     return rows
-
-
-def attempt(unit, data, settings):
-    """A unit, its rows, and what went wrong."""
-    try:
-        return unit, execute(unit, data, settings), None
-    except Exception:
-        return unit, [], traceback.format_exc()
-
-
-def run_all(wanted, path, *, jobs, fresh=False):
-    """Execute the units whose rows the file at `path` lacks, and append theirs; return all rows and failed units."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if fresh:
-        path.unlink(missing_ok=True)
-    stamp = provenance()
-    rows = current_rows(path, stamp)
-    done = set() if rows.empty else set(rows[[*UNIT, "method"]].itertuples(index=False, name=None))
-    missing = [unit for unit in wanted if any((*unit.values(), name) not in done for name in variants(unit))]
-    failed = []
-    calls = (joblib.delayed(attempt)(unit, DATA[unit["data"]], variants(unit)) for unit in missing)
-    results = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
-    for number, (unit, found, error) in enumerate(results, 1):
-        label = ", ".join(str(value) for value in unit.values())
-        if error:
-            failed.append(unit)
-            print(f"[{number}/{len(missing)}] {label} FAILED: {error}", flush=True)
-            continue
-        for row in found:
-            if (*unit.values(), row["method"]) not in done:
-                append(path, {**row, **stamp})
-        print(
-            f"[{number}/{len(missing)}] {label}: " + ", ".join(f"{r['method']} {r['ari']:.3f}" for r in found),
-            flush=True,
-        )
-    return current_rows(path, stamp), failed
-
-
-def main(argv=None):
-    """Run what has not been run yet, write ``study.csv``, ``study.md`` and ``study.png``; return the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10, help="seeds 0, 1, ... of each encoder (default: 10)")
-    parser.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA), metavar="NAME")
-    parser.add_argument("--quality", nargs="+", choices=list(LEVELS), default=list(LEVELS), metavar="LEVEL")
-    parser.add_argument("--encoder", nargs="+", choices=ENCODERS, default=list(ENCODERS), metavar="NAME")
-    parser.add_argument("--no-regions", dest="regions", action="store_false", help="whole tissues only")
-    parser.add_argument("--jobs", type=int, default=2, help="units at the same time (default: 2)")
-    parser.add_argument("--dask", metavar="ADDRESS", help="run on this Dask scheduler, such as tcp://10.0.0.1:8786")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
-    arguments = parser.parse_args(argv)
-    path = arguments.output / "study.csv"
-    options = {"jobs": arguments.jobs, "fresh": arguments.fresh}
-    if arguments.dask:
-        from dask.distributed import Client
-
-        with Client(arguments.dask) as client:
-            # Workers import the benchmarks from the same folder: the file system is shared.
-            client.run(sys.path.insert, 0, str(Path(__file__).resolve().parent))
-            with joblib.parallel_config("dask"):
-                rows, failed = run_all(units(arguments), path, **{**options, "jobs": -1})
-    else:
-        rows, failed = run_all(units(arguments), path, **options)
-    if not rows.empty:
-        rows = in_order(rows)
-        path.with_suffix(".md").write_text(
-            head("SpaLLM's study", rows, "study.py", argv) + report(rows), encoding="utf-8"
-        )
-        plot(rows, path.with_suffix(".png"))
-    return 1 if failed else 0
-
-
-def in_order(rows):
-    """Rows in the order of the registries."""
-    names = [*DATA, *LEVELS, *ENCODERS, *VARIANTS, *STRATEGIES, *PLUGGED]
-    place = {name: number for number, name in enumerate(names)}
-    columns = ["data", "quality", "encoder", "method", "region", "seed"]
-    return rows.sort_values(columns, key=lambda column: column.map(lambda x: place.get(x, x)), kind="stable")
 
 
 def differences(rows, other, *, method="SpaLLM"):
@@ -255,7 +132,7 @@ def encoders(rows):
     return pd.DataFrame.from_dict(table, "index").rename_axis("encoder")
 
 
-def report(rows):
+def report(rows, options):
     """The tables of a table of runs, as Markdown."""
     whole, parts = rows[rows["region"] == WHOLE], rows[rows["region"] != WHOLE]
     shares = ", ".join(f"{level} {masked:.2%}" for level, masked in LEVELS.items())
@@ -325,18 +202,14 @@ def _by_level(means):
 
 def plot(rows, path):
     """ARI as counts are lost, one panel an encoder."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     rows = rows[(rows["region"] == WHOLE) & rows["method"].isin(VARIANTS)]
     means = rows.groupby(["encoder", "method", "quality", "data"], sort=False)["ari"].mean()
     means = means.groupby(level=["encoder", "method", "quality"], sort=False).mean().unstack("quality")
     encoders = rows["encoder"].unique()
-    figure, axes = plt.subplots(
-        1, len(encoders), figsize=(2.6 * len(encoders) + 1.2, 3.2), sharey=True, squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(2.6 * len(encoders) + 1.2, 3.2), layout="constrained")
+    axes = figure.subplots(1, len(encoders), sharey=True, squeeze=False)
     for axis, encoder in zip(axes[0], encoders, strict=True):
         for name, style in zip(VARIANTS, ("-o", "-s", "--^", "--v", ":x"), strict=False):
             if (encoder, name) in means.index:
@@ -347,8 +220,28 @@ def plot(rows, path):
     axes[0, 0].set_ylabel("ARI, mean over tissues")
     axes[0, -1].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+BENCHMARK = Benchmark(
+    title="SpaLLM's study",
+    question="SpaLLM's study with controls: does text help each encoder, at each quality?",
+    takes="hours; `--dask ADDRESS` runs it on a cluster",
+    runs=runs,
+    report=report,
+    draw=plot,
+    order={
+        "data": THINNED,
+        "quality": None,
+        "encoder": ENCODERS,
+        "method": (*VARIANTS, *STRATEGIES, *PLUGGED),
+        "region": None,
+        "seed": None,
+    },
+    data=THINNED,
+    seeds=10,
+    options={
+        "--quality": {"nargs": "+", "choices": list(LEVELS), "default": list(LEVELS), "metavar": "LEVEL"},
+        "--encoder": {"nargs": "+", "choices": ENCODERS, "default": ENCODERS, "metavar": "NAME"},
+        "--no-regions": {"dest": "regions", "action": "store_false", "help": "whole tissues only"},
+    },
+)

@@ -1,6 +1,6 @@
-"""Training by the published code of four encoders, for ``encoders.py``.
+"""Training by the published code of four encoders.
 
-None of that code is part of this repository: it is imported from checkouts in one folder, named as their repositories
+It is imported from checkouts in one folder, named as their repositories
 
 - https://github.com/QIFEIDKN/STAGATE_pyG
 - https://github.com/JinmiaoChenLab/GraphST

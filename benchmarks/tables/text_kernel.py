@@ -1,4 +1,4 @@
-"""Does gene text pay where it acts on genes?  ``python benchmarks/text_kernel.py``.
+"""Does gene text pay where it acts on genes?
 
 Two ways for the text of genes to act on expression before it is reduced, at the quality levels of SpaLLM:
 
@@ -10,24 +10,17 @@ Both are given the texts, the same texts permuted over the genes, Gaussian vecto
 no text, the genes' profiles over the very spots that are clustered: genes are then alike if they are co-expressed.
 """
 
-import argparse
-import os
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-from harness import Run, at_hand
-from methods import SPATIAL
-from processes import run_apart
-from quality import LEVELS
-from records import RESULTS, append, current_rows, provenance
 from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
-from tables import by_method, head, paired, section
 
-from skst import GeneTextEncoder
+from benchmarks.data import LEVELS, SPATIAL, read
+from benchmarks.declare import Benchmark, Run
+from benchmarks.methods import reader
+from benchmarks.pages import by_method, paired, section
 from skst.datasets import mask_counts
 from skst.expression.counts import library_sizes, scale_depth, square_root
 from skst.expression.smooth import DENSE_GENES, AveragedPCA, propagate, single_hop
@@ -161,9 +154,8 @@ def execute(run):
     -------
     list of dict
     """
-    adata = run.data.load()
-    truth = adata.obs.pop("label")
-    encoder = GeneTextEncoder(normalize=run.data.normalize).fit(adata)
+    adata, truth = read(run.data)
+    encoder = reader(0, normalize=run.data.normalize).fit(adata)
     seed = run.names["seed"]
     rng = check_random_state(seed)
     averaged, kept = prepare(mask_counts(adata, run.masked, random_state=seed), rng)
@@ -176,7 +168,7 @@ def execute(run):
     for (form, source), make in makers.items():
         scores = score_partition(truth, partition(make(), truth.nunique(), adata.obsm["spatial"], seed))
         ari, nmi = round(scores["ari"], 5), round(scores["nmi"], 5)
-        rows.append({**run.names, "form": form, "source": source, "ari": ari, "nmi": nmi})
+        rows.append({"form": form, "source": source, "ari": ari, "nmi": nmi})
     return rows
 
 
@@ -190,56 +182,17 @@ def partition(values, k, coordinates, seed):
     return majority_vote(labels, coordinates)
 
 
-def main(argv=None):
-    """Run what has not been run yet, write ``text_kernel.csv`` and ``text_kernel.md``; return the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5, help="seeds 0, 1, ... of each data set (default: 5)")
-    parser.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA), metavar="NAME")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at the same time (default: 1)")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--fresh", action="store_true", help="forget earlier runs; needed after a form has changed")
-    arguments = parser.parse_args(argv)
-    # Processes share the cores: one thread each.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    runs = [
-        Run({"data": name, "quality": quality, "seed": seed}, DATA[name], None, LEVELS[quality])
-        for seed in range(arguments.seeds)
-        for name in arguments.data
+def runs(options):
+    """Each data set at each level, seed by seed."""
+    return [
+        Run({"data": name, "quality": quality, "seed": seed}, (execute,), DATA[name], masked=LEVELS[quality])
+        for seed in range(options.seeds)
+        for name in options.data
         for quality in QUALITIES
     ]
-    path = arguments.output / "text_kernel.csv"
-    rows, failed = run_all(runs, path, arguments.jobs, arguments.fresh)
-    if not rows.empty:
-        text = head("Text that acts on genes", rows, "text_kernel.py", argv) + report(rows)
-        path.with_suffix(".md").write_text(text, encoding="utf-8")
-    return 1 if failed else 0
 
 
-def run_all(runs, path, jobs, fresh):
-    """Execute the runs whose rows the file at `path` lacks; return all rows, and the runs that failed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if fresh:
-        path.unlink(missing_ok=True)
-    stamp = provenance()
-    rows = current_rows(path, stamp)
-    columns = list(runs[0].names)
-    done = set() if rows.empty else set(rows[columns].itertuples(index=False, name=None))
-    runs = at_hand([run for run in runs if tuple(run.names.values()) not in done])
-    failed = []
-    for number, (run, found) in enumerate(run_apart(execute, runs, jobs), 1):
-        label = f"[{number}/{len(runs)}] {', '.join(map(str, run.names.values()))}"
-        if isinstance(found, Exception):
-            failed.append(run)
-            print(f"{label} FAILED: {found}", flush=True)
-            continue
-        for row in found:
-            append(path, {**row, **stamp})
-        print(f"{label}: ARI of the floor {found[0]['ari']:.3f}", flush=True)
-    return current_rows(path, stamp), failed
-
-
-def report(rows):
+def report(rows, options):
     """The tables of a table of runs, as Markdown."""
     shares = ", ".join(f"{quality} {LEVELS[quality]:.2%}" for quality in QUALITIES)
     settings = "; ".join(f"{form}: {_keywords(function)}" for form, function in FORMS.items())
@@ -247,8 +200,6 @@ def report(rows):
         f"\nShare of the non-zero counts that is set to zero: {shares}.  The floor is the spatially averaged PCA of "
         f"`SpatialGraphTransformer`.  All share masks, partition and seeds.  Settings: {settings}.\n"
     ]
-    rows = rows.sort_values(["quality", "seed"], kind="stable")
-    rows = rows.sort_values("data", kind="stable", key=lambda names: names.map(list(DATA).index))
     chosen = rows["data"].isin(CHOSEN_ON)
     for title, part in (("data that the settings were chosen on", rows[chosen]), ("other data", rows[~chosen])):
         if part.empty:
@@ -287,5 +238,14 @@ def mean_over_others(rows, index):
     return rows.groupby([index, "seed", "method"], sort=False)["ari"].mean().reset_index()
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+BENCHMARK = Benchmark(
+    title="Text that acts on genes",
+    question="Does text help when it acts on genes and counts are few?",
+    takes="about 15 minutes",
+    runs=runs,
+    report=report,
+    order={"data": DATA, "quality": QUALITIES, "seed": None},
+    data=DATA,
+    seeds=5,
+    jobs=1,
+)

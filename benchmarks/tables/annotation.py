@@ -1,22 +1,19 @@
-"""Are clusters given the right names?  ``python benchmarks/annotation.py``.
+"""Are clusters given the right names?
 
 The known labels serve as clusters, so that only the naming is judged: overlap with known markers, what is written about
 the genes against what is said of cell types, and the controls of the latter.  A name is right if it is at the level of
 the label or broader ("T cell" for a naive CD4 T cell); `RIGHT` holds a regular expression for each label.
 """
 
-import argparse
 import itertools
-import os
 import re
-import sys
 from pathlib import Path
 
 import pandas as pd
-from methods import CELLS, SPATIAL
-from records import RESULTS, provenance
-from tables import by_method, head, paired, section
 
+from benchmarks.data import DATA
+from benchmarks.declare import Benchmark, Run
+from benchmarks.pages import by_method, paired, section
 from skst.files.home import find_file
 from skst.inspection import annotate_by_markers, annotate_by_text, load_cell_types, marker_genes
 
@@ -113,50 +110,22 @@ def is_right(data, label, name):
     return name is not None and re.search(pattern, name.lower()) is not None
 
 
-def execute(name, adata, table):
+def execute(run):
     """Rows of one data set: one a cluster, way of naming, choice of tissue and seed."""
+    name, table = run.names["data"], known_markers()
     column, tissue = TYPES[name]
-    markers = marker_genes(adata, column)
+    markers = marker_genes(run.data.load(), column)
     rows = []
     for known in ("all tissues", "tissue known"):
         types = load_cell_types(tissue if known == "tissue known" else None)
         for way, (function, compared, parameters) in ways(types, table if known == "all tissues" else None).items():
             method, seed = way if isinstance(way, tuple) else (way, 0)
             rows += [
-                {"data": name, "tissue": known, "method": method, "seed": seed, "label": label, "name": found}
+                {"tissue": known, "method": method, "seed": seed, "label": label, "name": found}
                 | {"right": is_right(name, label, found), "named": found is not None}
                 for label, found in function(markers, compared, **parameters)["cell_type"].items()
             ]
     return rows
-
-
-def main(argv=None):
-    """Name the clusters of all data sets, write ``annotation.csv`` and ``annotation.md``; return the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", choices=list(RIGHT), default=list(RIGHT), metavar="NAME")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    arguments = parser.parse_args(argv)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    table = known_markers()
-    rows = []
-    for name in arguments.data:
-        try:
-            adata = (CELLS | SPATIAL)[name].load()
-        except OSError as error:
-            print(f"{name} left out: {error}", flush=True)
-            continue
-        rows += execute(name, adata, table)
-        print(f"{name}: done", flush=True)
-    if not rows:
-        return 1
-    rows = pd.DataFrame(rows)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(arguments.output / "annotation.csv", index=False)
-    stamp = pd.DataFrame([provenance()])
-    text = head("Names of clusters", stamp, "annotation.py", argv) + report(rows)
-    (arguments.output / "annotation.md").write_text(text, encoding="utf-8")
-    return 0
 
 
 def known_markers():
@@ -168,7 +137,12 @@ def known_markers():
     return table[table["source"].str.startswith("PanglaoDB") & (table["species"] == "human")]
 
 
-def report(rows):
+def runs(options):
+    """One a data set."""
+    return [Run({"data": name}, (execute,), DATA[name], kept=False) for name in options.data]
+
+
+def report(rows, options):
     """The tables of all names, as Markdown."""
     runs = rows.groupby(["tissue", "data", "method", "seed"], sort=False)[["right", "named"]].mean().reset_index()
     sections = [
@@ -204,5 +178,12 @@ def report(rows):
     return "".join(sections)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+BENCHMARK = Benchmark(
+    title="Names of clusters",
+    question="Are clusters given the right names, by markers and by text?",
+    takes="2 to 4 minutes",
+    runs=runs,
+    report=report,
+    data=RIGHT,
+    jobs=1,
+)

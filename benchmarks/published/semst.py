@@ -1,23 +1,19 @@
-"""Cost of an epoch of SemST's published code: ``python benchmarks/published_semst.py --published PATH --data FILE``.
+"""Epochs of SemST's published network, from a checkout of https://github.com/longjiangk/SemST.
 
-`PATH` is a checkout of https://github.com/longjiangk/SemST.  None of it is part of this repository: its functions are
-imported from there and called as its scripts ``preprocess/MBA_generate_data.py`` and ``train.py`` call them, with what
-these would read from disk handed over in memory.
+Its functions are imported from there and called as its scripts ``preprocess/MBA_generate_data.py`` and ``train.py``
+call them, with what these would read from disk handed over in memory.
 """
 
 import argparse
 import contextlib
 import io
-import json
-import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from processes import peak_mib, run_apart
 
+REPOSITORY = "longjiangk/SemST"
 # The published configuration with as many neighbours in both graphs as skst.SemSTClusterer.paper.
 CONFIG = "config/Mouse_Brain_Anterior.ini"
 N_TEXT_COLUMNS = 384
@@ -26,15 +22,6 @@ N_TEXT_COLUMNS = 384
 def random_text(n_spots):
     """Text vectors that cost what those of a sentence encoder cost: float32 of shape (n_spots, 384)."""
     return np.random.default_rng(0).standard_normal((n_spots, N_TEXT_COLUMNS), dtype=np.float32)
-
-
-def commit_of(checkout):
-    """Short hash of the commit of a checkout, "unknown" where git cannot tell."""
-    command = ["git", "--no-optional-locks", "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def published_epochs(checkout, adata, text, n_epochs):
@@ -67,7 +54,7 @@ def published_epochs(checkout, adata, text, n_epochs):
     Imports modules by their published names (``utils``, ``models``, ``train``): call it in a process of its own.
     """
     if not (checkout / CONFIG).is_file():
-        raise FileNotFoundError(f"published={str(checkout)!r} has no {CONFIG}; give a checkout of longjiangk/SemST.")
+        raise FileNotFoundError(f"published={str(checkout)!r} has no {CONFIG}; give a checkout of {REPOSITORY}.")
     _stand_in(tissue := SimpleNamespace(X=_scaled(adata.X), obs={"ground": None}, obsm={}))
     sys.path.insert(0, str(checkout))
     import torch
@@ -120,40 +107,8 @@ def _scaled(counts):
     return np.minimum(X, 10, out=X)
 
 
-def _measure(arguments):
-    import anndata
-
-    adata = anndata.read_h5ad(arguments.data)
-    text = np.load(arguments.text) if arguments.text else random_text(adata.n_obs)
-    before = peak_mib()
-    seconds = published_epochs(arguments.published, adata, text, arguments.epochs)
-    return {
-        "n_spots": adata.n_obs,
-        "seconds_per_epoch": round(float(np.median(seconds[1:])), 4),
-        "peak_mib": round(peak_mib()),
-        "data_mib": round(before),
-    }
-
-
 def at_least_two(value):
     """A number of epochs: the first one is left out of the median."""
     if int(value) < 2:
         raise argparse.ArgumentTypeError(f"{value} is below 2, and the first epoch is not counted")
     return int(value)
-
-
-def main(argv=None):
-    """Print seconds of an epoch (median, the first left out) and peak memory; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--published", type=Path, required=True, help="checkout of the published repository")
-    parser.add_argument("--data", type=Path, required=True, help="AnnData file of raw counts and coordinates")
-    parser.add_argument("--text", type=Path, help="npy file of text vectors (default: random ones of 384 columns)")
-    parser.add_argument("--epochs", type=at_least_two, default=6, help="epochs to train (default: 6)")
-    _, result = next(run_apart(_measure, [parser.parse_args(argv)]))
-    failed = isinstance(result, Exception)
-    print(f"FAILED: {result}" if failed else json.dumps(result))
-    return int(failed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import platform
-import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +10,7 @@ import pandas as pd
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "sentence-transformers")
 
 
-def head(title, rows, script, argv):
+def head(title, rows, command):
     """Title, command, commit, date, versions and machine of a report.
 
     Parameters
@@ -19,10 +18,8 @@ def head(title, rows, script, argv):
     title : str
     rows : DataFrame
         Table of runs with the columns "version", "commit", "code" and "date".
-    script : str
-        File name of the benchmark.
-    argv : list of str
-        Its arguments.
+    command : str
+        Name of the benchmark and its options.
 
     Returns
     -------
@@ -34,7 +31,7 @@ def head(title, rows, script, argv):
         [
             f"# {title}",
             "",
-            f"- Command: `{f'python benchmarks/{script} {shlex.join(argv)}'.strip()}`",
+            f"- Command: `python -m benchmarks {command}`",
             f"- skst {made['version']}, commit {made['commit']}, code {made['code']}, {made['date']}",
             f"- Python {platform.python_version()}, {versions}",
             f"- {_machine()}",
@@ -165,49 +162,85 @@ def paired(rows, references, *, method="SpaLLMFusion", value="ari", index="data"
     return table.reindex([*rows[index].unique(), "mean over rows"]).dropna(how="all").rename_axis(index)
 
 
-def comparisons(rows, tables, texts, *, main, data, only=None):
-    """The tables of an estimator: each compares its first method with the others.
+def in_order(rows, order):
+    """Rows in the order of registries.
+
+    Parameters
+    ----------
+    rows : DataFrame
+    order : dict of str to sequence or None
+        Columns to sort by, the first counts most, in the order of these names, or of their values if None.
+
+    Returns
+    -------
+    DataFrame
+        Without the rows whose names are not in the registries.
+    """
+    places = {column: {name: i for i, name in enumerate(names)} for column, names in order.items() if names is not None}
+    for column, names in places.items():
+        rows = rows[rows[column].isin(names)]
+    if not order:
+        return rows
+    return rows.sort_values(
+        list(order), kind="stable", key=lambda column: column.map(places.get(column.name, lambda value: value))
+    )
+
+
+def by_stage(rows, value, *, index="n_spots", columns="stage", name="cells", digits=None):
+    """One row a size and one column a stage, in the order of the rows.
 
     Parameters
     ----------
     rows : DataFrame
         Table of runs.
-    tables : dict of str to dict
-        Title -> methods, by name.
-    texts : dict of str to str
-        Title -> what the table shows.
-    main : str
-        The table of the estimator beside other methods, which has all seeds and more scores; the others have three.
-    data : iterable of str
-        Data sets in the order of the rows.
-    only : dict of str to sequence of str, default=None
-        Title -> data sets, for tables that are not of all.
+    value : str
+        Column to show; what became of a run that was ended, if "outcome" tells it, in place of its number.
+    index, columns : str
+        Columns that become the rows and the columns.
+    name : str, default="cells"
+        Heading of the rows.
+    digits : int, default=None
+        Decimal places; numbers as they are if None.
 
     Returns
     -------
-    str
-        Tables of which fewer than two methods were run are left out.
+    DataFrame
     """
-    sections = [
-        "\nEvery method is told k, the number of labels; the labels themselves only score.  Mean ± standard deviation "
-        "over seeds of the adjusted Rand index; differences are between runs of one seed.  The tables are filled from "
-        "all runs that this code has made, whichever command made them; the command above is the last.\n"
-    ]
-    for table, methods in tables.items():
-        shown = data if only is None else only.get(table, data)
-        part = rows[rows["method"].isin(methods) & rows["data"].isin(list(shown))]
-        if table != main:
-            part = part[part["seed"] < 3]
-        if part["method"].nunique() < 2:
-            continue
-        part = part.sort_values("method", kind="stable", key=lambda names: names.map(list(methods).index))
-        part = part.sort_values("data", kind="stable", key=lambda names: names.map(list(data).index))
-        first, *others = methods
-        frames = [by_method(part, "ari"), paired(part, others, method=first)]
-        if table == main:
-            frames += [by_method(part, "nmi"), by_method(part, "seconds", digits=1)]
-        text = f"{texts[table]}  {seed_counts(part)}"
-        if table == main:
-            text += "  Then differences, normalised mutual information, and seconds with text vectors at hand."
-        sections.append(section(table, text, *(frame for frame in frames if not frame.empty)))
-    return "".join(sections)
+    shown = rows[value] if digits is None else rows[value].map(f"{{:.{digits}f}}".format)
+    if "outcome" in rows:
+        shown = shown.where(rows["outcome"] == "done", rows["outcome"])
+    table = rows.assign(shown=shown).pivot(index=index, columns=columns, values="shown")
+    return table.reindex(index=rows[index].unique(), columns=rows[columns].unique()).rename_axis(name)
+
+
+def growth(rows, path, *, size="n_spots", stage="stage", bold=None):
+    """Draw seconds and peak memory of each stage against the number of cells, both logarithmic.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Table of runs, with the columns "seconds" and "peak_mib".
+    path : pathlib.Path
+        Of the figure.
+    size, stage : str
+        Columns of sizes and names of stages.
+    bold : str, default=None
+        The stage that is the whole.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    panels = figure.subplots(1, 2, sharex=True)
+    for ax, (column, name) in zip(panels, {"seconds": "seconds", "peak_mib": "peak MiB"}.items(), strict=True):
+        for label, part in rows.sort_values(size).groupby(stage, sort=False):
+            style = {"color": "black", "linewidth": 2} if label == bold else {"linewidth": 1.2}
+            ax.loglog(part[size], part[column], marker="o", label=label, **style)
+        ax.set_xlabel("cells")
+        ax.set_ylabel(name)
+        # Whole decades: within less than one, matplotlib crowds the axis with labels.
+        low, high = np.log10([rows[column].min(), rows[column].max()])
+        ax.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))
+        ax.grid(which="major", alpha=0.3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=150)

@@ -1,24 +1,18 @@
-"""Does a learnt graph stay within domains?  ``python benchmarks/learned_graph.py``.
+"""Does a learnt graph stay within domains?
 
 Homophily is the share of edges, of those whose two spots both have a label, that join spots of one label.  Graphs see
 no label.
 """
 
-import argparse
-import sys
-import time
-import warnings
-from pathlib import Path
-
 import numpy as np
-from harness import Run, read, run_all
-from methods import SPATIAL
-from records import RESULTS
 from scipy import sparse
 from sklearn.preprocessing import normalize
-from tables import by_method, head, paired, section
 
-from skst import SpatialGraphTransformer
+from benchmarks.data import SPATIAL, read
+from benchmarks.declare import Benchmark, Run
+from benchmarks.fits import timed
+from benchmarks.methods import graph_encoder
+from benchmarks.pages import by_method, paired, section
 from skst.graph import SpatialGraphLearner, spatial_graph
 
 LEARNED, SHORTEST, ALIKE, NEAREST = "learned", "shortest", "most alike", "nearest"
@@ -76,11 +70,9 @@ def execute(run):
     """The learnt graph of a tissue and those it is compared with: a row with the homophily and degree of each."""
     adata, labels = read(run.data)
     places, seed = adata.obsm["spatial"], run.names["seed"]
-    start = time.perf_counter()
-    learner = SpatialGraphLearner(random_state=seed).fit(adata.X, places)
-    seconds = time.perf_counter() - start
+    learner, seconds = timed(SpatialGraphLearner(random_state=seed).fit, adata.X, places)
     n_edges = learner.graph_.nnz // 2
-    units = normalize(SpatialGraphTransformer(random_state=seed).fit_transform(adata))
+    units = normalize(graph_encoder("smooth", seed)[0].fit_transform(adata))
     nearest = spatial_graph(places, kind="knn", n_neighbors=learner.n_neighbors)
 
     def distance(i, j):
@@ -97,7 +89,6 @@ def execute(run):
     }
     found = {name: round(homophily(graph, labels), 5) for name, graph in graphs.items()}
     return {
-        **run.names,
         **found,
         "degree": round(learner.graph_.nnz / adata.n_obs, 3),
         "degree, all nearest": round(nearest.nnz / adata.n_obs, 3),
@@ -106,34 +97,17 @@ def execute(run):
     }
 
 
-def main(argv=None):
-    """Learn what has not been learnt yet, write ``learned_graph.csv`` and ``.md``; return the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", choices=list(SPATIAL), default=list(SPATIAL), metavar="NAME")
-    parser.add_argument("--seeds", type=int, default=5, help="seeds of the learner (default: 5)")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time (default: 2)")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
-    arguments = parser.parse_args(argv)
-    warnings.simplefilter("ignore", UserWarning)
-    runs = [
-        Run({"data": data, "method": LEARNED, "seed": seed}, SPATIAL[data], None)
-        for data in arguments.data
-        for seed in range(arguments.seeds)
+def runs(options):
+    """Each data set, seed by seed."""
+    return [
+        Run({"data": data, "method": LEARNED, "seed": seed}, (execute,), SPATIAL[data])
+        for data in options.data
+        for seed in range(options.seeds)
     ]
-    path = arguments.output / "learned_graph.csv"
-    options = {"jobs": arguments.jobs, "fresh": arguments.fresh}
-    rows, failed = run_all(runs, path, execute=execute, reads=False, **options)
-    if not rows.empty:
-        text = head("A graph that is learnt", rows, "learned_graph.py", argv) + report(rows)
-        path.with_suffix(".md").write_text(text, encoding="utf-8")
-    return 1 if failed else 0
 
 
-def report(rows):
+def report(rows, options):
     """The tables of all graphs, as Markdown."""
-    rows = rows.sort_values("data", kind="stable", key=lambda names: names.map(list(SPATIAL).index))
     shares = rows.melt(["data", "seed"], [LEARNED, NEAREST, SHORTEST, ALIKE], "method", "homophily")
     edges = rows.groupby("data", sort=False)[["degree", "degree, all nearest", "reward", "seconds"]].mean()
     return section(
@@ -152,5 +126,13 @@ def report(rows):
     )
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+BENCHMARK = Benchmark(
+    title="A graph that is learnt",
+    question="Does a learnt graph stay within domains?",
+    takes="2 minutes",
+    runs=runs,
+    report=report,
+    order={"data": SPATIAL, "seed": None},
+    data=SPATIAL,
+    seeds=5,
+)
