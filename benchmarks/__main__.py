@@ -15,11 +15,11 @@ def main(argv=None):
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name == "--list":
         for name in NAMES:
-            found = declared(name)
+            found = module_of(name).BENCHMARK
             print(f"{name:<16} {found.question}  {found.takes[:1].upper()}{found.takes[1:]}.")
         return 0
     if name in NAMES:
-        return run(name, declared(name), rest)
+        return run(name, module_of(name), rest)
     if name not in ("-h", "--help"):
         print(f"NAME={name!r} is not one of {', '.join(NAMES)}; --list tells what they are.", file=sys.stderr)
         return 2
@@ -27,9 +27,9 @@ def main(argv=None):
     return 0
 
 
-def declared(name):
-    """The declaration of a benchmark."""
-    return import_module(f"benchmarks.tables.{name}").BENCHMARK
+def module_of(name):
+    """The module of a benchmark."""
+    return import_module(f"benchmarks.tables.{name}")
 
 
 if __name__ == "__main__":

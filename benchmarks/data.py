@@ -76,8 +76,8 @@ def tissue(n_spots):
 
 
 def write_tissue(run):
-    """Leave simulated tissue of ``run.size`` spots in the folder of a run, for its later steps."""
-    adata, truth = tissue(run.size)
+    """Leave simulated tissue in the folder of a run, for its later steps."""
+    adata, truth = tissue(run.settings["size"])
     adata.obs["label"] = truth
     adata.write_h5ad(Path(run.folder) / "tissue.h5ad")
 

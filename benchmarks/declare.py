@@ -3,11 +3,12 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.data import DataSet
+from benchmarks.fits import fit
+from benchmarks.methods import TEXT_FREE
 
 # Of benchmarks that measure cost: one run at a time has all cores, and no GPU.
 COST = {"alone": True, "threads": os.cpu_count()}
@@ -26,22 +27,14 @@ class Run:
         fails there are no rows.
     data : DataSet or None
         What it reads: it is left out if that is not at hand.
-    factory : callable or None
-        ``factory(k, seed, normalize)`` returns an unfitted estimator with ``fit_predict``.
-    masked : float
-        Share of the non-zero counts that are set to zero before.
-    size : int
-        Spots or cells to simulate.
     settings : dict
         What else the steps need to know.
     known : dict
-        Columns of its rows that no step has to tell.
+        Columns of its rows that no step has to tell.  If "outcome" is one, a run that is ended for its cost has a row.
+    limits : tuple of (int, int) or None
+        Seconds and GiB that the last step may take.
     reads : bool
         Whether it reads gene texts, whose vectors are then made beforehand.
-    limits : tuple of (int, int) or None
-        Seconds and GiB that the last step may take.  Where `columns` has "outcome", a run that is ended has a row.
-    columns : tuple of str
-        Of the rows, in order; those that a step does not tell are missing.  If empty, `names` and what steps tell.
     lasting : bool
         Whether its rows do not depend on the code of skst.
     file : str or None
@@ -53,16 +46,12 @@ class Run:
     """
 
     names: dict
-    steps: tuple
+    steps: tuple = (fit,)
     data: DataSet | None = None
-    factory: Callable | None = None
-    masked: float = 0.0
-    size: int = 0
     settings: dict = field(default_factory=dict)
     known: dict = field(default_factory=dict)
-    reads: bool = False
     limits: tuple | None = None
-    columns: tuple = ()
+    reads: bool = False
     lasting: bool = False
     file: str | None = None
     kept: bool = True
@@ -73,18 +62,10 @@ class Run:
         """Its names, to be printed."""
         return ", ".join(map(str, self.names.values()))
 
-    def row(self, found):
-        """A row of the table of runs from what a step has told."""
-        row = {**self.names, **self.known, **found}
-        if not self.columns:
-            return row
-        row = {"outcome": "done", **row}
-        return {name: row.get(name, np.nan) for name in self.columns}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A declaration.
+    """A declaration; the page below its head is laid out by the template of the same name in ``layouts``.
 
     Attributes
     ----------
@@ -94,19 +75,21 @@ class Benchmark:
         What it answers, a line.
     takes : str
         About how long it takes.
-    runs : callable
-        ``runs(options)`` lists all runs that the options of the command ask for.
-    report : callable
-        ``report(rows, options)`` is the page below its head.
+    axes : dict of str to collection of str
+        Column -> what it can be.  Each has an option that chooses.
+    steps : tuple of callables
+        Of all runs, if `runs` is not given.
+    seeds : int, dict of str to int, or None
+        Seeds by default; by table, of which others have 3; None if there is nothing to seed.
+    runs : callable or None
+        ``runs(options)`` lists what the options of the command ask for; by default each seed and point of the axes.
+    kept : bool
+        As of runs.
     draw : callable or None
         ``draw(rows, path)`` writes a figure.
     order : dict of str to sequence or None
         Columns by which rows are sorted, the first counts most, each in the order of a registry or of its values.  Rows
-        that a registry lacks are not shown.
-    tables, data, methods : collections of str
-        What ``--table``, ``--data`` and ``--method`` choose from; there is no such option for what is empty.
-    seeds : int, dict of str to int, or None
-        Seeds by default; by table, of which others have 3; None if there is nothing to seed.
+        that a registry lacks are not shown.  By default the axes and the seed.
     options : dict of str to dict
         Flag -> parameters of ``add_argument``, for what only this benchmark can be told.
     alone : bool
@@ -120,26 +103,52 @@ class Benchmark:
     title: str
     question: str
     takes: str
-    runs: Callable
-    report: Callable
-    draw: Callable | None = None
-    order: dict = field(default_factory=dict)
-    tables: tuple = ()
-    data: tuple = ()
-    methods: tuple = ()
+    axes: dict = field(default_factory=dict)
+    steps: tuple = (fit,)
     seeds: int | dict | None = None
+    runs: Callable | None = None
+    kept: bool = True
+    draw: Callable | None = None
+    order: dict | None = None
     options: dict = field(default_factory=dict)
     alone: bool = False
     jobs: int = 2
     threads: int = 1
 
+    def grid(self, options):
+        """Each seed and point of the axes that the options choose."""
+        axes = {"seed": range(options.seeds)} if self.seeds else {}
+        axes |= {name: getattr(options, name) for name in self.axes}
+        registries = self.axes["data"], self.axes.get("method", {})
+        return [
+            run_of(dict(zip(axes, point, strict=True)), *registries, steps=self.steps, kept=self.kept)
+            for point in product(*axes.values())
+        ]
 
-def checkout_option(repository, **parameters):
+
+def run_of(names, data, methods, **rest):
+    """The run of one data set, by one of the methods if "method" is among its names."""
+    method = names.get("method")
+    seed = {"seed": names["seed"]} if "seed" in names else {}  # the last, where runs are named
+    return Run(
+        {name: value for name, value in names.items() if name != "seed"} | seed,
+        data=data[names["data"]],
+        settings={"factory": methods.get(method)},
+        reads=method is not None and method not in TEXT_FREE,
+        **rest,
+    )
+
+
+def checkout_option(repository):
     """Parameters of an option that takes a checkout of published code."""
-    return {"type": Path, "metavar": "PATH", "help": f"checkout of github.com/{repository}", **parameters}
+    return {"type": Path, "metavar": "PATH", "help": f"checkout of github.com/{repository}"}
+
+
+def number_option(default, what, **parameters):
+    """Parameters of an option that takes a number."""
+    return {"type": int, "default": default, "help": f"{what} (default: {default})", **parameters}
 
 
 def sizes_option(default, what):
     """Parameters of an option that takes sizes of simulated data."""
-    shown = ", ".join(f"{size:,}" for size in default)
-    return {"type": int, "nargs": "*", "default": default, "help": f"{what} (default: {shown})"}
+    return number_option(default, what, nargs="*")

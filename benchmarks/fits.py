@@ -1,48 +1,13 @@
-"""The step of most benchmarks, an estimator fitted once without labels and scored, and lists of such runs."""
+"""Steps that many runs share: an estimator fitted without labels and scored, and the cost of a stage."""
 
 import os
 import time
 
-from benchmarks.data import read
-from benchmarks.declare import Run
-from benchmarks.methods import TEXT_FREE
+from benchmarks.data import LEVELS, read
 from benchmarks.processes import peak_mib
 from skst import GeneTextEncoder
 from skst.datasets import mask_counts
 from skst.metrics import score_partition
-
-
-def fit(run):
-    """Fit once, without labels, and score.
-
-    Parameters
-    ----------
-    run : Run
-
-    Returns
-    -------
-    dict
-        Columns of the table of runs.  Seconds are wall time of ``fit_predict``; the peak is that of the
-        whole process, libraries and data included.
-    """
-    adata, truth = read(run.data)
-    seed = run.names["seed"]
-    if run.masked:
-        adata = mask_counts(adata, run.masked, random_state=seed)
-    k = int(truth.nunique())
-    model = run.factory(k, seed, run.data.normalize)
-    found, seconds = timed(model.fit_predict, adata)
-    scores = score_partition(truth, found)
-    return {
-        "k": k,
-        "n_spots": adata.n_obs,
-        "n_genes": adata.n_vars,
-        **{name: round(scores[name], 5) for name in ("ari", "nmi", "acc", "macro_f1")},
-        "agreement": round(getattr(getattr(model, "clusterer_", None), "agreement_", float("nan")), 4),
-        "seconds": round(seconds, 2),
-        "peak_mib": round(peak_mib()),
-        "text_model": getattr(getattr(model, "text_", None), "backend_name_", ""),
-    }
 
 
 def timed(function, *arguments):
@@ -52,18 +17,49 @@ def timed(function, *arguments):
     return found, time.perf_counter() - start
 
 
-def encode(data):
-    """Put the text vectors of a data set into the cache, so that no run has to make them.
+def measured(function, *arguments, digits=2):
+    """What a function returns, and a row of its cost.
 
-    Parameters
-    ----------
-    data : DataSet
-
-    Returns
-    -------
-    dict
-        How many genes have a text, how many texts were not cached yet, and how long these took.
+    The peak is that of the whole process, libraries and data included; "data_mib" is what it was before.
     """
+    before = peak_mib()
+    found, seconds = timed(function, *arguments)
+    return found, {"seconds": round(seconds, digits), "peak_mib": round(peak_mib()), "data_mib": round(before)}
+
+
+def scores(truth, found, names=("ari",), digits=5):
+    """Scores of a partition, as columns."""
+    all_of_them = score_partition(truth, found)
+    return {name: round(all_of_them[name], digits) for name in names}
+
+
+def thinned(run):
+    """The data of a run without labels, counts taken away as its quality says, and the labels."""
+    adata, truth = read(run.data)
+    share = LEVELS[run.names.get("quality", "Q0")]
+    return mask_counts(adata, share, random_state=run.names["seed"]) if share else adata, truth
+
+
+def fit(run):
+    """The row of one fit, without labels; seconds are wall time of ``fit_predict``."""
+    adata, truth = thinned(run)
+    k = int(truth.nunique())
+    model = run.settings["factory"](k, run.names["seed"], run.data.normalize)
+    found, seconds = timed(model.fit_predict, adata)
+    return {
+        "k": k,
+        "n_spots": adata.n_obs,
+        "n_genes": adata.n_vars,
+        **scores(truth, found, ("ari", "nmi", "acc", "macro_f1")),
+        "agreement": round(getattr(getattr(model, "clusterer_", None), "agreement_", float("nan")), 4),
+        "seconds": round(seconds, 2),
+        "peak_mib": round(peak_mib()),
+        "text_model": getattr(getattr(model, "text_", None), "backend_name_", ""),
+    }
+
+
+def encode(data):
+    """Put the text vectors of a data set into the cache, so that no run has to make them; a row of what that took."""
     # Alone on the machine and torch not loaded yet: all cores are free.
     os.environ.pop("OMP_NUM_THREADS", None)
     adata, _ = read(data)
@@ -77,9 +73,3 @@ def encode(data):
         "seconds": round(seconds, 1),
         "text_model": encoder.backend_name_,
     }
-
-
-def run_of(names, data, factory, masked=0.0):
-    """One fit; `names` has at least "data", "method" and "seed"."""
-    reads = names["method"] not in TEXT_FREE
-    return Run(names, (fit,), data, factory, masked, reads=reads)

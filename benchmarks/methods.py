@@ -46,12 +46,17 @@ def fusion(k, seed, normalize=True, *, text=None, **parameters):
 def smooth_kmeans(k, seed, normalize=True):
     """k-means on expression averaged over spatial neighbours."""
     spatial = SpatialGraphTransformer(normalize=normalize, random_state=seed)
-    return make_pipeline(spatial, KMeans(k, n_init=10, random_state=seed))
+    return make_pipeline(spatial, _kmeans(k, seed))
 
 
 def smooth_mixture(k, seed, normalize=True):
     """The plain floor: one tied Gaussian mixture, the likeliest of ten starts, on averaged expression."""
     return make_pipeline(SpatialGraphTransformer(random_state=seed), _mixture(k, seed))
+
+
+def two_steps(k, seed):
+    """The two ways from the embedding of an encoder to domains."""
+    return _kmeans(k, seed), _mixture(k, seed, n_init=5)
 
 
 def usual(k, seed, normalize=True, *, clusterer):
@@ -64,8 +69,8 @@ def _kmeans(k, seed):
     return KMeans(k, n_init=10, random_state=seed)
 
 
-def _mixture(k, seed):
-    return GaussianMixture(k, covariance_type="tied", n_init=10, random_state=seed)
+def _mixture(k, seed, n_init=10):
+    return GaussianMixture(k, covariance_type="tied", n_init=n_init, random_state=seed)
 
 
 def _leiden(k, seed):
@@ -186,8 +191,10 @@ METHODS = {
     "smooth + k-means": smooth_kmeans,
     "PCA + k-means": partial(usual, clusterer=_kmeans),
 }
+# What text has to be better than.
+CONTROLS = ("expression", "text permuted", "text Gaussian")
 # As counts are lost.
-QUALITY = {name: METHODS[name] for name in ("SpaLLMFusion", "expression", "text permuted", "text Gaussian")}
+QUALITY = {name: METHODS[name] for name in ("SpaLLMFusion", *CONTROLS)}
 QUALITY |= {"SemSTClusterer": semst, "SemST, no text": partial(semst, fusion=None)}
 # The tables of single estimators, each by method.
 SEMST = {

@@ -3,9 +3,15 @@
 import importlib.metadata
 import os
 import platform
+import re
 from pathlib import Path
 
+import jinja2
+import numpy as np
 import pandas as pd
+
+from benchmarks import data
+from benchmarks.methods import CONTROLS
 
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "sentence-transformers")
 
@@ -50,9 +56,42 @@ def _machine():
     return f"{names[0]}, {os.cpu_count()} cores, {memory:.0f} GiB, OMP_NUM_THREADS={threads}, {platform.system()}"
 
 
-def section(title, text, *frames):
-    """A heading, a sentence or two, and tables."""
-    return "\n" + "\n\n".join([f"## {title}", text, *map(markdown, frames)]) + "\n"
+def body(name, context):
+    """What is below the head: the layout of a benchmark, filled in.
+
+    Parameters
+    ----------
+    name : str
+        Of the file in ``layouts``.  It can call all functions of this module; data frames are shown as tables.
+    context : dict
+        What else it can name.
+
+    Returns
+    -------
+    str
+        Sections without a table are left out.
+    """
+    layouts = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("layouts")),
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    text = layouts.get_template(f"{name}.md").render(
+        {**vars(data), **globals(), "CONTROLS": CONTROLS, "len": len, **context}
+    )
+    first, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    sections = [section for section in sections if "\n|" in section]
+    return "\n" + re.sub(r"\n{3,}", "\n\n", "\n\n".join([first, *sections])).strip() + "\n"
+
+
+def _shown(value):
+    if isinstance(value, pd.DataFrame):
+        return "" if value.empty else markdown(value)
+    if isinstance(value, list):
+        return "\n\n".join(filter(None, map(_shown, value)))
+    return str(value)
 
 
 def markdown(frame):
@@ -96,6 +135,8 @@ def seed_counts(rows):
     -------
     str
     """
+    if rows.empty:
+        return ""
     runs = rows.groupby(["method", "data"], sort=False)["seed"].nunique()
     fewest, most = runs.groupby("method", sort=False).min(), int(runs.max())
     fewer = [f"{method} {number}" for method, number in fewest.items() if number < most]
@@ -120,6 +161,8 @@ def by_method(rows, value, *, index="data", digits=3):
     DataFrame of str
         The last row is the mean over the rows that all methods have, left out if these are fewer than two.
     """
+    if rows.empty:
+        return rows
     names, methods = rows[index].unique(), rows["method"].unique()
     groups = rows.groupby([index, "method"], sort=False)[value]
     table = groups.apply(spread, digits).unstack().reindex(index=names, columns=methods)
@@ -149,6 +192,8 @@ def paired(rows, references, *, method="SpaLLMFusion", value="ari", index="data"
         Mean difference ± SD over seeds; the last row is the mean of the rows above ± their SD.  Empty without
         runs to compare.
     """
+    if rows.empty:
+        return rows
     wide = rows.set_index([index, "seed", "method"])[value].unstack()
     columns = {}
     for name in references:
@@ -160,6 +205,17 @@ def paired(rows, references, *, method="SpaLLMFusion", value="ari", index="data"
         columns[f"minus {name}"] = column
     table = pd.DataFrame(columns)
     return table.reindex([*rows[index].unique(), "mean over rows"]).dropna(how="all").rename_axis(index)
+
+
+def seeds_of(rows):
+    """How many seeds there are."""
+    return rows["seed"].nunique() if len(rows) else 0
+
+
+def largest(rows, value):
+    """Largest value of a column over seeds, one row a data set and one column a method."""
+    wide = rows.groupby(["data", "method"], sort=False)[value].max().unstack()
+    return wide.reindex(index=rows["data"].unique(), columns=rows["method"].unique()).round()
 
 
 def in_order(rows, order):
@@ -176,6 +232,8 @@ def in_order(rows, order):
     DataFrame
         Without the rows whose names are not in the registries.
     """
+    if rows.empty:
+        return rows
     places = {column: {name: i for i, name in enumerate(names)} for column, names in order.items() if names is not None}
     for column, names in places.items():
         rows = rows[rows[column].isin(names)]
@@ -206,11 +264,46 @@ def by_stage(rows, value, *, index="n_spots", columns="stage", name="cells", dig
     -------
     DataFrame
     """
+    if rows.empty:
+        return rows
     shown = rows[value] if digits is None else rows[value].map(f"{{:.{digits}f}}".format)
     if "outcome" in rows:
         shown = shown.where(rows["outcome"] == "done", rows["outcome"])
     table = rows.assign(shown=shown).pivot(index=index, columns=columns, values="shown")
     return table.reindex(index=rows[index].unique(), columns=rows[columns].unique()).rename_axis(name)
+
+
+def costs(rows, whole, *, digits=None, **layout):
+    """Seconds of each stage and peak memory, with the score of the whole and what its data alone need.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Table of runs.
+    whole : str
+        The stage that does all.
+    digits : int, default=None
+        Decimal places of the seconds.
+    **layout : str
+        Other parameters of `by_stage`.
+
+    Returns
+    -------
+    tuple of two DataFrame
+    """
+    if rows.empty:
+        return rows, rows
+    layout = {"index": "n_spots", "columns": "stage", **layout}
+    found = rows[rows[layout["columns"]] == whole].set_index(layout["index"])
+    seconds = by_stage(rows, "seconds", **layout, digits=digits).assign(ARI=found["ari"])
+    memory = by_stage(rows, "peak_mib", **layout, digits=0)
+    memory.insert(0, "data alone", found["data_mib"])
+    return seconds, memory
+
+
+def shares(levels):
+    """Names and shares of quality levels, in words."""
+    return ", ".join(f"{level} {data.LEVELS[level]:.2%}" for level in levels)
 
 
 def growth(rows, path, *, size="n_spots", stage="stage", bold=None):
@@ -227,7 +320,6 @@ def growth(rows, path, *, size="n_spots", stage="stage", bold=None):
     bold : str, default=None
         The stage that is the whole.
     """
-    import numpy as np
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.8), layout="constrained")

@@ -64,13 +64,20 @@ def _git(folder, *arguments):
 
 
 def append(path, rows):
-    """Add rows to a CSV, which is begun if it is not there."""
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        if new:
+    """Add rows to a CSV; those that lack a column, or bring a new one, have nothing in it."""
+    old, columns = [], {}
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            columns = dict.fromkeys(reader.fieldnames)
+            old = list(reader) if any(row.keys() - columns.keys() for row in rows) else []
+    columns |= dict.fromkeys(name for row in rows for name in row)
+    rewritten = old or not path.exists()
+    with path.open("w" if rewritten else "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns))
+        if rewritten:
             writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows([*old, *rows])
 
 
 def current_rows(path, stamp=None):

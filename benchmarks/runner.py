@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.fits import encode
-from benchmarks.pages import head, in_order
+from benchmarks.pages import body, head, in_order
 from benchmarks.processes import Ended, call_apart, call_here
 from benchmarks.records import PUBLISHED, RESULTS, append, current_rows, provenance
 
@@ -24,10 +24,9 @@ SHOWN = ("stage", "what", "ari", "k-means", "mixture", "seconds", "peak_mib", "o
 def parser_of(name, benchmark):
     """The options of a benchmark."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=benchmark.question)
-    for option, names in (("table", benchmark.tables), ("data", benchmark.data), ("method", benchmark.methods)):
-        if names:
-            names = list(names)
-            parser.add_argument(f"--{option}", nargs="*", choices=names, default=names, metavar="NAME")
+    for axis, names in benchmark.axes.items():
+        names = list(names)
+        parser.add_argument(f"--{axis}", nargs="*", choices=names, default=names, metavar="NAME")
     if isinstance(benchmark.seeds, dict):
         usual = ", ".join(f"{number} for {table}" for table, number in benchmark.seeds.items())
         parser.add_argument("--seeds", type=int, help=f"seeds 0, 1, ... of each method (default: {usual}, else 3)")
@@ -45,14 +44,15 @@ def parser_of(name, benchmark):
     return parser
 
 
-def run(name, benchmark, argv):
+def run(name, module, argv):
     """Make the runs of a benchmark that are missing, write its tables, page and figure.
 
     Parameters
     ----------
     name : str
         Of the benchmark, and of its files.
-    benchmark : Benchmark
+    module : module
+        Holds its `BENCHMARK`, and what else its layout calls.
     argv : list of str
         Options of the command.
 
@@ -61,6 +61,7 @@ def run(name, benchmark, argv):
     int
         Exit status: 1 if a run has failed.  It is tried again by the next call.
     """
+    benchmark = module.BENCHMARK
     parser = parser_of(name, benchmark)
     options = parser.parse_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", str(benchmark.threads))
@@ -69,7 +70,7 @@ def run(name, benchmark, argv):
     options.output.mkdir(parents=True, exist_ok=True)
     stamp = provenance()
     try:
-        runs = [run if run.file else replace(run, file=name) for run in benchmark.runs(options)]
+        runs = [run if run.file else replace(run, file=name) for run in (benchmark.runs or benchmark.grid)(options)]
     except FileNotFoundError as error:
         parser.error(str(error))
     files = {name: options.output / f"{name}.csv"}
@@ -80,13 +81,21 @@ def run(name, benchmark, argv):
     failed = _make(runs, files, stamp, options, 1 if benchmark.alone else options.jobs)
     tables = {file: current_rows(path, stamp) for file, path in files.items()}
     if any(len(rows) for rows in tables.values()):
-        rows = tables[name] if tables[name].empty else in_order(tables[name], benchmark.order)
+        rows = in_order(tables[name], order_of(benchmark))
         made = next((table for table in tables.values() if "code" in table and len(table)), pd.DataFrame([stamp]))
-        page = head(benchmark.title, made, f"{name} {_shown(argv, benchmark, options)}".strip())
-        files[name].with_suffix(".md").write_text(page + benchmark.report(rows, options), encoding="utf-8")
+        command = f"{name} {_told(argv, benchmark, options)}".strip()
+        page = head(benchmark.title, made, command) + body(name, {**vars(module), "rows": rows, "options": options})
+        files[name].with_suffix(".md").write_text(page, encoding="utf-8")
         if benchmark.draw and len(rows):
             benchmark.draw(rows, files[name].with_suffix(".png"))
     return int(failed > 0)
+
+
+def order_of(benchmark):
+    """The columns by which its rows are sorted."""
+    if benchmark.order is None:
+        return {**benchmark.axes, "seed": None} if benchmark.seeds else benchmark.axes
+    return benchmark.order
 
 
 def _make(runs, files, stamp, options, jobs):
@@ -189,15 +198,15 @@ def carry_out(run, call):
         run = replace(run, folder=folder)
         for step in run.steps:
             found = call(step, run, run.limits if step is run.steps[-1] else None)
-            if isinstance(found, Ended) and "outcome" in run.columns:
+            if isinstance(found, Ended) and "outcome" in run.known:
                 found = {"outcome": str(found)}
             if isinstance(found, Exception):
                 return found
             rows += [] if found is None else [found] if isinstance(found, dict) else found
-    return [run.row(row) for row in rows]
+    return [{**run.names, **run.known, **row} for row in rows]
 
 
-def _shown(argv, benchmark, options):
+def _told(argv, benchmark, options):
     """The options as the page tells them: where published code lies is nobody's concern."""
     places = {}
     for flag, parameters in benchmark.options.items():

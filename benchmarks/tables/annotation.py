@@ -12,71 +12,15 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.data import DATA
-from benchmarks.declare import Benchmark, Run
-from benchmarks.pages import by_method, paired, section
+from benchmarks.declare import Benchmark
+from benchmarks.pages import by_method
 from skst.files.home import find_file
 from skst.inspection import annotate_by_markers, annotate_by_text, load_cell_types, marker_genes
 
-_T, _B, _NK = r"\bt[ -]cell|\bt (helper|cytotoxic|memory|regulatory)", r"\bb[ -]cell", r"natural killer|\bnk\b"
-_DC, _STELLATE = r"dendritic|\bdc\b", r"stellate|pericyte|fibroblast|mural|smooth muscle|mesenchymal"
-_EXCITATORY, _INHIBITORY = r"pyramidal|glutam|excitatory", r"interneuron|gaba|inhibitory"
-_MONOCYTE, _T_ONLY = r"^(classical )?monocytes?$", r"^t cells?$"
-
+# Data set -> label, or how it begins -> pattern of the names that are right, of which the first counts.
 RIGHT = {
-    "Baron mouse": {
-        "alpha": "alpha cell",
-        "beta": "beta cell",
-        "gamma": r"gamma (\(pp\) )?cell",
-        "delta": r"(?<!gamma )delta cell",
-        "ductal": "duct|cholangiocyte|^epithelial cell",
-        "endothelial": "endothel",
-        "quiescent_stellate": _STELLATE,
-        "activated_stellate": _STELLATE,
-        "macrophage": "macrophage|kupffer|microglia|monocyte",
-        "schwann": "schwann",
-        "B_cell": _B,
-        "T_cell": _T,
-        "immune_other": f"{_T}|{_B}|{_NK}|{_DC}|macrophage|monocyte|immune",
-    },
-    "PBMC3k": {
-        "B": _B,
-        "CD14+ Mono": _MONOCYTE,
-        "FCGR3A+ Mono": "monocyte",
-        "DC": _DC,
-        "NK": _NK,
-        "Platelet": "platelet|megakaryocyte",
-        "CD8 T": f"cd8|{_T_ONLY}|t cytotoxic",
-        "Memory CD4 T": f"memory cd4|{_T_ONLY}|t (helper|memory)",
-        "Naive CD4 T": f"naive cd4|{_T_ONLY}|t helper",
-    },
-    "PBMC68k reduced": {
-        "CD14+ Monocyte": _MONOCYTE,
-        "CD19+ B": _B,
-        "CD34+": "progenitor|stem",
-        "CD56+ NK": _NK,
-        "Dendritic": _DC,
-        "CD4+/CD25 T Reg": f"regulatory|{_T_ONLY}|t helper",
-        "CD4+/CD45RA+/CD25- Naive T": f"naive cd4|{_T_ONLY}|t helper",
-        "CD4+/CD45RO+ Memory": f"memory cd4|{_T_ONLY}|t (helper|memory)",
-        "CD8+ Cytotoxic T": f"cd8 cytotoxic|{_T_ONLY}|t cytotoxic",
-        "CD8+/CD45RA+ Naive Cytotoxic": f"naive cd8|{_T_ONLY}|t cytotoxic",
-    },
-    # The first pattern that the label begins with.
-    "osmFISH": {
-        "pyramidal": _EXCITATORY,
-        "Hippocampus": f"{_EXCITATORY}|dentate",
-        "Inhibitory": _INHIBITORY,
-        "Oligodendrocyte Precursor": r"oligodendrocyte (precursor|progenitor)",
-        "Oligodendrocyte": r"oligodendrocytes?$",
-        "Astrocyte": "astrocyte",
-        "Endothelial": "endothel",
-        "Pericytes": "pericyte|mural",
-        "Vascular Smooth Muscle": "smooth muscle",
-        "Perivascular Macrophages": "macrophage|microglia",
-        "Microglia": "microglia|macrophage",
-        "Ependymal": "ependym",
-        "C. Plexus": "choroid",
-    },
+    name: part.set_index("label")["pattern"].to_dict()
+    for name, part in pd.read_csv(Path(__file__).with_suffix(".tsv"), sep="\t", quoting=3).groupby("data", sort=False)
 }
 # Data set -> column of the cell types, and the tissue for those who know it.
 TYPES = {name: ("label", "blood") for name in RIGHT} | {
@@ -137,53 +81,32 @@ def known_markers():
     return table[table["source"].str.startswith("PanglaoDB") & (table["species"] == "human")]
 
 
-def runs(options):
-    """One a data set."""
-    return [Run({"data": name}, (execute,), DATA[name], kept=False) for name in options.data]
+def names_of(rows):
+    """Shares of the clusters that are named, and named right, of each draw."""
+    names = ["tissue", "data", "method", "seed"]
+    return rows.groupby(names, sort=False)[["right", "named"]].mean().reset_index()
 
 
-def report(rows, options):
-    """The tables of all names, as Markdown."""
-    runs = rows.groupby(["tissue", "data", "method", "seed"], sort=False)[["right", "named"]].mean().reset_index()
-    sections = [
-        f"\nKnown labels serve as clusters.  {len(load_cell_types())} types ship with the package.  Controls: mean ± "
-        f"SD over {N_CONTROLS} draws.  Settings of the namings were chosen on these data sets, so these figures "
-        "flatter them; the controls and the other table share the settings.\n"
-    ]
-    for tissue, part in runs.groupby("tissue", sort=False):
-        sections.append(
-            section(
-                f"Share of clusters named right, {tissue}",
-                f'Clusters without a name count as wrong, except that "{FORCED}" takes the best overlap in any case.',
-                by_method(part, "right"),
-                paired(part, ["text permuted", "text gaussian", "bare names"], method="text", value="right"),
-            )
-        )
-    named = runs[(runs["tissue"] == "all tissues") & runs["method"].str.startswith("markers")]
-    sure = rows[rows["named"] & (rows["tissue"] == "all tissues")]
-    sure = sure.groupby(["data", "method", "seed"], sort=False)["right"].mean().reset_index()
-    sections.append(
-        section(
-            "Names that are withheld",
-            "Share of clusters with a name, then share of these names that are right.",
-            by_method(named, "named"),
-            by_method(sure[sure["method"].isin(named["method"])], "right"),
-        )
-    )
-    shown = rows[(rows["tissue"] == "tissue known") & rows["method"].isin(["markers", FORCED, "text"])]
-    for data, part in shown.groupby("data", sort=False):
-        marked = part["name"].fillna("unassigned") + part["right"].map({True: "", False: " (x)"})
-        table = part.assign(name=marked).pivot(index="label", columns="method", values="name")
-        sections.append(section(f"Names, {data}", "(x): wrong, or none.", table[list(part["method"].unique())]))
-    return "".join(sections)
+def withheld(names, value="named"):
+    """A share of the namings by markers, which may give no name."""
+    part = names[(names["tissue"] == "all tissues") & names["method"].str.startswith("markers")]
+    return by_method(part, value)
+
+
+def given(rows):
+    """The names that the labels of one data set were given, the tissue known."""
+    part = rows[(rows["tissue"] == "tissue known") & rows["method"].isin(["markers", FORCED, "text"])]
+    marked = part["name"].fillna("unassigned") + part["right"].map({True: "", False: " (x)"})
+    table = part.assign(name=marked).pivot(index="label", columns="method", values="name")
+    return table[list(part["method"].unique())]
 
 
 BENCHMARK = Benchmark(
     title="Names of clusters",
     question="Are clusters given the right names, by markers and by text?",
     takes="2 to 4 minutes",
-    runs=runs,
-    report=report,
-    data=RIGHT,
+    axes={"data": {name: DATA[name] for name in RIGHT}},
+    steps=(execute,),
+    kept=False,
     jobs=1,
 )

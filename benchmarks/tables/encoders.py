@@ -6,20 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.cluster import KMeans
-from sklearn.mixture import GaussianMixture
 
-from benchmarks.data import N_GENES, SPATIAL, read, read_tissue, write_tissue
+from benchmarks.data import SPATIAL, read, read_tissue, write_tissue
 from benchmarks.declare import COST as ALONE
-from benchmarks.declare import Benchmark, Run, sizes_option
-from benchmarks.fits import timed
-from benchmarks.methods import ENCODERS, NETWORKS, graph_encoder
-from benchmarks.pages import by_method, by_stage, growth, section
-from benchmarks.processes import peak_mib
+from benchmarks.declare import Benchmark, Run, number_option, sizes_option
+from benchmarks.fits import measured, scores
+from benchmarks.methods import ENCODERS, NETWORKS, graph_encoder, two_steps
+from benchmarks.pages import by_stage, growth
 from benchmarks.published import encoders as published
 from benchmarks.published.semst import at_least_two
 from benchmarks.records import commit_of
-from skst.metrics import score_partition
 
 DATA = {name: SPATIAL[name] for name in ("STARmap", "osmFISH", "DLPFC 151510")}
 SIZES = (10_000, 100_000)
@@ -30,22 +26,12 @@ ACCURACY, COST, SCALE = TABLES = ("accuracy", "cost", "scale")
 LIMITS = {COST: (600, 16), SCALE: (600, 4)}
 # The two ways from an embedding to domains.
 STEPS = ("k-means", "mixture")
-COLUMNS = ("table", "data", "method", "stage", "seed", "n_spots", "n_epochs", "epoch", "seconds", "peak_mib")
-COLUMNS += ("data_mib", *STEPS, "outcome", "published")
 
 
 def execute(run):
     """Train once, in full or for a few epochs; where that is asked for, find the domains in the embedding.
 
-    Parameters
-    ----------
-    run : Run
-
-    Returns
-    -------
-    dict
-        Columns of the table of runs.  Seconds are wall time from counts to embedding; "peak_mib" is that of the whole
-        process, and "data_mib" its peak before, with libraries and data.  "n_epochs" is how many a full training has.
+    "seconds" are from counts to embedding, and "n_epochs" is how many a full training has.
     """
     adata, truth = read(run.data) if run.data else read_tissue(run)
     method, stage, seed = (run.names[name] for name in ("method", "stage", "seed"))
@@ -60,16 +46,15 @@ def execute(run):
         if method in NETWORKS:
             # Loaded before: most of the memory of a small run, and no part of its work.
             import_module(f"skst.embedding.encoders.{method}")
-    before = peak_mib()
-    (embedding, epochs), seconds = timed(call)
-    row = {"n_spots": adata.n_obs, "seconds": round(seconds, 2), "peak_mib": round(peak_mib())}
-    row |= {"data_mib": round(before), "n_epochs": n_epochs if few else len(epochs)}
-    if len(epochs) > 1:  # the first is left out
-        row["epoch"] = round(float(np.median(epochs[1:])), 5)
+    (embedding, epochs), row = measured(call)
+    # The first epoch is left out.
+    epoch = round(float(np.median(epochs[1:])), 5) if len(epochs) > 1 else np.nan
+    row |= {"n_spots": adata.n_obs, "n_epochs": n_epochs if few else len(epochs), "epoch": epoch}
+    found = dict.fromkeys(STEPS, np.nan)
     if run.names["table"] == ACCURACY:
         found = domains(embedding, truth.nunique(), seed)
-        row |= {step: round(score_partition(truth, labels)["ari"], 5) for step, labels in found.items()}
-    return row
+        found = {step: scores(truth, labels)["ari"] for step, labels in found.items()}
+    return {**row, **found}
 
 
 def _train(model, adata):
@@ -78,27 +63,10 @@ def _train(model, adata):
 
 
 def domains(embedding, k, seed):
-    """Partition an embedding in both ways.
-
-    Parameters
-    ----------
-    embedding : ndarray of shape (n_spots, n_columns)
-    k : int
-        Number of domains.
-    seed : int
-
-    Returns
-    -------
-    dict of str to ndarray of int of shape (n_spots,)
-        By k-means, and by a mixture of Gaussians of one covariance.
-    """
+    """Partition an embedding in both ways: labels by k-means, and by a mixture of Gaussians of one covariance."""
     # To columns of unit variance on average: scikit-learn adds 1e-6 to each variance, whatever its scale.
     Z = embedding / np.sqrt(embedding.var(axis=0, dtype=np.float64).mean())
-    steps = (
-        KMeans(k, n_init=10, random_state=seed),
-        GaussianMixture(k, covariance_type="tied", n_init=5, random_state=seed),
-    )
-    return {name: step.fit_predict(Z) for name, step in zip(STEPS, steps, strict=True)}
+    return {name: step.fit_predict(Z) for name, step in zip(STEPS, two_steps(k, seed), strict=True)}
 
 
 def runs(options):
@@ -132,79 +100,41 @@ def _compared(options):
     return found
 
 
-def _run(options, table, data, method, stage, seed=0, size=0):
-    theirs = stage == PUBLISHED
+def _run(options, table, data, method, stage, seed=0, size=None):
+    known = {"outcome": "done", "published": ""}
+    if stage == PUBLISHED:
+        known["published"] = commit_of(published.checkout_of(options.published, method))
     return Run(
         {"table": table, "data": data, "method": method, "stage": stage, "seed": seed},
         (write_tissue, execute) if size else (execute,),
         None if size else DATA[data],
-        size=size,
-        settings={"folder": options.published, "epochs": options.epochs},
-        known={"published": commit_of(published.checkout_of(options.published, method))} if theirs else {},
-        limits=LIMITS.get(table),
-        columns=COLUMNS,
+        {"size": size, "folder": options.published, "epochs": options.epochs},
+        known,
+        LIMITS.get(table),
         # Full trainings by published code take hours, and do not depend on ours.
-        lasting=theirs and table == ACCURACY,
+        lasting=stage == PUBLISHED and table == ACCURACY,
     )
 
 
-def report(rows, options):
-    """The tables of a table of runs, as Markdown."""
-    rows = rows.sort_values("data", kind="stable", key=lambda names: names.map(_place))
-    part = {table: rows[rows["table"] == table] for table in TABLES}
-    commits = rows[rows["stage"] == PUBLISHED].drop_duplicates("method").set_index("method")["published"]
-    text = "\nEverything on the CPU, one run at a time, each in a process of its own."
-    if len(commits):
-        which = (f"github.com/{published.REPOSITORIES[name]} at {commits[name]}" for name in commits.index)
-        text += f"  Published code: {', '.join(which)}."
-    text += "\n"
-    if len(part[ACCURACY]):
-        text += accuracy(part[ACCURACY])
-    if len(part[COST]):
-        text += cost(part[COST], part[ACCURACY])
-    if len(part[SCALE]):
-        text += scale(part[SCALE])
-    return text
+def part(rows, table):
+    """Rows of a table; simulated tissue, whose number of cells comes first in its name, by its size."""
+
+    def place(name):
+        return list(DATA).index(name) if name in DATA else int(name.split()[0])
+
+    rows = rows[rows["table"] == table].sort_values("data", kind="stable", key=lambda names: names.map(place))
+    theirs = (rows["stage"] == PUBLISHED) & (table == ACCURACY)
+    return rows.assign(encoder=rows["method"], method=rows["method"].where(~theirs, rows["method"] + f", {PUBLISHED}"))
 
 
-def _place(name):
-    """Of a data set; simulated tissue, whose number of cells comes first in its name, by its size."""
-    return list(DATA).index(name) if name in DATA else int(name.split()[0])
+def commits(rows):
+    """Which published code it is, as a sentence, if there is any."""
+    found = rows[rows["stage"] == PUBLISHED].drop_duplicates("method").set_index("method")["published"]
+    which = (f"github.com/{published.REPOSITORIES[name]} at {commit}" for name, commit in found.items())
+    return f"  Published code: {', '.join(which)}." if len(found) else ""
 
 
-def accuracy(rows):
-    """Tables of full trainings on real tissue."""
-    theirs = rows["stage"] == PUBLISHED
-    rows = rows.assign(method=rows["method"].where(~theirs, rows["method"] + f", {PUBLISHED}"))
-    peak = rows.groupby(["data", "method"], sort=False)["peak_mib"].max().unstack()
-    gaps = [_gaps(rows, step) for step in STEPS]
-    return (
-        section(
-            "Adjusted Rand index",
-            f"{rows['seed'].nunique()} seeds, mean ± standard deviation over them; the published code is trained once, "
-            "with the seed that it sets itself.  The encoders are `SpatialGraphTransformer(method)` with default "
-            "settings, the same for all tissues (20 columns).  Published code reads log-normalised counts of all "
-            "genes, has its default settings, and where it asks for a number of neighbours, "
-            f"{published.N_NEIGHBORS}.  Every embedding goes through the same two steps, first k-means (10 "
-            "starts), then a mixture of Gaussians of one covariance (5 starts), which are told the number of labels; "
-            "no consensus, no text.",
-            *(by_method(rows, step).rename_axis(step) for step in STEPS),
-            *(gap for gap in gaps if gap.size),
-        )
-        + section(
-            "Seconds of a full training",
-            "Wall time from counts to embedding, with graphs and projections.",
-            by_method(rows, "seconds", digits=1),
-        )
-        + section(
-            "Peak memory of a full training",
-            "Largest resident size in MiB, libraries and data included.",
-            peak.reindex(index=rows["data"].unique(), columns=rows["method"].unique()).round(),
-        )
-    )
-
-
-def _gaps(rows, step):
+def gaps(rows, step):
     """Mean score of each encoder minus that of its published code."""
     means = rows.groupby(["data", "method"])[step].mean().unstack().reindex(rows["data"].unique())
     pairs = {name: f"{name}, {PUBLISHED}" for name in NETWORKS}
@@ -213,70 +143,30 @@ def _gaps(rows, step):
     return table.map(lambda gap: f"{gap:+.3f}" if gap == gap else None)
 
 
-def cost(rows, trained):
-    """Tables of a few epochs beside the published code; `trained` tells when full trainings of it ended."""
-    full = trained[trained["stage"] == PUBLISHED].set_index(["data", "method"])["n_epochs"].to_dict()
-    n_epochs = [
-        full.get((data, method), number) if stage == PUBLISHED else number
-        for data, method, stage, number in rows[["data", "method", "stage", "n_epochs"]].itertuples(index=False)
-    ]
-    rows = rows.assign(n_epochs=n_epochs, training=np.multiply(n_epochs, rows["epoch"]))
-    seconds = [
-        f"{training:.1f} = {number:.0f} x {epoch:.4f}"
-        for training, number, epoch in rows[["training", "n_epochs", "epoch"]].itertuples(index=False)
-    ]
-    above = rows["peak_mib"] - rows["data_mib"]
-    limit_seconds, limit_gib = LIMITS[COST]
-    return section(
-        "Training seconds beside the published code",
-        "Training seconds = epochs x median epoch, the first epoch left out; graphs, preprocessing and projections are "
-        "not in them.  `settings of the paper` is `SpatialGraphTransformer.paper(method)`, with the genes, sizes, "
-        "epochs and (but for stCluster) weights of the published code; `skst` is the default.  SpaceFlow and stCluster "
-        "may stop early: the epochs of the published code are those that its full training took where the tables above "
-        "have one, else, and with the settings of the paper, the most.  Every 50th epoch of stCluster has one more "
-        "step, which the median leaves out.  `/` columns are shares.  A run is ended after "
-        f"{limit_seconds // 60} minutes or when it asks for more than {limit_gib} GiB.",
-        _shares(rows, "training", seconds),
-    ) + section(
-        "Peak memory beside the published code",
-        "Largest resident size in MiB of the process of that run, with what comes before and after training; first of "
-        "the whole process, then above its size with libraries and data alone.  Libraries are torch and, but for the "
-        "published code of GraphST and stCluster, torch-geometric; for that of stCluster also dgl.",
-        _shares(rows, "peak_mib", [f"{peak:.0f}" for peak in rows["peak_mib"]]),
-        _shares(rows.assign(above=above), "above", [f"{peak:.0f}" for peak in above]).rename_axis(
-            "above libraries and data"
-        ),
-    )
+def with_training(rows, full):
+    """Rows of a few epochs with seconds of a training, also in words, and memory above that of libraries and data.
+
+    The published code may stop early: `full` has trainings of it that tell how many epochs it takes.
+    """
+    taken = full[full["stage"] == PUBLISHED].set_index(["data", "encoder"])["n_epochs"]
+    known = pd.Series(taken.reindex(pd.MultiIndex.from_frame(rows[["data", "encoder"]])).to_numpy(), rows.index)
+    n_epochs = known.where(rows["stage"] == PUBLISHED).fillna(rows["n_epochs"])
+    training, above = n_epochs * rows["epoch"], rows["peak_mib"] - rows["data_mib"]
+    told = [f"{a:.1f} = {b:.0f} x {c:.4f}" for a, b, c in zip(training, n_epochs, rows["epoch"], strict=True)]
+    names = rows["data"] + ", " + rows["encoder"]
+    return rows.assign(training=training, told=told, above=above, **{"data, method": names})
 
 
-def _shares(rows, value, shown):
+def beside(rows, value, told=None):
     """One row a tissue and method, one column a stage, and shares of the published code's numbers."""
-    name = "data, method"
-    rows = rows.assign(shown=shown, **{name: rows["data"] + ", " + rows["method"]})
-    layout = {"index": name, "columns": "stage", "name": name}
-    table = by_stage(rows, "shown", **layout)
-    numbers = rows.pivot(index=name, columns="stage", values=value)
-    table = table[[stage for stage in STAGES if stage in table]].rename_axis(columns=None)
+    layout = {"index": "data, method", "name": "data, method"}
+    table = by_stage(rows, told, **layout) if told else by_stage(rows, value, **layout, digits=0)
+    table = table[[stage for stage in STAGES if stage in table]]
+    numbers = rows.pivot(index="data, method", columns="stage", values=value)
     for stage in [stage for stage in table if stage != PUBLISHED] if PUBLISHED in table else ():
         shares = numbers[stage] / numbers[PUBLISHED]
         table[f"{stage} / {PUBLISHED}"] = shares.map(lambda share: f"{share:.3f}" if share == share else None)
     return table
-
-
-def scale(rows):
-    """Tables of full trainings on simulated tissue."""
-    limit_seconds, limit_gib = LIMITS[SCALE]
-    layout = {"index": "data", "columns": "method", "name": "data", "digits": 0}
-    return section(
-        "Seconds as tissue grows",
-        f"From counts to embedding, simulated tissue of {N_GENES} genes, default settings.  A run is ended after "
-        f"{limit_seconds // 60} minutes or when it asks for more than {limit_gib} GiB.",
-        by_stage(rows, "seconds", **layout),
-    ) + section(
-        "Peak memory as tissue grows",
-        "Largest resident size in MiB, libraries and data included.",
-        by_stage(rows, "peak_mib", **layout),
-    )
 
 
 def draw(rows, path):
@@ -292,17 +182,14 @@ BENCHMARK = Benchmark(
     takes="about 30 minutes; `--published FOLDER` compares with the published code, and with `--published-accuracy` "
     "trains it in full, which takes hours and is not repeated when skst changes",
     runs=runs,
-    report=report,
     draw=draw,
     order={"method": ENCODERS, "stage": (DEFAULT, PAPER, PUBLISHED), "seed": None},
-    tables=TABLES,
-    data=DATA,
-    methods=ENCODERS,
+    axes={"table": TABLES, "data": DATA, "method": ENCODERS},
     seeds=5,
     options={
         "--published": {"type": Path, "metavar": "FOLDER", "help": "folder of checkouts of the published code"},
         "--published-accuracy": {"action": "store_true", "help": "train it in full, once a tissue (hours)"},
-        "--epochs": {"type": at_least_two, "default": 10, "help": "beside the published code (default: 10)"},
+        "--epochs": number_option(10, "epochs beside the published code", type=at_least_two),
         "--sizes": sizes_option(SIZES, "simulated cells"),
     },
     **ALONE,

@@ -9,10 +9,9 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 
 from benchmarks.data import SPATIAL, read
-from benchmarks.declare import Benchmark, Run
+from benchmarks.declare import Benchmark
 from benchmarks.fits import timed
 from benchmarks.methods import graph_encoder
-from benchmarks.pages import by_method, paired, section
 from skst.graph import SpatialGraphLearner, spatial_graph
 
 LEARNED, SHORTEST, ALIKE, NEAREST = "learned", "shortest", "most alike", "nearest"
@@ -89,6 +88,7 @@ def execute(run):
     }
     found = {name: round(homophily(graph, labels), 5) for name, graph in graphs.items()}
     return {
+        "method": LEARNED,
         **found,
         "degree": round(learner.graph_.nnz / adata.n_obs, 3),
         "degree, all nearest": round(nearest.nnz / adata.n_obs, 3),
@@ -97,42 +97,16 @@ def execute(run):
     }
 
 
-def runs(options):
-    """Each data set, seed by seed."""
-    return [
-        Run({"data": data, "method": LEARNED, "seed": seed}, (execute,), SPATIAL[data])
-        for data in options.data
-        for seed in range(options.seeds)
-    ]
-
-
-def report(rows, options):
-    """The tables of all graphs, as Markdown."""
-    shares = rows.melt(["data", "seed"], [LEARNED, NEAREST, SHORTEST, ALIKE], "method", "homophily")
-    edges = rows.groupby("data", sort=False)[["degree", "degree, all nearest", "reward", "seconds"]].mean()
-    return section(
-        "Homophily",
-        f"`{LEARNED}`: SpatialGraphLearner as it comes.  `{NEAREST}`: each spot and its six nearest, of these edges as "
-        f"many as were learnt, the shortest.  `{SHORTEST}`: the shortest of the candidate edges of the learner, to 18 "
-        f"spots.  `{ALIKE}`: of the same, those between the spots most alike in averaged expression.  All keep an edge "
-        f"for each spot.  Mean ± SD over {rows['seed'].nunique()} seeds, then differences.  Weights of the reward were "
-        "chosen on osmFISH, STARmap and DLPFC 151510.",
-        by_method(shares, "homophily"),
-        paired(shares, [NEAREST, SHORTEST, ALIKE], method=LEARNED, value="homophily"),
-    ) + section(
-        "Edges",
-        "Mean degree, that of all six nearest, what training added to the reward, and seconds of training.",
-        edges.round(3),
-    )
+def homophilies(rows):
+    """The rows with graphs in place of methods."""
+    return rows.melt(["data", "seed"], [LEARNED, NEAREST, SHORTEST, ALIKE], "method", "homophily")
 
 
 BENCHMARK = Benchmark(
     title="A graph that is learnt",
     question="Does a learnt graph stay within domains?",
     takes="2 minutes",
-    runs=runs,
-    report=report,
-    order={"data": SPATIAL, "seed": None},
-    data=SPATIAL,
+    axes={"data": SPATIAL},
+    steps=(execute,),
     seeds=5,
 )

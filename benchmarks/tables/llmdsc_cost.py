@@ -1,6 +1,5 @@
 """Seconds and memory of LLMDSCClusterer as cells grow."""
 
-import time
 from functools import partial
 from pathlib import Path
 
@@ -8,11 +7,9 @@ import numpy as np
 from scipy import sparse
 
 from benchmarks.declare import COST, Benchmark, Run, sizes_option
-from benchmarks.fits import timed
+from benchmarks.fits import measured, scores, timed
 from benchmarks.methods import llmdsc
-from benchmarks.pages import by_stage, growth, section
-from benchmarks.processes import peak_mib
-from skst.metrics import score_partition
+from benchmarks.pages import growth
 
 SIZES = (5_000, 20_000, 100_000, 1_000_000)
 # Beyond this the dense affinities take minutes and tens of GiB.
@@ -20,18 +17,17 @@ MOST_DENSE = 20_000
 N_GENES, N_TYPES, N_COLUMNS, N_STEPS = 2000, 12, 16, 5
 # Mean counts of a cell: about one entry in ten is not zero.
 DEPTH = 300.0
-COLUMNS = ("what", "seconds", "n_cells", "peak_mib", "data_mib", "ari")
 
 
 def simulate(run):
     """Write counts of cells of some types, csr float32, and the types."""
-    rng = np.random.default_rng(0)
+    rng, size = np.random.default_rng(0), run.settings["size"]
     shares = rng.gamma(0.5, size=N_GENES) * np.exp(rng.normal(scale=0.8, size=(N_TYPES, N_GENES)))
     shares /= shares.sum(axis=1, keepdims=True)
-    types = rng.choice(N_TYPES, run.size, p=rng.dirichlet(np.full(N_TYPES, 3.0)))
-    depth = DEPTH * rng.lognormal(sigma=0.4, size=run.size)
+    types = rng.choice(N_TYPES, size, p=rng.dirichlet(np.full(N_TYPES, 3.0)))
+    depth = DEPTH * rng.lognormal(sigma=0.4, size=size)
     blocks = []
-    for start in range(0, run.size, 10_000):
+    for start in range(0, size, 10_000):
         rows = slice(start, start + 10_000)
         blocks.append(sparse.csr_array(rng.poisson(depth[rows, None] * shares[types[rows]]).astype(np.float32)))
     sparse.save_npz(Path(run.folder) / "counts.npz", sparse.vstack(blocks, format="csr"), compressed=False)
@@ -41,16 +37,10 @@ def simulate(run):
 def whole(run):
     """From counts to types, and types of the same cells again."""
     X, types = sparse.load_npz(Path(run.folder) / "counts.npz"), np.load(Path(run.folder) / "types.npy")
-    before = peak_mib()
-    model = llmdsc(N_TYPES, 0, device="cpu")
-    _, fitted = timed(model.fit, X)
+    model, fitted = measured(llmdsc(N_TYPES, 0, device="cpu").fit, X, digits=1)
     _, predicted = timed(model.predict, X)
-    ari = round(score_partition(types, model.labels_)["ari"], 4)
-    row = {"peak_mib": round(peak_mib()), "data_mib": round(before), "ari": ari}
-    return [
-        {"what": "fit", "seconds": round(fitted, 1), **row},
-        {"what": "predict", "seconds": round(predicted, 1), **row},
-    ]
+    fitted |= scores(types, model.labels_, digits=4)
+    return [{"what": "fit", **fitted}, {"what": "predict", **fitted, "seconds": round(predicted, 1)}]
 
 
 def cut(run, dense):
@@ -60,19 +50,16 @@ def cut(run, dense):
     from skst.nn import NormalizedCut
 
     X = sparse.load_npz(Path(run.folder) / "counts.npz")
-    before, start = peak_mib(), time.perf_counter()
-    z = torch.randn(run.size, N_COLUMNS, generator=torch.manual_seed(0), requires_grad=True)
-    loss = dense_cut(X) if dense else NormalizedCut(X)
-    ready = time.perf_counter()
-    for _ in range(N_STEPS):
-        loss(z).backward()
-    seconds = (time.perf_counter() - ready) / N_STEPS
+    z = torch.randn(X.shape[0], N_COLUMNS, generator=torch.manual_seed(0), requires_grad=True)
+
+    def train():
+        loss, ready = timed(dense_cut if dense else NormalizedCut, X)
+        return ready, sum(timed(lambda: loss(z).backward())[1] for _ in range(N_STEPS)) / N_STEPS
+
+    (ready, step), row = measured(train)
     name = "dense cut" if dense else "factored cut"
-    row = {"peak_mib": round(peak_mib()), "data_mib": round(before)}
-    return [
-        {"what": f"{name}, set-up", "seconds": round(ready - start, 3), **row},
-        {"what": f"{name}, step", "seconds": round(seconds, 4), **row},
-    ]
+    seconds = {"set-up": round(ready, 3), "step": round(step, 4)}
+    return [{"what": f"{name}, {what}", **row, "seconds": number, "ari": np.nan} for what, number in seconds.items()]
 
 
 def dense_cut(X, balance=0.21, ortho_weight=0.32):
@@ -99,30 +86,9 @@ def runs(options):
     """One a size, of all stages."""
     steps = (simulate, whole, partial(cut, dense=False), partial(cut, dense=True))
     return [
-        Run({"n_cells": size}, steps if size <= MOST_DENSE else steps[:-1], size=size, columns=COLUMNS)
+        Run({"n_cells": size}, steps if size <= MOST_DENSE else steps[:-1], settings={"size": size})
         for size in options.sizes
     ]
-
-
-def report(rows, options):
-    """The tables, as Markdown."""
-    seconds, memory = (by_stage(rows, value, index="n_cells", columns="what") for value in ("seconds", "peak_mib"))
-    memory = memory[[name for name in memory if name == "fit" or name.endswith("step")]]
-    memory.insert(0, "data alone", rows.groupby("n_cells")["data_mib"].max())
-    ari = rows[rows["what"] == "fit"].set_index("n_cells")["ari"]
-    return section(
-        "Seconds",
-        f"Simulated cells of {N_TYPES} types x {N_GENES} genes, one entry in ten not zero, default settings without "
-        "text.  `cut` is the loss of the normalised cut alone: making it, and one step forwards and backwards with "
-        f"{N_COLUMNS} columns, from cells x cells affinities as published and from their factors.  `ARI` is that of "
-        "the fit, on types that are easy.",
-        seconds.assign(ARI=ari),
-    ) + section(
-        "Peak memory",
-        "Largest resident size in MiB of a process that does this alone, libraries and data included; `data alone` is "
-        f"the size before it begins.  Dense affinities, of the size of cells x cells, end at {MOST_DENSE:,}.",
-        memory,
-    )
 
 
 def draw(rows, path):
@@ -136,7 +102,6 @@ BENCHMARK = Benchmark(
     question="Seconds and memory as cells grow, and of the dense cut beside?",
     takes="about an hour",
     runs=runs,
-    report=report,
     draw=draw,
     order={"n_cells": None},
     options={"--sizes": sizes_option(SIZES, "numbers of cells")},

@@ -1,13 +1,15 @@
 """The published code of scCDCG and scLLM-DSC beside LLMDSCClusterer."""
 
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.data import MICE, read
-from benchmarks.declare import Benchmark, Run, checkout_option
-from benchmarks.pages import by_method, section, seed_counts
+from benchmarks.declare import Benchmark, Run, checkout_option, number_option
+from benchmarks.pages import by_method
 from benchmarks.processes import peak_mib
 from benchmarks.published.cells import CODE, NAMES, SCORES, scores_of, script_of, text_of, train
 from benchmarks.records import commit_of
@@ -15,9 +17,6 @@ from benchmarks.records import commit_of
 OURS = "LLMDSCClusterer"
 BY_LABELS, LAST = "epoch chosen by labels", "last epoch"
 LIMIT_GIB = 16
-COLUMNS = ("data", "method", "seed")
-COLUMNS += ("n_epochs", "setup_seconds", "seconds", "processor_seconds", "peak_mib", "labels_epoch")
-COLUMNS += (*(f"{when}_{name}" for when in ("labels", "last") for name in SCORES), "outcome", "published")
 
 
 def write(run):
@@ -42,70 +41,41 @@ def execute(run):
 
 def runs(options):
     """Those of the checkouts that are given."""
+    found = []
+    for seed, data, (method, script) in product(range(options.seeds), options.data, _scripts(options).items()):
+        names = {"data": data, "method": method, "seed": seed}
+        run = Run(names, (execute,), MICE[data], {"script": script, "epochs": options.epochs}, lasting=True)
+        known = {"outcome": "done", "published": commit_of(script.parent)}
+        steps = (write, execute) if method == "scLLM-DSC" else (execute,)
+        found.append(replace(run, steps=steps, known=known, limits=(options.minutes * 60, LIMIT_GIB)))
+    return found
+
+
+def _scripts(options):
     checkouts = {method: getattr(options, method.lower().replace("-", "_")) for method in CODE}
-    scripts = {method: script_of(path, method).resolve() for method, path in checkouts.items() if path}
-    return [
-        Run(
-            {"data": data, "method": method, "seed": seed},
-            (write, execute) if method == "scLLM-DSC" else (execute,),
-            MICE[data],
-            settings={"script": script, "epochs": options.epochs},
-            known={"published": commit_of(script.parent)},
-            limits=(options.minutes * 60, LIMIT_GIB),
-            columns=COLUMNS,
-            lasting=True,
-        )
-        for seed in range(options.seeds)
-        for data in options.data
-        for method, script in scripts.items()
-    ]
+    return {method: script_of(path, method).resolve() for method, path in checkouts.items() if path}
 
 
-def ours(path):
-    """Rows of LLMDSCClusterer that its own benchmark has made last: those of one state of the code."""
+def ours(rows, options):
+    """Rows of LLMDSCClusterer on the same data that its own benchmark has made last, of one state of the code."""
+    path = options.output / "llmdsc.csv"
     if not path.exists():
         return pd.DataFrame()
-    rows = pd.read_csv(path, dtype={"code": str})
-    rows = rows[rows["method"] == OURS]
-    return rows[rows["code"].isin(rows["code"].tail(1))].drop_duplicates(["data", "seed"], keep="last")
+    own = pd.read_csv(path, dtype={"code": str})
+    own = own[own["method"] == OURS]
+    own = own[own["code"].isin(own["code"].tail(1)) & own["data"].isin(rows["data"])]
+    return own.drop_duplicates(["data", "seed"], keep="last").assign(outcome="done")
 
 
-def report(rows, options):
-    """The tables of runs of the published code and of ours, which may be none, as Markdown."""
-    own = ours(options.output / "llmdsc.csv")
-    own = own[own["data"].isin(rows["data"])].assign(outcome="done") if len(own) else own
-    commits = rows.drop_duplicates("method").set_index("method")["published"]
-    which = ", ".join(f"github.com/{CODE[method][0]} at {commit}" for method, commit in commits.items())
-    note = (
-        f'Columns "{BY_LABELS}" show what the published code reports: of the epochs of training, the one whose '
-        "clusters agree best (accuracy) with the labels that are to be found, so they cannot be had without labels.  "
-        f'"{LAST}" is the last epoch of the same training, which starts from the epoch of pre-training that agrees '
-        f"best with the labels, too, as the code has it.  {seed_counts(pd.concat([rows, own]))}"
-    )
-    if len(own):
-        note += f"  {OURS} sees no labels; its rows are those of llmdsc.csv (code {own['code'].iloc[0]})."
-    scored, cost = pd.concat([by_epoch(rows), own]), pd.concat([rows, own])
-    wall = (
-        "Wall time on one thread while other programs ran.  Of the published code: pre-training and training, with the "
-        "k-means of 20 starts after each epoch.  Of ours: the whole fit, text vectors at hand."
-    )
-    tables = (
-        (scored, "ari", 3, "Adjusted Rand index", note),
-        (scored, "nmi", 3, "Normalised mutual information", "Of the same epochs."),
-        (scored, "acc", 3, "Accuracy", "Of the same epochs, clusters matched to labels."),
-        (cost, "seconds", 0, "Training seconds", wall),
-        (rows, "processor_seconds", 0, "Processor seconds", "Of the same trainings: other programs do not count."),
-        (rows, "setup_seconds", 1, "Set-up seconds", "Wall time before: imports, and graphs of all pairs of cells."),
-        (cost, "peak_mib", 0, "Peak memory", "Largest resident size in MiB, libraries and data included."),
-        (rows, "n_epochs", 0, "Epochs run", "Of pre-training and training together."),
-        (rows, "labels_epoch", 0, "Epoch chosen by labels", "Of those of training, from 1."),
-    )
-    text = (
-        f"\nPublished code: {which}.  Both read counts as they are, neither scaled nor logarithms, as their scripts do "
-        'with their own data; of "PBMC68k reduced" there are logarithms only.  Settings and texts are described at the '
-        "head of the command's file.  The tables are filled from all runs, whichever command made them.\n"
-    )
-    return text + "".join(section(title, note, shown(part, name, digits)) for part, name, digits, title, note in tables)
+def commits(rows):
+    """Which published code it is, in words."""
+    found = rows.drop_duplicates("method").set_index("method")["published"]
+    return ", ".join(f"github.com/{CODE[method][0]} at {commit}" for method, commit in found.items())
+
+
+def together(rows, own):
+    """Rows of theirs and of ours, which may be none."""
+    return pd.concat([rows, own])
 
 
 def by_epoch(rows):
@@ -133,14 +103,13 @@ BENCHMARK = Benchmark(
     "beside LLMDSCClusterer?",
     takes="about an hour for one seed; not repeated when skst changes",
     runs=runs,
-    report=report,
     order={"data": MICE, "method": CODE, "seed": None},
-    data=MICE,
+    axes={"data": MICE},
     seeds=1,
     options={
         **{f"--{method.lower()}": checkout_option(repository) for method, (repository, _) in CODE.items()},
-        "--epochs": {"type": int, "default": 200, "help": "of pre-training, and again of training (default: 200)"},
-        "--minutes": {"type": int, "default": 20, "help": "a run is ended after so many (default: 20)"},
+        "--epochs": number_option(200, "of pre-training, and again of training"),
+        "--minutes": number_option(20, "after which a run is ended"),
     },
     # Times are those of one core.
     alone=True,

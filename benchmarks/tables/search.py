@@ -7,10 +7,9 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
-from benchmarks.declare import Benchmark, Run
+from benchmarks.declare import Benchmark, Run, number_option
 from benchmarks.fits import timed
 from benchmarks.methods import fusion, reader
-from benchmarks.pages import section
 from skst.datasets import make_spatial_domains
 from skst.model_selection import NoSplit, labels_scorer, predict_scorer
 
@@ -69,7 +68,7 @@ def search(adata, model, grid, splitter, jobs):
 
 def searches(run):
     """A first search, one of its candidates with nothing cached, and a second search."""
-    adata = make_spatial_domains(run.size, n_domains=N_DOMAINS, n_slices=N_SLICES, effect=2.0, random_state=0)
+    adata = make_spatial_domains(run.names["spots"], n_domains=N_DOMAINS, n_slices=N_SLICES, effect=2.0, random_state=0)
     name, jobs, folder = run.names["folds"], run.settings["jobs"], Path(run.folder)
     splitter = SPLITTERS[name]
     text = reader(0, model=run.settings["model"], mode="prompt", cache=folder / "vectors")
@@ -86,28 +85,12 @@ def searches(run):
 def runs(options):
     """One a way of splitting."""
     settings = {"jobs": options.jobs, "model": options.model}
-    return [
-        Run({"folds": name, "spots": options.spots}, (searches,), size=options.spots, settings=settings)
-        for name in SPLITTERS
-    ]
+    return [Run({"folds": name, "spots": options.spots}, (searches,), settings=settings) for name in SPLITTERS]
 
 
-def report(rows, options):
-    """The table of the searches, as Markdown."""
-    grids = " and ".join(
-        " x ".join(f"{len(values)} {name}" for name, values in grid.items()) for grid in (GRID, WEIGHTS)
-    )
-    rows = rows[rows["spots"] == options.spots]
-    return section(
-        "Two searches with one memory",
-        f"`GridSearchCV` with {options.jobs} jobs on simulated tissue: {options.spots} spots, {N_SLICES} slices, "
-        f'`mode="prompt"`, so that every spot is a text.  Grids of {grids}; the second search keeps the best k_g '
-        "and reads both embeddings from the memory that the first has filled.  Between them one of its candidates is "
-        "fitted with nothing cached, to compare with.  Each pair of searches begins with "
-        "empty caches.  `texts encoded` counts those that no cache had; jobs that begin together may make the same "
-        "embedding twice.",
-        rows.set_index("search")[COLUMNS],
-    )
+def sizes(grid):
+    """Of a grid, in words."""
+    return " x ".join(f"{len(values)} {name}" for name, values in grid.items())
 
 
 BENCHMARK = Benchmark(
@@ -115,12 +98,11 @@ BENCHMARK = Benchmark(
     question="What does a grid search cost, and what does its memory save?",
     takes="3 to 5 minutes",
     runs=runs,
-    report=report,
     order={"folds": SPLITTERS},
     options={
-        "--spots": {"type": int, "default": 600, "help": "size of the simulated tissue (default: 600)"},
+        "--spots": number_option(600, "size of the simulated tissue"),
         "--model": {"default": "auto", "help": "language model (default: auto)"},
-        "--jobs": {"type": int, "default": 2, "help": "fits at the same time (default: 2)"},
+        "--jobs": number_option(2, "fits at the same time"),
     },
     alone=True,
 )

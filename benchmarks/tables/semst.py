@@ -2,25 +2,13 @@
 
 from benchmarks.compared import Compared
 from benchmarks.data import SMALL, SPATIAL, read
-from benchmarks.declare import Benchmark, Run
+from benchmarks.declare import Run
 from benchmarks.methods import SEMST, semst_paper
-from benchmarks.pages import by_method, in_order, section
+from benchmarks.pages import in_order
 from benchmarks.records import current_rows
 
 ORACLE = "semst_oracle"
-TEXTS = {
-    "Domains": "One setting for all.  `expression` is averaged expression and the same consensus of mixtures without "
-    "a network: the floor to beat.  `smooth + mixture` is its plain form, one tied mixture.  SpaLLMFusion and others "
-    "are in accuracy.md.",
-    "Fusion": "How text enters (SemST, Table 2).  500 prompts read.  `no price` is FSM with "
-    "`text_weight=0`, as published.",
-    "Text": "What text enters (SemST, Table 2).  `permuted`: each gene under the name of another.  `unrelated`: under "
-    "names of everyday things.  `Gaussian`: noise for each prompt.  `summaries`: sum of the vectors of gene summaries.",
-    "Start": "Where networks start, and zero inflation.",
-    "k_g": "Genes named in a prompt (SemST, Figure 4), and the two adaptive rules.",
-    "Plugged in": "FSM on top of the smooth encoder (SemST, Table 3).",
-}
-COMPARED = Compared(tables=SEMST, texts=TEXTS, data=SPATIAL, seeds={"Domains": 10}, only={"k_g": SMALL})
+COMPARED = Compared(tables=SEMST, data=SPATIAL, seeds={"Domains": 10}, only={"k_g": SMALL})
 
 
 class Scorer:
@@ -65,33 +53,18 @@ def runs(options):
     return found
 
 
-def report(rows, options):
-    """All that the current code has made, whichever tables were asked for, as Markdown."""
-    text = COMPARED.report(rows) if len(rows) else ""
-    watched = current_rows(options.output / f"{ORACLE}.csv")
-    return text + (oracle(in_order(watched, {"data": SPATIAL, "seed": None})) if len(watched) else "")
+def watched(options):
+    """What looking at the labels would have given, in place of methods."""
+    rows = in_order(current_rows(options.output / f"{ORACLE}.csv"), {"data": SPATIAL, "seed": None})
+    if rows.empty:
+        return rows
+    return rows.melt(["data", "seed"], ["oracle epoch", "last epoch"], var_name="method", value_name="ari")
 
 
-def oracle(rows):
-    """What looking at the labels would have given."""
-    wide = rows.melt(["data", "seed"], ["oracle epoch", "last epoch"], var_name="method", value_name="ari")
-    return section(
-        "Oracle",
-        "`SemSTClusterer.paper()`: one network, k-means.  `oracle epoch` is the best of every tenth epoch *by the true "
-        "labels*, the number that the published code reports; no method without labels can know it.  `last epoch` is "
-        f"what is found without them.  Seeds: {rows['seed'].nunique()}.",
-        by_method(wide, "ari"),
-    )
-
-
-BENCHMARK = Benchmark(
+BENCHMARK = COMPARED.declare(
     title="SemSTClusterer",
     question="How good is SemSTClusterer, and which parts of it matter?",
     takes="two to three hours; `--table` takes parts of it",
+    made_otherwise=("Oracle",),
     runs=runs,
-    report=report,
-    order=COMPARED.order,
-    tables=(*SEMST, "Oracle"),
-    data=SPATIAL,
-    seeds=COMPARED.seeds,
 )

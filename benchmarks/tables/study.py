@@ -7,34 +7,26 @@ import pandas as pd
 from scipy.stats import t as student
 from sklearn.neighbors import NearestNeighbors
 
-from benchmarks.data import LEVELS, THINNED, read
-from benchmarks.declare import Benchmark, Run
-from benchmarks.fits import timed
+from benchmarks.data import LEVELS, THINNED
+from benchmarks.declare import Benchmark, run_of
+from benchmarks.fits import scores, thinned, timed
 from benchmarks.methods import ENCODERS, PLUGGED, STRATEGIES, VARIANTS, study_variant
-from benchmarks.pages import by_method, section
-from skst.datasets import mask_counts
-from skst.metrics import score_partition
 
 # Parts of osmFISH, each the cells nearest to one drawn at random (SpaLLM, Table 7).
 N_REGIONS, REGION_SIZE = 10, 1000
 WHOLE = -1
 STRATEGY_DATA = ("osmFISH", "DLPFC 151507")
+AXES = {"data": THINNED, "quality": LEVELS, "encoder": ENCODERS}
 UNIT = ["data", "quality", "region", "encoder", "seed"]
 
 
 def runs(options):
-    """What names the columns `UNIT`: the encoder is trained once for each."""
-    units = [
-        (data, quality, WHOLE, encoder, seed)
-        for seed, encoder, data, quality in product(
-            range(options.seeds), options.encoder, options.data, options.quality
-        )
-    ]
+    """What names the columns `UNIT`, the encoder trained once for each: whole tissues, and parts of one."""
+    units = list(product(options.data, options.quality, [WHOLE], options.encoder, range(options.seeds)))
     if options.regions and "osmFISH" in options.data:
-        units += [("osmFISH", "Q0", region, encoder, 0) for region in range(N_REGIONS) for encoder in options.encoder]
-    return [
-        Run(dict(zip(UNIT, unit, strict=True)), (execute,), THINNED[unit[0]], masked=LEVELS[unit[1]]) for unit in units
-    ]
+        units += product(["osmFISH"], ["Q0"], range(N_REGIONS), options.encoder, [0])
+    units.sort(key=lambda unit: unit[-1])  # seed by seed, the first soon
+    return [run_of(dict(zip(UNIT, unit, strict=True)), THINNED, {}, steps=(execute,)) for unit in units]
 
 
 def variants(unit):
@@ -57,10 +49,8 @@ def region_of(adata, number):
 
 def execute(run):
     """Rows of one unit; the spatial embedding is made once and kept for all variants."""
-    adata, truth = read(run.data)
+    adata, truth = thinned(run)
     unit, rows = run.names, []
-    if run.masked:
-        adata = mask_counts(adata, run.masked, random_state=unit["seed"])
     if unit["region"] != WHOLE:
         members = region_of(adata, unit["region"])
         adata, truth = adata[members].copy(), truth.iloc[members]
@@ -68,17 +58,8 @@ def execute(run):
     for name, parameters in variants(unit).items():
         model = study_variant(k, unit["seed"], encoder=unit["encoder"], memory=run.folder, **parameters)
         found, seconds = timed(model.fit_predict, adata)
-        scores = score_partition(truth, found)
-        rows.append(
-            {
-                "method": name,
-                "k": k,
-                "n_spots": adata.n_obs,
-                **{score: round(scores[score], 5) for score in ("ari", "nmi", "acc")},
-                "trained": not model.from_cache_["spatial"],
-                "seconds": round(seconds, 2),
-            }
-        )
+        row = {"method": name, "k": k, "n_spots": adata.n_obs, **scores(truth, found, ("ari", "nmi", "acc"))}
+        rows.append({**row, "trained": not model.from_cache_["spatial"], "seconds": round(seconds, 2)})
     return rows
 
 
@@ -116,7 +97,7 @@ def claims(rows):
                 column["regions minus whole"] = interval(differences(parts, other) - full)
             columns[encoder] = column
         tables[other] = pd.DataFrame(columns).rename_axis(f"against {other}")
-    return tables
+    return list(tables.values())
 
 
 def encoders(rows):
@@ -132,72 +113,47 @@ def encoders(rows):
     return pd.DataFrame.from_dict(table, "index").rename_axis("encoder")
 
 
-def report(rows, options):
-    """The tables of a table of runs, as Markdown."""
-    whole, parts = rows[rows["region"] == WHOLE], rows[rows["region"] != WHOLE]
-    shares = ", ".join(f"{level} {masked:.2%}" for level, masked in LEVELS.items())
-    seeds = whole.groupby("encoder")["seed"].nunique()
-    sections = [
-        f"\nShare of the non-zero counts that is set to zero, drawn anew for each seed: {shares}.  Every encoder has "
-        "its default settings, the same for all tissues, is trained once a tissue, level and seed, and is followed by "
-        "the partition of SpaLLMFusion alone (`expression`), with text, and with two controls: the same vectors "
-        "permuted over genes, and Gaussian vectors.  `as published` adds principal components as they come.  Every "
-        "partition is told the number of labels.  Adjusted Rand index, mean ± standard deviation over seeds "
-        f"({', '.join(f'{name} {n}' for name, n in seeds.items())}).  The tables show all rows of this code, whichever "
-        "command made them.\n"
-    ]
-    plugged = whole[whole["method"].isin(("expression", *PLUGGED)) & (whole["quality"] == "Q0")]
-    frames = [
-        by_method(part, "ari", index="encoder").rename_axis(f"{data}, {level}")
-        for (data, level), part in whole.groupby(["data", "quality"], sort=False)
-    ]
-    text = "Differences between runs that share an encoder.  Mean and 95 % confidence interval over tissues"
-    text += ", or over regions; text has helped where it is above 0 against all three." if len(parts) else "."
-    sections.append(section("The claims", text, *claims(rows).values()))
-    text = (
-        "Without text: mean over tissues and levels, and its difference from that of averaging, seed by seed, with the "
-        "95 % confidence interval over tissues."
-    )
-    sections.append(section("The encoders", text, encoders(rows)))
-    means = whole[whole["method"].isin(VARIANTS)].groupby(["encoder", "quality", "method"], sort=False)["ari"].mean()
-    sections.append(section("Means over tissues", "One table a level.", *_by_level(means)))
-    if "FSM" in set(plugged["method"]):
-        means = plugged.groupby(["encoder", "method", "data"], sort=False)["ari"].mean().unstack("method")
-        table = means.groupby("encoder", sort=False).mean().map("{:.3f}".format)
-        table["FSM minus expression"] = [
-            interval(part["FSM"] - part["expression"]) for _, part in means.dropna().groupby("encoder", sort=False)
-        ]
-        text = (
-            "Prompts of spots modulate the embedding (SemST, Table 3), full quality; means and interval over tissues."
-        )
-        sections.append(section("Plugged in", text, table))
-    if len(parts):
-        text = f"{N_REGIONS} regions of {REGION_SIZE} cells of osmFISH; mean ± standard deviation over regions."
-        sections.append(section("Small regions", text, by_method(parts, "ari", index="encoder")))
-    kept = whole[(whole["encoder"] == "stagate") & whole["data"].isin(STRATEGY_DATA)]
-    tables = [
-        by_method(part, "ari", index="quality").rename_axis(data) for data, part in kept.groupby("data", sort=False)
-    ]
-    if tables:
-        sections.append(section("Strategies", "SpaLLM's Table 5, for STAGATE.", *tables))
-    sections.append(section("Each tissue and level", "", *frames))
-    trained = rows[(rows["method"] == "expression") & rows["trained"] & (rows["region"] == WHOLE)]
-    seconds = trained.groupby(["data", "encoder"], sort=False)["seconds"].median().unstack().round(1)
-    text = (
-        "Of a fit without text, training and partition: median over seeds and levels, as other programs may have run."
-    )
-    sections.append(section("Seconds", text, seconds))
-    return "".join(sections)
+def seeds_by_encoder(whole):
+    """How many seeds each encoder has, in words."""
+    return ", ".join(f"{name} {n}" for name, n in whole.groupby("encoder")["seed"].nunique().items())
 
 
-def _by_level(means):
-    for level, part in means.groupby(level="quality", sort=False):
-        table = part.droplevel("quality").unstack("method")
-        yield (
-            table.map(lambda value: f"{value:.3f}")
-            .reindex(columns=[n for n in VARIANTS if n in table])
-            .rename_axis(level)
-        )
+def plugged(whole):
+    """Mean over tissues with text that modulates and without, and the interval of the difference."""
+    rows = whole[whole["method"].isin(("expression", *PLUGGED)) & (whole["quality"] == "Q0")]
+    if "FSM" not in set(rows["method"]):
+        return pd.DataFrame()
+    means = rows.groupby(["encoder", "method", "data"], sort=False)["ari"].mean().unstack("method")
+    table = means.groupby("encoder", sort=False).mean().map("{:.3f}".format)
+    table["FSM minus expression"] = [
+        interval(part["FSM"] - part["expression"]) for _, part in means.dropna().groupby("encoder", sort=False)
+    ]
+    return table
+
+
+def with_strategies(whole):
+    """The rows that have other strategies beside them."""
+    return whole[(whole["encoder"] == "stagate") & whole["data"].isin(STRATEGY_DATA)]
+
+
+def seconds(whole):
+    """Median of the trainings of each encoder on each tissue."""
+    trained = whole[(whole["method"] == "expression") & whole["trained"]]
+    return trained.groupby(["data", "encoder"], sort=False)["seconds"].median().unstack().round(1)
+
+
+def by_level(whole):
+    """Means over tissues, one table a level."""
+    rows = whole[whole["method"].isin(VARIANTS)]
+    means = rows.groupby(["encoder", "quality", "method"], sort=False)["ari"].mean()
+    return [
+        part.droplevel("quality")
+        .unstack("method")
+        .map("{:.3f}".format)
+        .reindex(columns=[name for name in VARIANTS if name in set(rows["method"])])
+        .rename_axis(level)
+        for level, part in means.groupby(level="quality", sort=False)
+    ]
 
 
 def plot(rows, path):
@@ -227,21 +183,11 @@ BENCHMARK = Benchmark(
     question="SpaLLM's study with controls: does text help each encoder, at each quality?",
     takes="hours; `--dask ADDRESS` runs it on a cluster",
     runs=runs,
-    report=report,
     draw=plot,
-    order={
-        "data": THINNED,
-        "quality": None,
-        "encoder": ENCODERS,
-        "method": (*VARIANTS, *STRATEGIES, *PLUGGED),
-        "region": None,
-        "seed": None,
-    },
-    data=THINNED,
+    order={**AXES, "method": (*VARIANTS, *STRATEGIES, *PLUGGED), "region": None, "seed": None},
+    axes=AXES,
     seeds=10,
     options={
-        "--quality": {"nargs": "+", "choices": list(LEVELS), "default": list(LEVELS), "metavar": "LEVEL"},
-        "--encoder": {"nargs": "+", "choices": ENCODERS, "default": ENCODERS, "metavar": "NAME"},
         "--no-regions": {"dest": "regions", "action": "store_false", "help": "whole tissues only"},
     },
 )

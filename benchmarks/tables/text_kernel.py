@@ -17,16 +17,15 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 
-from benchmarks.data import LEVELS, SPATIAL, read
-from benchmarks.declare import Benchmark, Run
+from benchmarks.data import SPATIAL
+from benchmarks.declare import Benchmark
+from benchmarks.fits import scores, thinned
 from benchmarks.methods import reader
-from benchmarks.pages import by_method, paired, section
-from skst.datasets import mask_counts
+from benchmarks.pages import paired
 from skst.expression.counts import library_sizes, scale_depth, square_root
 from skst.expression.smooth import DENSE_GENES, AveragedPCA, propagate, single_hop
 from skst.graph import averaging_operator, spatial_graph
 from skst.graph.build import nearest_neighbors
-from skst.metrics import score_partition
 from skst.partition import ConsensusMixture, majority_vote
 from skst.text.controls import gaussian_like, permuted_order
 
@@ -143,22 +142,13 @@ SOURCES = ("text", "permuted", "Gaussian", "co-expression")
 
 
 def execute(run):
-    """Rows of the table of runs: the floor, and each form with each source.
-
-    Parameters
-    ----------
-    run : Run
-        Its factory is not asked: all forms share what comes before them.
-
-    Returns
-    -------
-    list of dict
-    """
-    adata, truth = read(run.data)
-    encoder = reader(0, normalize=run.data.normalize).fit(adata)
+    """Rows of the floor, and of each form with each source; all forms share what comes before them."""
+    adata, truth = thinned(run)
+    # Texts of the genes that whole data have: few counts lose none.
+    encoder = reader(0, normalize=run.data.normalize).fit(run.data.load())
     seed = run.names["seed"]
     rng = check_random_state(seed)
-    averaged, kept = prepare(mask_counts(adata, run.masked, random_state=seed), rng)
+    averaged, kept = prepare(adata, rng)
     vectors = encoder.gene_vectors_[kept]
     units = sources(averaged, vectors, vectors.any(axis=1), rng)
     makers = {("floor", "-"): lambda: averaged}
@@ -166,9 +156,8 @@ def execute(run):
         makers |= {(form, source): partial(function, averaged, units[source]) for source in SOURCES}
     rows = []
     for (form, source), make in makers.items():
-        scores = score_partition(truth, partition(make(), truth.nunique(), adata.obsm["spatial"], seed))
-        ari, nmi = round(scores["ari"], 5), round(scores["nmi"], 5)
-        rows.append({"form": form, "source": source, "ari": ari, "nmi": nmi})
+        found = partition(make(), truth.nunique(), adata.obsm["spatial"], seed)
+        rows.append({"form": form, "source": source, **scores(truth, found, ("ari", "nmi"))})
     return rows
 
 
@@ -182,43 +171,19 @@ def partition(values, k, coordinates, seed):
     return majority_vote(labels, coordinates)
 
 
-def runs(options):
-    """Each data set at each level, seed by seed."""
-    return [
-        Run({"data": name, "quality": quality, "seed": seed}, (execute,), DATA[name], masked=LEVELS[quality])
-        for seed in range(options.seeds)
-        for name in options.data
-        for quality in QUALITIES
-    ]
+def settings():
+    """Those of the forms, in words."""
+    keywords = {
+        form: ", ".join(f"{name}={value}" for name, value in function.keywords.items())
+        for form, function in FORMS.items()
+    }
+    return "; ".join(f"{form}: {named}" for form, named in keywords.items())
 
 
-def report(rows, options):
-    """The tables of a table of runs, as Markdown."""
-    shares = ", ".join(f"{quality} {LEVELS[quality]:.2%}" for quality in QUALITIES)
-    settings = "; ".join(f"{form}: {_keywords(function)}" for form, function in FORMS.items())
-    sections = [
-        f"\nShare of the non-zero counts that is set to zero: {shares}.  The floor is the spatially averaged PCA of "
-        f"`SpatialGraphTransformer`.  All share masks, partition and seeds.  Settings: {settings}.\n"
-    ]
+def parts(rows):
+    """The rows of the data that the settings were chosen on, and of the others, by title."""
     chosen = rows["data"].isin(CHOSEN_ON)
-    for title, part in (("data that the settings were chosen on", rows[chosen]), ("other data", rows[~chosen])):
-        if part.empty:
-            continue
-        sets = f"{', '.join(part['data'].unique())}; seeds: {part['seed'].nunique()}."
-        sections.append(section(f"ARI, {title}", sets, by_method(labelled(part), "ari", index="quality")))
-        for form in FORMS:
-            tables = [differences(part, form, index) for index in ("quality", "data")]
-            text = (
-                "ARI with text minus that with something else, by seed: at each quality the mean over data, then on "
-                "each data set the mean over qualities; ± SD over seeds.  Text pays where all differences are above 0 "
-                "by more than their spread."
-            )
-            sections.append(section(f"{form}, {title}", text, *tables))
-    return "".join(sections)
-
-
-def _keywords(function):
-    return ", ".join(f"{name}={value}" for name, value in function.keywords.items())
+    return {"data that the settings were chosen on": rows[chosen], "other data": rows[~chosen]}
 
 
 def labelled(rows):
@@ -242,10 +207,8 @@ BENCHMARK = Benchmark(
     title="Text that acts on genes",
     question="Does text help when it acts on genes and counts are few?",
     takes="about 15 minutes",
-    runs=runs,
-    report=report,
-    order={"data": DATA, "quality": QUALITIES, "seed": None},
-    data=DATA,
+    axes={"data": DATA, "quality": QUALITIES},
+    steps=(execute,),
     seeds=5,
     jobs=1,
 )
