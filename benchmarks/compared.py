@@ -16,7 +16,6 @@ class Compared:
     tables : dict of str to dict
         Title -> factories, by name.
     data : dict of str to DataSet
-        In the order of the rows.
     seeds : dict of str to int
         Title -> number of seeds, 3 for tables that are not in it.
     only : dict of str to sequence of str

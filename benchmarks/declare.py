@@ -30,13 +30,12 @@ class Run:
     settings : dict
         What else the steps need to know.
     known : dict
-        Columns of its rows that no step has to tell.  If "outcome" is one, a run that is ended for its cost has a row.
+        Columns of its rows that no step has to tell.  If "outcome" is one, a run that is ended for its cost has a row;
+        "code" is that of the process if it is not known.
     limits : tuple of (int, int) or None
         Seconds and GiB that the last step may take.
     reads : bool
         Whether it reads gene texts, whose vectors are then made beforehand.
-    lasting : bool
-        Whether its rows do not depend on the code of skst.
     file : str or None
         Stem of the table, if it is not named as the benchmark.
     kept : bool
@@ -52,7 +51,6 @@ class Run:
     known: dict = field(default_factory=dict)
     limits: tuple | None = None
     reads: bool = False
-    lasting: bool = False
     file: str | None = None
     kept: bool = True
     folder: str | None = None

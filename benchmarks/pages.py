@@ -17,20 +17,7 @@ _LIBRARIES = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "sentence-tr
 
 
 def head(title, rows, command):
-    """Title, command, commit, date, versions and machine of a report.
-
-    Parameters
-    ----------
-    title : str
-    rows : DataFrame
-        Table of runs with the columns "version", "commit", "code" and "date".
-    command : str
-        Name of the benchmark and its options.
-
-    Returns
-    -------
-    str
-    """
+    """Title, command, commit, date, versions and machine of a page; `rows` tell by what code they were made."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
     made = {name: ", ".join(rows[name].astype(str).unique()) for name in ("version", "commit", "code", "date")}
     return "\n".join(
@@ -57,19 +44,10 @@ def _machine():
 
 
 def body(name, context):
-    """What is below the head: the layout of a benchmark, filled in.
+    """What is below the head: the file of this name in ``layouts``, filled in.
 
-    Parameters
-    ----------
-    name : str
-        Of the file in ``layouts``.  It can call all functions of this module; data frames are shown as tables.
-    context : dict
-        What else it can name.
-
-    Returns
-    -------
-    str
-        Sections without a table are left out.
+    It can call the functions of this module and what is in `context`; data frames are shown as tables.  Sections
+    without a table are left out.
     """
     layouts = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("layouts")),
@@ -95,17 +73,7 @@ def _shown(value):
 
 
 def markdown(frame):
-    """A table, padded so that it reads as plain text too.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Its index is the first column; cells are shown as they are, missing ones as a dash.
-
-    Returns
-    -------
-    str
-    """
+    """A table, padded so that it reads as plain text too; the index comes first, what is missing is a dash."""
     body = frame.astype(object).where(frame.notna(), "-")
     columns = [[frame.index.name or "", *map(str, frame.index)]]
     columns += [[str(name), *map(str, body.iloc[:, i])] for i, name in enumerate(frame.columns)]
@@ -124,17 +92,7 @@ def spread(values, digits=3, sign=""):
 
 
 def seed_counts(rows):
-    """How many seeds there are, as a sentence; methods with fewer are named.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Table of runs.
-
-    Returns
-    -------
-    str
-    """
+    """How many seeds there are, as a sentence; methods with fewer are named."""
     if rows.empty:
         return ""
     runs = rows.groupby(["method", "data"], sort=False)["seed"].nunique()
@@ -219,18 +177,9 @@ def largest(rows, value):
 
 
 def in_order(rows, order):
-    """Rows in the order of registries.
+    """Rows sorted by the columns of `order`, each by the place of its names there, or by its values where that is None.
 
-    Parameters
-    ----------
-    rows : DataFrame
-    order : dict of str to sequence or None
-        Columns to sort by, the first counts most, in the order of these names, or of their values if None.
-
-    Returns
-    -------
-    DataFrame
-        Without the rows whose names are not in the registries.
+    Rows whose names have no place are left out.
     """
     if rows.empty:
         return rows
@@ -274,23 +223,7 @@ def by_stage(rows, value, *, index="n_spots", columns="stage", name="cells", dig
 
 
 def costs(rows, whole, *, digits=None, **layout):
-    """Seconds of each stage and peak memory, with the score of the whole and what its data alone need.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Table of runs.
-    whole : str
-        The stage that does all.
-    digits : int, default=None
-        Decimal places of the seconds.
-    **layout : str
-        Other parameters of `by_stage`.
-
-    Returns
-    -------
-    tuple of two DataFrame
-    """
+    """Two tables as of `by_stage`: seconds with the score of the stage `whole`, and peak memory with that before it."""
     if rows.empty:
         return rows, rows
     layout = {"index": "n_spots", "columns": "stage", **layout}
@@ -307,19 +240,7 @@ def shares(levels):
 
 
 def growth(rows, path, *, size="n_spots", stage="stage", bold=None):
-    """Draw seconds and peak memory of each stage against the number of cells, both logarithmic.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        Table of runs, with the columns "seconds" and "peak_mib".
-    path : pathlib.Path
-        Of the figure.
-    size, stage : str
-        Columns of sizes and names of stages.
-    bold : str, default=None
-        The stage that is the whole.
-    """
+    """Draw seconds and peak memory of each stage against the number of cells, both logarithmic; `bold` is the whole."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.8), layout="constrained")

@@ -18,21 +18,9 @@ class Ended(RuntimeError):
 
 
 def call_apart(function, argument, limits=None):
-    """Call `function` in a process of its own.
+    """What `function` returns when called in a process of its own, or an exception where it raised or that died.
 
-    Parameters
-    ----------
-    function : callable
-        Of one argument, at the top level of a module.
-    argument : object
-    limits : tuple of (int, int), default=None
-        Seconds and GiB that the call may take.
-
-    Returns
-    -------
-    object
-        What `function` returns, or an exception where it raised or its process died: an `Ended` where it reached a
-        limit.
+    The exception is an `Ended` where the call reached one of the `limits`, seconds and GiB.
     """
     receiver, sender = _PROCESSES.Pipe(duplex=False)
     process = _PROCESSES.Process(target=_answer, args=(sender, dict(os.environ), function, argument, limits))

@@ -12,18 +12,15 @@ import skst
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-# In the column "code" of rows that do not depend on the code of skst: they are kept when it changes.
+# The column "code" of rows that do not depend on the code of skst: they are kept when it changes.
 PUBLISHED = "published code"
 
 
 def provenance():
-    """What makes the rows of this process.
+    """Columns that say what makes the rows of this process.
 
-    Returns
-    -------
-    dict of str to str
-        "date", "version" of the package, "commit", and "code", a hash of the sources that numbers depend on: a
-        commit does not tell one state of uncommitted work from another.
+    "code" is a hash of the sources that numbers depend on: a commit does not tell one state of uncommitted work from
+    another.
     """
     digest = hashlib.sha256()
     package = Path(skst.__file__).parent
@@ -39,18 +36,7 @@ def provenance():
 
 
 def commit_of(checkout, *sources):
-    """Short hash of the commit of a checkout, with a mark if `sources` differ from it; "unknown" without git.
-
-    Parameters
-    ----------
-    checkout : pathlib.Path
-    *sources : str
-        Paths, which may have wildcards, relative to `checkout`.
-
-    Returns
-    -------
-    str
-    """
+    """Short hash of the commit of a checkout, with a mark if `sources` in it differ; "unknown" without git."""
     try:
         commit = _git(checkout, "rev-parse", "--short", "HEAD")
         return f"{commit}-dirty" if sources and _git(checkout, "status", "--porcelain", "--", *sources) else commit
@@ -81,18 +67,9 @@ def append(path, rows):
 
 
 def current_rows(path, stamp=None):
-    """Rows of a CSV that the current code has made; those of other code stay in the file.
+    """Rows of a CSV that the current code has made, or published code; those of other code stay in the file.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-    stamp : dict, default=None
-        As from :func:`provenance`.
-
-    Returns
-    -------
-    DataFrame
-        With rows of published code; all rows of a file that does not say what made them; empty without a file.
+    All rows of a file that does not say what made them, and none without a file.
     """
     if not path.exists():
         return pd.DataFrame()

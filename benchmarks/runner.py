@@ -15,7 +15,7 @@ import pandas as pd
 from benchmarks.fits import encode
 from benchmarks.pages import body, head, in_order
 from benchmarks.processes import Ended, call_apart, call_here
-from benchmarks.records import PUBLISHED, RESULTS, append, current_rows, provenance
+from benchmarks.records import RESULTS, append, current_rows, provenance
 
 # Columns that are printed as runs end.
 SHOWN = ("stage", "what", "ari", "k-means", "mixture", "seconds", "peak_mib", "oracle epoch", "last epoch", "outcome")
@@ -45,21 +45,10 @@ def parser_of(name, benchmark):
 
 
 def run(name, module, argv):
-    """Make the runs of a benchmark that are missing, write its tables, page and figure.
+    """Make the runs of a benchmark that are missing, write its tables, page and figure; return the exit status.
 
-    Parameters
-    ----------
-    name : str
-        Of the benchmark, and of its files.
-    module : module
-        Holds its `BENCHMARK`, and what else its layout calls.
-    argv : list of str
-        Options of the command.
-
-    Returns
-    -------
-    int
-        Exit status: 1 if a run has failed.  It is tried again by the next call.
+    That is 1 if a run has failed, which is tried again by the next call.  `module` holds the `BENCHMARK`, and what else
+    its layout calls.
     """
     benchmark = module.BENCHMARK
     parser = parser_of(name, benchmark)
@@ -81,7 +70,8 @@ def run(name, module, argv):
     failed = _make(runs, files, stamp, options, 1 if benchmark.alone else options.jobs)
     tables = {file: current_rows(path, stamp) for file, path in files.items()}
     if any(len(rows) for rows in tables.values()):
-        rows = in_order(tables[name], order_of(benchmark))
+        order = {**benchmark.axes, "seed": None} if benchmark.order is None else benchmark.order
+        rows = in_order(tables[name], order)
         made = next((table for table in tables.values() if "code" in table and len(table)), pd.DataFrame([stamp]))
         command = f"{name} {_told(argv, benchmark, options)}".strip()
         page = head(benchmark.title, made, command) + body(name, {**vars(module), "rows": rows, "options": options})
@@ -89,13 +79,6 @@ def run(name, module, argv):
         if benchmark.draw and len(rows):
             benchmark.draw(rows, files[name].with_suffix(".png"))
     return int(failed > 0)
-
-
-def order_of(benchmark):
-    """The columns by which its rows are sorted."""
-    if benchmark.order is None:
-        return {**benchmark.axes, "seed": None} if benchmark.seeds else benchmark.axes
-    return benchmark.order
 
 
 def _make(runs, files, stamp, options, jobs):
@@ -111,7 +94,7 @@ def _make(runs, files, stamp, options, jobs):
             print(f"{label} FAILED: {rows}", flush=True)
             continue
         if run.kept:
-            append(files[run.file], [{**row, **stamp, **({"code": PUBLISHED} if run.lasting else {})} for row in rows])
+            append(files[run.file], [{**row, **stamp, "code": run.known.get("code", stamp["code"])} for row in rows])
         else:
             rest.setdefault(run.file, {})[runs.index(run)] = rows
         for row in rows[:1] if len(rows) > 4 else rows:
@@ -180,19 +163,7 @@ def _pool(jobs, dask):
 
 
 def carry_out(run, call):
-    """Call the steps of a run, one after the other.
-
-    Parameters
-    ----------
-    run : Run
-    call : callable
-        As `call_apart`.
-
-    Returns
-    -------
-    list of dict or Exception
-        Its rows, or what went wrong.
-    """
+    """The rows of a run, whose steps are called by `call` one after the other, or what went wrong."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         run = replace(run, folder=folder)

@@ -18,18 +18,7 @@ LEARNED, SHORTEST, ALIKE, NEAREST = "learned", "shortest", "most alike", "neares
 
 
 def homophily(graph, labels):
-    """Share of the edges between labelled spots that join spots of one label.
-
-    Parameters
-    ----------
-    graph : sparse array of shape (n_spots, n_spots)
-    labels : Series of length n_spots
-        Missing where a spot has none.
-
-    Returns
-    -------
-    float
-    """
+    """Share of the edges between labelled spots that join spots of one label; labels that are missing are none."""
     known = labels.notna().to_numpy()
     labels = labels.astype(str).to_numpy()
     rows, columns = sparse.coo_array(graph).coords
@@ -38,20 +27,9 @@ def homophily(graph, labels):
 
 
 def first_edges(candidates, values, n_edges):
-    """The best edge of each spot and then the best of all, as the learner chooses by its policy.
+    """The best edge of each spot and then the best of all, as the learner chooses by its policy; each edge once.
 
-    Parameters
-    ----------
-    candidates : sparse array of shape (n_spots, n_spots)
-        Symmetric; its entries are the edges to choose from.
-    values : callable
-        Of the two ends of edges, one value an edge; small is good.
-    n_edges : int
-
-    Returns
-    -------
-    coo_array of shape (n_spots, n_spots)
-        Each edge once.
+    `candidates` is a symmetric graph.  ``values(i, j)`` of the ends of edges is small where they are good.
     """
     rows, columns = sparse.triu(candidates, format="coo").coords
     order = np.argsort(values(rows, columns), kind="stable")

@@ -12,7 +12,7 @@ from benchmarks.declare import Benchmark, Run, checkout_option, number_option
 from benchmarks.pages import by_method
 from benchmarks.processes import peak_mib
 from benchmarks.published.cells import CODE, NAMES, SCORES, scores_of, script_of, text_of, train
-from benchmarks.records import commit_of
+from benchmarks.records import PUBLISHED, commit_of
 
 OURS = "LLMDSCClusterer"
 BY_LABELS, LAST = "epoch chosen by labels", "last epoch"
@@ -44,8 +44,8 @@ def runs(options):
     found = []
     for seed, data, (method, script) in product(range(options.seeds), options.data, _scripts(options).items()):
         names = {"data": data, "method": method, "seed": seed}
-        run = Run(names, (execute,), MICE[data], {"script": script, "epochs": options.epochs}, lasting=True)
-        known = {"outcome": "done", "published": commit_of(script.parent)}
+        run = Run(names, (execute,), MICE[data], {"script": script, "epochs": options.epochs})
+        known = {"outcome": "done", "published": commit_of(script.parent), "code": PUBLISHED}
         steps = (write, execute) if method == "scLLM-DSC" else (execute,)
         found.append(replace(run, steps=steps, known=known, limits=(options.minutes * 60, LIMIT_GIB)))
     return found

@@ -37,20 +37,9 @@ N_COMPONENTS = 20
 
 
 def prepare(adata, random_state):
-    """Expression as the floor has it before it is reduced.
+    """Expression as the floor has it before it is reduced, and which columns of `adata` its genes are.
 
-    Parameters
-    ----------
-    adata : AnnData
-        Raw counts.
-    random_state : RandomState
-
-    Returns
-    -------
-    averaged : ndarray of shape (n_spots, n_genes), float32
-        Stabilised expression of the genes that vary most, averaged over neighbours and centred.
-    kept : ndarray of int of shape (n_genes,)
-        Columns of `adata`.
+    It is stabilised, of the genes that vary most, averaged over neighbours and centred.
     """
     operator = averaging_operator(spatial_graph(adata.obsm["spatial"]))
     X = sparse.csr_array(adata.X)
@@ -65,22 +54,10 @@ def prepare(adata, random_state):
 
 
 def sources(averaged, vectors, known, random_state):
-    """Vectors of the genes from text, from what controls for it, and from measured co-expression.
+    """Unit vectors of the genes from text, from what controls for it, and from measured co-expression.
 
-    Parameters
-    ----------
-    averaged : ndarray of shape (n_spots, n_genes)
-        Expression.
-    vectors : ndarray of shape (n_genes, d)
-        Vectors of texts.
-    known : ndarray of bool of shape (n_genes,)
-        Genes that have one; the others take no part, whatever the source.
-    random_state : RandomState
-
-    Returns
-    -------
-    dict of str to ndarray of shape (n_genes, any), float32
-        Unit rows, so that products are cosines; of co-expression, Pearson correlations.  Zeros for unknown genes.
+    Products are cosines; of co-expression, Pearson correlations.  Genes that are not `known` to have a text take no
+    part, whatever the source: they have zeros.
     """
     centred = np.zeros_like(vectors)
     centred[known] = vectors[known] - vectors[known].mean(axis=0)
