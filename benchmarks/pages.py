@@ -182,7 +182,7 @@ def in_order(rows, order):
     Rows whose names have no place are left out.
     """
     if rows.empty:
-        return rows
+        return rows.reindex(columns=dict.fromkeys([*rows, *order]))
     places = {column: {name: i for i, name in enumerate(names)} for column, names in order.items() if names is not None}
     for column, names in places.items():
         rows = rows[rows[column].isin(names)]

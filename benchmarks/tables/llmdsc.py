@@ -46,7 +46,8 @@ def means_of_cells(rows):
 
 def rare(options):
     """Rows of the table of recall, none if there is none."""
-    return in_order(current_rows(options.output / f"{RECALL}.csv"), {"data": MICE, "method": LLMDSC["Cell types"]})
+    order = {"data": MICE, "method": LLMDSC["Cell types"], "seed": None}
+    return in_order(current_rows(options.output / f"{RECALL}.csv"), order)
 
 
 def by_type(rows):
