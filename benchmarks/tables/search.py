@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
@@ -78,6 +79,9 @@ def searches(run):
     alone = clone(model).set_params(memory=None, text__cache=folder / "no vectors")
     one, _ = search(adata, alone, {"alpha": [1.0]}, splitter, 1)
     second, _ = search(adata, model, WEIGHTS, splitter, jobs)
+    if jobs != 1:
+        # This process is one of the runner's and would wait for ever for joblib's to end.
+        get_reusable_executor().shutdown(wait=True)
     rows = {"weights and k_g": first, "one candidate, nothing cached": one, "weights again": second}
     return [{"search": f"{name}: {what}", **row} for what, row in rows.items()]
 
