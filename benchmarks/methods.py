@@ -1,54 +1,36 @@
-"""What is compared, on what: the registries of data sets and methods that all benchmarks read."""
+"""What is compared: the registries of methods, and everywhere that a benchmark constructs an estimator."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer, datasets
+from skst import (
+    GeneTextEncoder,
+    LLMDSCClusterer,
+    SemSTClusterer,
+    SpaLLMFusion,
+    SpatialGraphTransformer,
+    STLLMClusterer,
+)
+from skst.partition import GraphCommunities
+from skst.stllm import LEVELS
+
+# Prompts of spots that SemSTClusterer reads in its ablations, and sentences of cells; others' vectors are predicted.
+N_PROMPTS, N_SENTENCES = 500, 300
+NETWORKS = ("stagate", "graphst", "spaceflow", "stcluster")
+ENCODERS = ("smooth", *NETWORKS)
 
 
-class DataSet(NamedTuple):
-    """A labelled data set.
-
-    Attributes
-    ----------
-    load : callable
-        Returns an AnnData with ``obs["label"]``; raises OSError where the data are not at hand.
-    normalize : bool
-        False if ``X`` is log-normalised already, so that methods take it as it is.
-    """
-
-    load: Callable
-    normalize: bool = True
-
-
-def _dlpfc(name):
-    return DataSet(partial(datasets.fetch_dlpfc, name, download_if_missing=False))
-
-
-SPATIAL = {
-    "osmFISH": DataSet(partial(datasets.fetch_osmfish, download_if_missing=False)),
-    "STARmap": DataSet(partial(datasets.fetch_starmap, download_if_missing=False)),
-    "DLPFC 151673": _dlpfc("151673"),
-    "DLPFC 151674": _dlpfc("151674"),
-    "DLPFC 151510": _dlpfc("151510"),
-    "DLPFC 151507": _dlpfc("151507"),
-    "HER2ST H1": DataSet(partial(datasets.fetch_her2st, "H1", download_if_missing=False)),
-}
-CELLS = {
-    "Baron mouse": DataSet(partial(datasets.fetch_baron_mouse, download_if_missing=False)),
-    "PBMC3k": DataSet(partial(datasets.fetch_pbmc3k, download_if_missing=False)),
-    "sc_mixology": DataSet(partial(datasets.fetch_scmixology, download_if_missing=False)),
-    "PBMC68k reduced": DataSet(datasets.load_pbmc68k, normalize=False),
-}
-DATA = {**SPATIAL, **CELLS}
+def reader(seed, **parameters):
+    """GeneTextEncoder; what is read stays the same, to save the reading, but controls draw anew for each seed."""
+    drawn = parameters.get("control") in ("permuted", "gaussian")
+    return GeneTextEncoder(random_state=seed if drawn else 0, **parameters)
 
 
 def fusion(k, seed, normalize=True, *, text=None, **parameters):
@@ -64,16 +46,35 @@ def fusion(k, seed, normalize=True, *, text=None, **parameters):
 def smooth_kmeans(k, seed, normalize=True):
     """k-means on expression averaged over spatial neighbours."""
     spatial = SpatialGraphTransformer(normalize=normalize, random_state=seed)
-    return make_pipeline(spatial, KMeans(k, n_init=10, random_state=seed))
+    return make_pipeline(spatial, _kmeans(k, seed))
 
 
-def pca_kmeans(k, seed, normalize=True):
-    """The usual single-cell pipeline, without space: log-normalised, scaled, variable genes, PCA, k-means."""
-    return make_pipeline(
-        FunctionTransformer(partial(scaled_genes, normalize=normalize)),
-        PCA(30, random_state=seed),
-        KMeans(k, n_init=10, random_state=seed),
-    )
+def smooth_mixture(k, seed, normalize=True):
+    """The plain floor: one tied Gaussian mixture, the likeliest of ten starts, on averaged expression."""
+    return make_pipeline(SpatialGraphTransformer(random_state=seed), _mixture(k, seed))
+
+
+def two_steps(k, seed):
+    """The two ways from the embedding of an encoder to domains."""
+    return _kmeans(k, seed), _mixture(k, seed, n_init=5)
+
+
+def usual(k, seed, normalize=True, *, clusterer):
+    """The usual single-cell pipeline, without space: log-normalised, scaled, variable genes, PCA, then `clusterer`."""
+    genes = FunctionTransformer(partial(scaled_genes, normalize=normalize))
+    return make_pipeline(genes, PCA(30, random_state=seed), clusterer(k, seed))
+
+
+def _kmeans(k, seed):
+    return KMeans(k, n_init=10, random_state=seed)
+
+
+def _mixture(k, seed, n_init=10):
+    return GaussianMixture(k, covariance_type="tied", n_init=n_init, random_state=seed)
+
+
+def _leiden(k, seed):
+    return GraphCommunities(k, random_state=seed)
 
 
 def scaled_genes(adata, *, n_top_genes=2000, normalize=True):
@@ -101,6 +102,83 @@ def relative_dispersion(X, n_bins=20):
     return ((dispersion - bins.transform("mean")) / bins.transform("std")).fillna(1).to_numpy()
 
 
+def semst(k, seed, normalize=True, **parameters):
+    """SemSTClusterer with its defaults but for what is named."""
+    return SemSTClusterer(k, random_state=seed, **parameters)
+
+
+def semst_ablated(k, seed, normalize=True, *, text=None, **parameters):
+    """`text` holds parameters of the encoder, which reads fewer prompts."""
+    text = {"mode": "prompt", "max_texts": N_PROMPTS, **(text or {})}
+    if text["mode"] == "aggregate":
+        del text["max_texts"]
+    return SemSTClusterer(k, random_state=seed, text=reader(seed, **text), **parameters)
+
+
+def semst_paper(k, seed, callbacks):
+    """One network of the published settings."""
+    text = GeneTextEncoder(mode="prompt", max_texts=N_PROMPTS, random_state=0)
+    return SemSTClusterer.paper(k, text=text, random_state=seed, callbacks=callbacks)
+
+
+def semst_network(k, *, paper, text, max_epochs):
+    """One network for so many epochs, for its cost."""
+    make = SemSTClusterer.paper if paper else SemSTClusterer
+    return make(k, text=text, n_networks=1, max_epochs=max_epochs, patience=None, device="cpu", random_state=0)
+
+
+def plugged(k, seed, normalize=True, *, text=None):
+    """The smooth encoder with FSM plugged in, and the partition of SpaLLMFusion without text."""
+    semantic = None
+    if text is not None:
+        semantic = GeneTextEncoder(mode="prompt", max_texts=N_PROMPTS, random_state=seed, **text)
+    return fusion(k, seed, strategy="expression", spatial=SpatialGraphTransformer(semantic=semantic))
+
+
+def study_variant(k, seed, *, encoder, memory, semantic=None, **parameters):
+    """SpaLLMFusion after one graph encoder, which is trained once a `memory`."""
+    text = None if semantic is None else GeneTextEncoder(**semantic)
+    spatial = SpatialGraphTransformer(encoder, semantic=text)
+    return fusion(k, seed, spatial=spatial, memory=memory, **parameters)
+
+
+def llmdsc(k, seed, normalize=True, *, text=None, paper=False, **parameters):
+    """LLMDSCClusterer with no text, or with that of an encoder of which `text` holds parameters."""
+    make = LLMDSCClusterer.paper if paper else LLMDSCClusterer
+    if text is None:
+        parameters["align_to"] = None
+    else:
+        text = {"mode": "dual", "k_g": 60, "max_texts": N_SENTENCES, **text}
+        parameters["text"] = reader(seed, normalize=normalize, **text)
+    return make(k, random_state=seed, normalize=normalize, **parameters)
+
+
+def llmdsc_default(k, seed, normalize=True):
+    """LLMDSCClusterer as it comes."""
+    return LLMDSCClusterer(k, random_state=seed, normalize=normalize)
+
+
+def stllm(k, seed, normalize=True, *, control=None, **parameters):
+    """STLLMClusterer with its defaults but for what is named; a control is drawn anew for each seed."""
+    text = None if control is None else GeneTextEncoder(control=control, random_state=seed)
+    return STLLMClusterer(k, random_state=seed, text=text, **parameters)
+
+
+def graph_encoder(method, seed=0, *, paper=False, max_epochs=None):
+    """One encoder of SpatialGraphTransformer, and how many epochs a full training has if `max_epochs` cuts it short."""
+    if max_epochs is None:
+        return SpatialGraphTransformer(method, random_state=seed), None
+    from skst.embedding.encoders.base import STEPS
+
+    model = SpatialGraphTransformer.paper(method, random_state=seed)
+    if not paper:
+        model = SpatialGraphTransformer(type(model.method)(), random_state=seed)
+    full = model.method.max_epochs
+    model.method.set_params(max_epochs=max_epochs)
+    # All spots of each tissue make one batch, so that an epoch is a step.
+    return model, STEPS if full == "auto" else full
+
+
 # Name -> factory(k, seed, normalize) of an unfitted estimator with fit_predict(adata).
 METHODS = {
     "SpaLLMFusion": fusion,
@@ -111,7 +189,136 @@ METHODS = {
     "text permuted": partial(fusion, text={"control": "permuted"}),
     "text Gaussian": partial(fusion, text={"control": "gaussian"}),
     "smooth + k-means": smooth_kmeans,
-    "PCA + k-means": pca_kmeans,
+    "PCA + k-means": partial(usual, clusterer=_kmeans),
 }
+# What text has to be better than.
+CONTROLS = ("expression", "text permuted", "text Gaussian")
+# As counts are lost.
+QUALITY = {name: METHODS[name] for name in ("SpaLLMFusion", *CONTROLS)}
+QUALITY |= {"SemSTClusterer": semst, "SemST, no text": partial(semst, fusion=None)}
+# The tables of single estimators, each by method.
+SEMST = {
+    "Domains": {
+        "SemSTClusterer": semst,
+        "expression": METHODS["expression"],
+        "smooth + mixture": smooth_mixture,
+        "smooth + k-means": METHODS["smooth + k-means"],
+    },
+    "Fusion": {
+        "FSM": semst_ablated,
+        "concat": partial(semst_ablated, fusion="concat"),
+        "add": partial(semst_ablated, fusion="add"),
+        "cross-attention": partial(semst_ablated, fusion="cross_attention"),
+        "none": partial(semst_ablated, fusion=None),
+        "FSM, no price": partial(semst_ablated, text_weight=0.0),
+    },
+    "Text": {
+        "FSM": semst_ablated,
+        "permuted": partial(semst_ablated, text={"control": "permuted"}),
+        "unrelated": partial(semst_ablated, text={"control": "unrelated"}),
+        "Gaussian": partial(semst_ablated, text={"control": "gaussian"}),
+        "summaries": partial(semst_ablated, text={"mode": "aggregate"}),
+        "none": partial(semst_ablated, fusion=None),
+    },
+    "Start": {
+        "FSM": semst_ablated,
+        "averaged": partial(semst_ablated, start="averaged"),
+        "random": partial(semst_ablated, start="random"),
+        "zero-inflated": partial(semst_ablated, zero_inflation=True),
+    },
+    "k_g": {f"k_g {k_g}": partial(semst_ablated, text={"k_g": k_g}) for k_g in (5, 10, 20, 30, 50, "entropy", "mass")},
+    "Plugged in": {
+        "smooth": plugged,
+        "smooth + FSM": partial(plugged, text={}),
+        "smooth + FSM, permuted": partial(plugged, text={"control": "permuted"}),
+        "smooth + FSM, Gaussian": partial(plugged, text={"control": "gaussian"}),
+    },
+}
+LLMDSC = {
+    "Cell types": {
+        "LLMDSCClusterer": llmdsc_default,
+        "no text": llmdsc,
+        "PCA + k-means": METHODS["PCA + k-means"],
+        "PCA + Leiden": partial(usual, clusterer=_leiden),
+        "PCA + mixture": partial(usual, clusterer=_mixture),
+    },
+    "Text": {
+        "dual": partial(llmdsc, text={}),
+        "permuted": partial(llmdsc, text={"control": "permuted"}),
+        "Gaussian": partial(llmdsc, text={"control": "gaussian"}),
+        "lexical": partial(llmdsc, text={"model": "lexical"}),
+        "no text": llmdsc,
+    },
+    "Ablations": {
+        "no text": llmdsc,
+        "w/o NCut": partial(llmdsc, cut_weight=0.0),
+        "w/o MSE": partial(llmdsc, mse_weight=0.0),
+        "w/o KL": partial(llmdsc, kl_weight=0.0),
+        "MSE alone": partial(llmdsc, cut_weight=0.0, kl_weight=0.0),
+    },
+    "Alignment": {
+        "dual": partial(llmdsc, text={}),
+        "half text": partial(llmdsc, text={}, text_weight=0.5),
+        "shared, half text": partial(llmdsc, text={}, text_weight=0.5, align_to="shared"),
+        "paper": partial(llmdsc, text={}, paper=True),
+    },
+    "omega": {
+        f"omega {omega}": partial(llmdsc, text={"omega": omega}, text_weight=0.5)
+        for omega in (0.0, 0.25, 0.5, 0.75, 1.0)
+    },
+}
+# What costs next to nothing to read, so that each seed can have a graph, and with it texts, of its own.
+_SHORT = {"levels": ["spot", "region"], "spot_text": "compose"}
+STLLM = {
+    "Domains": {
+        "STLLMClusterer": stllm,
+        "no text": partial(stllm, levels=[]),
+        "expression": METHODS["expression"],
+        "SpaLLMFusion": METHODS["SpaLLMFusion"],
+        "SemSTClusterer": semst,
+    },
+    "Graph": {
+        "no text": partial(stllm, levels=[]),
+        "learned, no text": partial(stllm, levels=[], graph="learned"),
+        "composed spots, regions": partial(stllm, **_SHORT),
+        "learned, composed spots, regions": partial(stllm, **_SHORT, graph="learned"),
+    },
+    "Levels": {
+        "STLLMClusterer": stllm,
+        **{f"w/o {level}": partial(stllm, levels=[other for other in LEVELS if other != level]) for level in LEVELS},
+        "composed spots": partial(stllm, spot_text="compose"),
+    },
+    "Words": {
+        "STLLMClusterer": stllm,
+        "permuted": partial(stllm, control="permuted"),
+        "nonsense": partial(stllm, control="unrelated"),
+        "Gaussian": partial(stllm, control="gaussian"),
+        "no text": partial(stllm, levels=[]),
+    },
+    "Text alone": {
+        "text alone": partial(stllm, alpha=0.0),
+        "composed": partial(stllm, alpha=0.0, spot_text="compose"),
+        "permuted, alone": partial(stllm, alpha=0.0, control="permuted"),
+        "nonsense, alone": partial(stllm, alpha=0.0, control="unrelated"),
+        "Gaussian, alone": partial(stllm, alpha=0.0, control="gaussian"),
+    },
+}
+# What follows the encoder in SpaLLM's study: parameters of SpaLLMFusion and of its text.
+VARIANTS = {
+    "expression": {"strategy": "expression"},
+    "SpaLLM": {},
+    "permuted": {"text": {"control": "permuted"}},
+    "Gaussian": {"text": {"control": "gaussian"}},
+    "as published": {"align": "none", "alpha": 0.5, "beta": 0.5, "text": {"weighting": "abundance"}},
+}
+# Table 5 of the paper, for one encoder on two tissues.
+STRATEGIES = {"concat": {"strategy": "concat"}, "functional": {"strategy": "functional"}}
+# Table 3 of SemST, at full quality: text modulates the embedding instead of being added to it.
+PLUGGED = {"FSM": {"strategy": "expression", "semantic": {"mode": "prompt", "max_texts": N_PROMPTS, "random_state": 0}}}
 # Methods that need no text vectors, so none are made for them.
 TEXT_FREE = {"expression", "smooth + k-means", "PCA + k-means"}
+
+
+def factories(tables):
+    """All methods of some tables, each once though several tables show it."""
+    return {name: factory for table in tables.values() for name, factory in table.items()}

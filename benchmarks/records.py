@@ -12,68 +12,69 @@ import skst
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+# The column "code" of rows that do not depend on the code of skst: they are kept when it changes.
+PUBLISHED = "published code"
 
 
 def provenance():
-    """What makes the rows of this process.
+    """Columns that say what makes the rows of this process.
 
-    Returns
-    -------
-    dict of str to str
-        "date", "version" of the package, "commit", and "code", a hash of the sources that numbers depend on: a
-        commit does not tell one state of uncommitted work from another.
+    "code" is a hash of the sources that numbers depend on: a commit does not tell one state of uncommitted work from
+    another.
     """
     digest = hashlib.sha256()
     package = Path(skst.__file__).parent
     sources = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".tsv"))
-    for path in [*sources, HERE / "methods.py"]:
+    for path in [*sources, HERE / "methods.py", HERE / "data.py"]:
         digest.update(path.name.encode() + path.read_bytes())
     return {
         "date": f"{datetime.now():%Y-%m-%d}",
         "version": skst.__version__,
-        "commit": _commit(),
+        "commit": commit_of(HERE, "../skst", "*.py"),
         "code": digest.hexdigest()[:12],
     }
 
 
-def _commit():
-    """Short hash of the commit, with a mark if sources differ from it (results may)."""
+def commit_of(checkout, *sources):
+    """Short hash of the commit of a checkout, with a mark if `sources` in it differ; "unknown" without git."""
     try:
-        commit = _git("rev-parse", "--short", "HEAD")
-        return f"{commit}-dirty" if _git("status", "--porcelain", "--", "../skst", "*.py") else commit
+        commit = _git(checkout, "rev-parse", "--short", "HEAD")
+        return f"{commit}-dirty" if sources and _git(checkout, "status", "--porcelain", "--", *sources) else commit
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
-def _git(*arguments):
+def _git(folder, *arguments):
     command = ["git", "--no-optional-locks", *arguments]
-    return subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def append(path, row):
-    """Add a row to a CSV, which is begun if it is not there."""
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
+def append(path, rows):
+    """Add rows to a CSV; those that lack a column, or bring a new one, have nothing in it."""
+    old, columns = [], {}
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            columns = dict.fromkeys(reader.fieldnames)
+            old = list(reader) if any(row.keys() - columns.keys() for row in rows) else []
+    columns |= dict.fromkeys(name for row in rows for name in row)
+    rewritten = old or not path.exists()
+    with path.open("w" if rewritten else "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns))
+        if rewritten:
             writer.writeheader()
-        writer.writerow(row)
+        writer.writerows([*old, *rows])
 
 
-def current_rows(path, stamp):
-    """Rows of a CSV that the current code has made; those of other code stay in the file.
+def current_rows(path, stamp=None):
+    """Rows of a CSV that the current code has made, or published code; those of other code stay in the file.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-    stamp : dict
-        As from :func:`provenance`.
-
-    Returns
-    -------
-    DataFrame
+    All rows of a file that does not say what made them, and none without a file.
     """
     if not path.exists():
         return pd.DataFrame()
     rows = pd.read_csv(path, dtype={"version": str, "commit": str, "code": str})
-    return rows[(rows["version"] == stamp["version"]) & (rows["code"] == stamp["code"])]
+    if "code" not in rows:
+        return rows
+    stamp = stamp or provenance()
+    return rows[(rows["version"] == stamp["version"]) & rows["code"].isin([stamp["code"], PUBLISHED])]

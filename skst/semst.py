@@ -148,7 +148,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
     - The text of a spot is averaged over the graph as its expression is; a prompt of the spot alone repeats the noise
       of its counts, which the likelihood rewards.  Its 64 leading components are used.  For the same reason what text
       adds has a price (`losses__text`): without it modulation lowers the loss by little and breaks domains up (DLPFC
-      151674: ARI .60 to .41, ``benchmarks/semst.py``).
+      151674: ARI .60 to .41, ``python -m benchmarks semst``).
     - The partition is a consensus of Gaussian mixtures, not k-means.
 
     Beyond 20,000 spots networks see tiles of the tissue with the ring of neighbours that the convolution needs, and a

@@ -140,7 +140,7 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
     of it, and the embedding of these by a language model.  How each is done here is a design of this package.
 
     The learnt graph joins spots of one domain more often than the nearest neighbours do, but averaging over it finds
-    domains no better, and on some tissues worse (``benchmarks/stllm.py``).  So it is not the default.
+    domains no better, and on some tissues worse (``python -m benchmarks stllm``).  So it is not the default.
 
     Text has a small weight.  At ``beta=0.05`` the texts of regions, the same for all spots of one, already print the
     borders of regions onto the domains of cortex.  A tied mixture sees directions of little variance as well as

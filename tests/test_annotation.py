@@ -355,11 +355,11 @@ def test_plot_refuses(labels, annotations, message):
 
 
 def test_benchmark_takes_names_of_the_package_for_every_label():
-    folder = Path(__file__).parents[1] / "benchmarks"
-    if not folder.is_dir():
+    root = Path(__file__).parents[1]
+    if not (root / "benchmarks").is_dir():
         pytest.skip("the benchmarks are not part of this installation")
-    sys.path.insert(0, str(folder))
-    import annotation
+    sys.path.insert(0, str(root))
+    from benchmarks.tables import annotation
 
     names = load_cell_types()["cell_type"]
     for data, patterns in annotation.RIGHT.items():

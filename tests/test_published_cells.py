@@ -1,15 +1,19 @@
 """The benchmark beside published code of cell types: how it runs scripts, which epoch it tells, what its tables say."""
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from test_benchmarks import STAMP, cells_of, simulated  # which also finds the benchmarks, or skips
+from test_benchmark_runner import STAMP, tissue  # which also finds the benchmarks, or skips
+from test_benchmarks import cells_of
 
-import processes  # isort: skip
-import published_cells  # isort: skip
+from benchmarks import pages, processes, runner  # isort: skip
+from benchmarks.data import DataSet  # isort: skip
+from benchmarks.published import cells  # isort: skip
+from benchmarks.tables import published_cells  # isort: skip
 
 # Scripts in the manner of the published ones.  "Accuracies" are made of what is handed over, so that it can be told.
 SCCDCG = """
@@ -93,9 +97,9 @@ def test_the_epoch_chosen_by_labels_is_the_first_of_largest_accuracy_in_training
         "Epoch 4/4 ACC: 0.6000, NMI: 0.4000, ARI: 0.2000, F1: 0.1",
         "MAX ACC: 0.7000, NMI: 0.3000, ARI: -0.0100, F1: 0.1",
     ]
-    history = published_cells.history_of(texts)
+    history = cells.history_of(texts)
     assert history["trained"].tolist() == [False, True, True, True, True]
-    scores = published_cells.scores_of(history)
+    scores = cells.scores_of(history)
     labels = {"labels_epoch": 2, "labels_ari": -0.01, "labels_nmi": 0.3, "labels_acc": 0.7}
     assert scores == {**labels, "last_ari": 0.2, "last_nmi": 0.4, "last_acc": 0.6}
 
@@ -105,24 +109,21 @@ def test_a_cell_is_the_sum_of_its_most_expressed_genes_times_whole_counts():
     X = np.where(rng.random((20, 30)) < 0.5, rng.permuted(np.arange(600.0)).reshape(20, 30) / 4, 0)
     vectors = rng.standard_normal((30, 3)).astype(np.float32)
     given = sparse.csr_matrix(X)
-    found = published_cells.sum_of_genes(given, vectors, n_genes=5)
+    found = cells.sum_of_genes(given, vectors, n_genes=5)
     expected = [sum(int(row[g]) * vectors[g] for g in np.argsort(-row)[:5]) for row in X]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
     assert found.dtype == np.float32 and (given != sparse.csr_matrix(X)).nnz == 0
-    np.testing.assert_allclose(
-        published_cells.sum_of_genes(given, vectors), np.trunc(X) @ vectors, rtol=1e-4, atol=1e-3
-    )
+    np.testing.assert_allclose(cells.sum_of_genes(given, vectors), np.trunc(X) @ vectors, rtol=1e-4, atol=1e-3)
 
 
 def train_with_seed(script):
     arguments = {"dataname": "cells", "num_class": "2", "epochs": "4"}
-    return published_cells.train(script, np.eye(4, dtype=np.float32), np.arange(4), 1, arguments)
+    return cells.train(script, np.eye(4, dtype=np.float32), np.arange(4), 1, arguments)
 
 
 def test_a_script_is_run_with_one_seed_and_leaves_nothing_behind(checkouts, capfd):
     script = checkouts / "cut" / "train_scCDCG.py"
-    ((_, result),) = processes.run_apart(train_with_seed, [script])
-    history, times = result
+    history, times = processes.call_apart(train_with_seed, script)
     assert history["acc"].tolist() == [0.9999] * 4 + [0.8, 0.8, 0.02, 0.5], "half of the seed, 1, comes last"
     assert history["trained"].tolist() == [False] * 4 + [True] * 4
     assert set(times) == {"setup_seconds", "seconds", "processor_seconds"} and min(times.values()) >= 0
@@ -133,37 +134,48 @@ def test_a_script_is_run_with_one_seed_and_leaves_nothing_behind(checkouts, capf
 
 
 def test_a_run_is_made_once_and_kept_when_skst_changes(checkouts, monkeypatch):
-    text = np.full((200, 3), 0.25), np.full((200, 2), 0.75)
-    apart, calls = processes.run_apart, []
+    text = np.full((120, 3), 0.25), np.full((120, 2), 0.75)
+    apart, calls = processes.call_apart, []
 
-    def run_apart(function, jobs):
-        calls.append(function)
-        return [(jobs[0], text)] if function is published_cells.text_of else apart(function, jobs)
+    def call_apart(step, run, limits):
+        calls.append(step.__name__)
+        # Where the text is made, this process is patched.
+        return processes.call_here(step, run) if step is published_cells.write else apart(step, run, limits)
 
-    monkeypatch.setattr(published_cells, "SETS", {"simulated": simulated()})
-    monkeypatch.setattr(published_cells, "provenance", lambda: STAMP)
-    monkeypatch.setattr(published_cells, "run_apart", run_apart)
-    arguments = ["--scllm-dsc", str(checkouts / "text"), "--data", "simulated", "--output", str(checkouts)]
-    assert published_cells.main(arguments) == 0
+    monkeypatch.setattr(published_cells, "text_of", lambda data: text)
+    monkeypatch.setitem(published_cells.MICE, "PBMC3k", DataSet(tissue))
+    monkeypatch.setattr(runner, "provenance", lambda: STAMP)
+    monkeypatch.setattr(runner, "call_apart", call_apart)
+    options = ["--scllm-dsc", str(checkouts / "text"), "--data", "PBMC3k", "--output", str(checkouts)]
+    assert runner.run("published_cells", published_cells, options) == 0
     (row,) = pd.read_csv(checkouts / "published_cells.csv").to_dict("records")
     assert (row["labels_acc"], row["labels_nmi"], row["last_ari"]) == (0.25, 0.75, 0.5), "both texts are read"
     assert (row["method"], row["n_epochs"], row["outcome"]) == ("scLLM-DSC", 1, "done") and row["peak_mib"] > 100
-    report = (checkouts / "published_cells.md").read_text("utf-8")
-    assert "--scllm-dsc PATH" in report and str(checkouts / "text") not in report
+    committed = pd.read_csv(Path(published_cells.__file__).parents[1] / "results" / "published_cells.csv", nrows=0)
+    assert set(row) == set(committed)
+    page = (checkouts / "published_cells.md").read_text("utf-8")
+    assert "--scllm-dsc PATH" in page and str(checkouts / "text") not in page
 
-    monkeypatch.setattr(published_cells, "provenance", lambda: {**STAMP, "code": "new"})
-    assert published_cells.main(arguments) == 0
-    assert calls == [published_cells.text_of, published_cells.execute]
+    monkeypatch.setattr(runner, "provenance", lambda: {**STAMP, "code": "new"})
+    assert runner.run("published_cells", published_cells, options) == 0
+    assert calls == ["write", "execute"]
 
 
 @pytest.mark.parametrize(("argument", "repository"), [("--sccdcg", "scCDCG"), ("--scllm-dsc", "scLLM-DSC")])
-def test_a_missing_checkout_is_told_before_anything_runs(tmp_path, argument, repository):
-    with pytest.raises(FileNotFoundError, match=f"{argument}=.*give a checkout of XPgogogo/{repository}"):
-        published_cells.main([argument, str(tmp_path / "nothing"), "--output", str(tmp_path / "results")])
-    assert not (tmp_path / "results").exists()
+def test_a_missing_checkout_is_told_before_anything_runs(tmp_path, argument, repository, capsys):
+    with pytest.raises(SystemExit):
+        runner.run("published_cells", published_cells, [argument, str(tmp_path / "none"), "--output", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert f"{argument}=" in said and f"give a checkout of XPgogogo/{repository}" in said
+    assert not list(tmp_path.iterdir())
 
 
-def test_tables_name_the_choice_by_labels_and_what_became_of_runs():
+def page_of(rows, folder):
+    context = {**vars(published_cells), "rows": rows, "options": argparse.Namespace(output=folder)}
+    return pages.body("published_cells", context)
+
+
+def test_tables_name_the_choice_by_labels_and_what_became_of_runs(tmp_path):
     late = dict.fromkeys(("labels_ari", "last_ari", "seconds", "n_epochs"), np.nan) | {"outcome": "over 20 minutes"}
     rows = pd.DataFrame(
         [
@@ -179,7 +191,8 @@ def test_tables_name_the_choice_by_labels_and_what_became_of_runs():
         for data in ("Baron mouse", "PBMC3k", "another")
         for seed in (0, 1)
     )
-    report = published_cells.report(rows, own)
+    own.to_csv(tmp_path / "llmdsc.csv", index=False)
+    report = page_of(rows, tmp_path)
     header, _, *lines = cells_of(report, "Adjusted Rand index")
     chosen = [f"{method}, {epoch}" for method in ("scCDCG", "scLLM-DSC") for epoch in ("chosen", "last epoch")]
     chosen = [name.replace("chosen", "epoch chosen by labels") for name in chosen]
@@ -193,25 +206,16 @@ def test_tables_name_the_choice_by_labels_and_what_became_of_runs():
     ]
     assert "Seeds: 2, but scCDCG 1, scLLM-DSC 1.  LLMDSCClusterer sees no labels" in report and "code 123" in report
     assert "scCDCG at abc, github.com/XPgogogo/scLLM-DSC at def" in report
-    alone = published_cells.report(rows, pd.DataFrame())
+    alone = page_of(rows, tmp_path / "nothing")
     assert "LLMDSCClusterer sees" not in alone and cells_of(alone, "Accuracy")[0] == header[:-1]
 
 
 def test_our_rows_are_those_of_the_last_code(tmp_path):
-    path = tmp_path / "llmdsc.csv"
-    assert published_cells.ours(path).empty
+    theirs, options = pd.DataFrame({"data": ["A"]}), argparse.Namespace(output=tmp_path)
+    assert published_cells.ours(theirs, options).empty
     rows = [("A", "LLMDSCClusterer", 0, "old", 0.1), ("A", "LLMDSCClusterer", 0, "1e5", 0.2)]
-    rows += [("A", "LLMDSCClusterer", 0, "1e5", 0.3), ("A", "no text", 0, "newer", 0.4)]
-    pd.DataFrame(rows, columns=["data", "method", "seed", "code", "ari"]).to_csv(path, index=False)
-    assert published_cells.ours(path)["ari"].tolist() == [0.3]
-
-
-def test_a_run_that_is_ended_for_its_cost_has_a_row(tmp_path):
-    settings = argparse.Namespace(minutes=7)
-    names = {"data": "PBMC3k", "method": "scCDCG", "seed": 0}
-    job = published_cells.Job(names, None, tmp_path, settings)
-    row = published_cells.ended(job, RuntimeError("the process ended with exit code -14"))
-    assert row["outcome"] == "over 7 minutes" and np.isnan(row["labels_ari"]) and row["seed"] == 0
-    assert set(row) == set(made_up("PBMC3k", "scCDCG")) - set(STAMP), "rows of one table have the same columns"
-    error = RuntimeError("the process ended with exit code 1")
-    assert published_cells.ended(job, error) is error
+    rows += [("A", "LLMDSCClusterer", 0, "1e5", 0.3), ("B", "LLMDSCClusterer", 0, "1e5", 0.5)]
+    rows += [("A", "no text", 0, "newer", 0.4)]
+    columns = ["data", "method", "seed", "code", "ari"]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "llmdsc.csv", index=False)
+    assert published_cells.ours(theirs, options)["ari"].tolist() == [0.3]

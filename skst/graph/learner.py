@@ -113,9 +113,9 @@ class SpatialGraphLearner(ReadsSpots, BaseEstimator):
     of equal place and library size.
 
     **What it is good for.** More of its edges lie within a domain than of as many edges to nearest spots, about as many
-    as of those between the spots most alike in averaged expression (``benchmarks/learned_graph.py``).  Clusters of
-    expression averaged over it agree with the domains no better (``benchmarks/stllm.py``).  Weights of the reward were
-    set on osmFISH, STARmap and DLPFC 151510.
+    as of those between the spots most alike in averaged expression (``python -m benchmarks learned_graph``).  Clusters
+    of expression averaged over it agree with the domains no better (``python -m benchmarks stllm``).  Weights of the
+    reward were set on osmFISH, STARmap and DLPFC 151510.
 
     References
     ----------

@@ -3,22 +3,11 @@
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.base import BaseEstimator
 
 from skst.files.untrusted import check_sparse
-from skst.graph.build import spatial_graph
-from skst.inputs.contract import read_spots
+from skst.graph.neighbors import as_graph
 from skst.inputs.rows import detached, match_rows, row_names
-
-
-class _Reader(BaseEstimator):
-    """What reading X asks of an estimator."""
-
-    def __init__(self, gene_names, layer, spatial_key, batch_key):
-        self.gene_names = gene_names
-        self.layer = layer
-        self.spatial_key = spatial_key
-        self.batch_key = batch_key
+from skst.inputs.spots import Where, read_spots
 
 
 def to_pyg(
@@ -28,8 +17,6 @@ def to_pyg(
     features=None,
     text=None,
     graph="knn",
-    n_neighbors=6,
-    radius=None,
     batch=None,
     per_slice=False,
     layer=None,
@@ -49,13 +36,9 @@ def to_pyg(
         What the network reads in place of the expression, such as an embedding.
     text : array-like of shape (n_spots, n_text), default=None
         Text vectors of the spots, such as :class:`skst.GeneTextEncoder` makes.
-    graph : {"knn", "radius", "delaunay"} or sparse matrix of shape (n_spots, n_spots), default="knn"
-        Who is whose neighbour, see :func:`spatial_graph`; or any graph, whose entry (i, j) is the weight of what spot i
-        hears of spot j, such as ``graph_`` of a :class:`SpatialGraphLearner`.
-    n_neighbors : int, default=6
-        Neighbours of a spot for ``graph="knn"``.
-    radius : float, default=None
-        Reach for ``graph="radius"``, in units of the coordinates.
+    graph : {"knn", "delaunay"}, SpatialNeighbors, fitted SpatialGraphLearner or sparse matrix, default="knn"
+        Who is whose neighbour; or any graph of shape (n_spots, n_spots), whose entry (i, j) is the weight of what spot
+        i hears of spot j.
     batch : array-like of shape (n_spots,), default=None
         Slice of each spot; by default ``X.obs[batch_key]`` if there is a `batch_key`.
     per_slice : bool, default=False
@@ -114,13 +97,15 @@ def to_pyg(
     """
     # Before reading, which would no longer know the names of rows.
     features, text = match_rows(X, features=features, text=text)
-    reader = _Reader(gene_names, layer, spatial_key, batch_key)
-    spots = read_spots(reader, X, coordinates=coordinates, batch=batch, reset=True)
+    spots, _ = read_spots(
+        X, Where(layer, spatial_key, batch_key, gene_names, True), coordinates=coordinates, batch=batch
+    )
     n_spots = spots.X.shape[0]
-    if isinstance(graph, str):
+    builder = as_graph(graph)
+    if hasattr(builder, "build"):
         if spots.coordinates is None:
             raise ValueError(f"graph={graph!r} needs coordinates and X has none; pass coordinates=, or a sparse graph.")
-        graph = spatial_graph(spots.coordinates, kind=graph, n_neighbors=n_neighbors, radius=radius, batch=spots.batch)
+        graph = builder.build(spots.X, spots.coordinates, batch=spots.batch)
     else:
         graph = _given_graph(graph, n_spots)
     weighted = bool((graph.data != 1).any())

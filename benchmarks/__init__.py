@@ -1,0 +1,1 @@
+"""Scores, times and sizes that the documentation tells: ``python -m benchmarks --list``."""

@@ -1,0 +1,259 @@
+"""Markdown from tables of runs: means and spreads, paired differences, and a head that says where from."""
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from benchmarks import data
+from benchmarks.methods import CONTROLS
+
+_LIBRARIES = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "sentence-transformers")
+
+
+def head(title, rows, command):
+    """Title, command, commit, date, versions and machine of a page; `rows` tell by what code they were made."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
+    made = {name: ", ".join(rows[name].astype(str).unique()) for name in ("version", "commit", "code", "date")}
+    return "\n".join(
+        [
+            f"# {title}",
+            "",
+            f"- Command: `python -m benchmarks {command}`",
+            f"- skst {made['version']}, commit {made['commit']}, code {made['code']}, {made['date']}",
+            f"- Python {platform.python_version()}, {versions}",
+            f"- {_machine()}",
+            "",
+        ]
+    )
+
+
+def _machine():
+    names = [platform.machine()]
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")] or names
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    threads = os.environ.get("OMP_NUM_THREADS", "unset")
+    return f"{names[0]}, {os.cpu_count()} cores, {memory:.0f} GiB, OMP_NUM_THREADS={threads}, {platform.system()}"
+
+
+def body(name, context):
+    """What is below the head: the file of this name in ``layouts``, filled in.
+
+    It can call the functions of this module and what is in `context`; data frames are shown as tables.  Sections
+    without a table are left out.
+    """
+    layouts = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("layouts")),
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    text = layouts.get_template(f"{name}.md").render(
+        {**vars(data), **globals(), "CONTROLS": CONTROLS, "len": len, **context}
+    )
+    first, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    sections = [section for section in sections if "\n|" in section]
+    return "\n" + re.sub(r"\n{3,}", "\n\n", "\n\n".join([first, *sections])).strip() + "\n"
+
+
+def _shown(value):
+    if isinstance(value, pd.DataFrame):
+        return "" if value.empty else markdown(value)
+    if isinstance(value, list):
+        return "\n\n".join(filter(None, map(_shown, value)))
+    return str(value)
+
+
+def markdown(frame):
+    """A table, padded so that it reads as plain text too; the index comes first, what is missing is a dash."""
+    body = frame.astype(object).where(frame.notna(), "-")
+    columns = [[frame.index.name or "", *map(str, frame.index)]]
+    columns += [[str(name), *map(str, body.iloc[:, i])] for i, name in enumerate(frame.columns)]
+    padded = []
+    for number, column in enumerate(columns):
+        width = max(3, *map(len, column))
+        rule, pad = ("-" * width, str.ljust) if number == 0 else ("-" * (width - 1) + ":", str.rjust)
+        padded.append([pad(column[0], width), rule, *(pad(cell, width) for cell in column[1:])])
+    return "\n".join(f"| {' | '.join(line)} |" for line in zip(*padded, strict=True))
+
+
+def spread(values, digits=3, sign=""):
+    """Mean and, where there are several values, sample standard deviation, as text."""
+    mean = f"{values.mean():{sign}.{digits}f}"
+    return f"{mean} ± {values.std():.{digits}f}" if len(values) > 1 else mean
+
+
+def seed_counts(rows):
+    """How many seeds there are, as a sentence; methods with fewer are named."""
+    if rows.empty:
+        return ""
+    runs = rows.groupby(["method", "data"], sort=False)["seed"].nunique()
+    fewest, most = runs.groupby("method", sort=False).min(), int(runs.max())
+    fewer = [f"{method} {number}" for method, number in fewest.items() if number < most]
+    return f"Seeds: {most}{', but ' + ', '.join(fewer) if fewer else ''}."
+
+
+def by_method(rows, value, *, index="data", digits=3):
+    """Mean ± SD over seeds of one column, one row a data set and one column a method.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Table of runs.
+    value : str
+        Column to show.
+    index : str, default="data"
+        Column that becomes the rows.
+    digits : int, default=3
+
+    Returns
+    -------
+    DataFrame of str
+        The last row is the mean over the rows that all methods have, left out if these are fewer than two.
+    """
+    if rows.empty:
+        return rows
+    names, methods = rows[index].unique(), rows["method"].unique()
+    groups = rows.groupby([index, "method"], sort=False)[value]
+    table = groups.apply(spread, digits).unstack().reindex(index=names, columns=methods)
+    complete = groups.mean().unstack()[methods].dropna()
+    if len(complete) > 1:
+        label = "mean" if len(complete) == len(table) else f"mean of {len(complete)}"
+        table.loc[label] = [f"{mean:.{digits}f}" for mean in complete.mean()]
+    return table.rename_axis(index)
+
+
+def paired(rows, references, *, method="SpaLLMFusion", value="ari", index="data"):
+    """Differences between one method and others, taken between runs of the same seed.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Table of runs.
+    references : sequence of str
+        Methods to subtract; those without runs are left out.
+    method : str, default="SpaLLMFusion"
+    value : str, default="ari"
+    index : str, default="data"
+
+    Returns
+    -------
+    DataFrame of str
+        Mean difference ± SD over seeds; the last row is the mean of the rows above ± their SD.  Empty without
+        runs to compare.
+    """
+    if rows.empty:
+        return rows
+    wide = rows.set_index([index, "seed", "method"])[value].unstack()
+    columns = {}
+    for name in references:
+        if not {name, method} <= set(wide):
+            continue
+        differences = (wide[method] - wide[name]).dropna().groupby(level=index)
+        column = differences.apply(spread, sign="+")
+        column.loc["mean over rows"] = spread(differences.mean(), sign="+")
+        columns[f"minus {name}"] = column
+    table = pd.DataFrame(columns)
+    return table.reindex([*rows[index].unique(), "mean over rows"]).dropna(how="all").rename_axis(index)
+
+
+def seeds_of(rows):
+    """How many seeds there are."""
+    return rows["seed"].nunique() if len(rows) else 0
+
+
+def largest(rows, value):
+    """Largest value of a column over seeds, one row a data set and one column a method."""
+    wide = rows.groupby(["data", "method"], sort=False)[value].max().unstack()
+    return wide.reindex(index=rows["data"].unique(), columns=rows["method"].unique()).round()
+
+
+def in_order(rows, order):
+    """Rows sorted by the columns of `order`, each by the place of its names there, or by its values where that is None.
+
+    Rows whose names have no place are left out.
+    """
+    if rows.empty:
+        return rows.reindex(columns=dict.fromkeys([*rows, *order]))
+    places = {column: {name: i for i, name in enumerate(names)} for column, names in order.items() if names is not None}
+    for column, names in places.items():
+        rows = rows[rows[column].isin(names)]
+    if not order:
+        return rows
+    return rows.sort_values(
+        list(order), kind="stable", key=lambda column: column.map(places.get(column.name, lambda value: value))
+    )
+
+
+def by_stage(rows, value, *, index="n_spots", columns="stage", name="cells", digits=None):
+    """One row a size and one column a stage, in the order of the rows.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Table of runs.
+    value : str
+        Column to show; what became of a run that was ended, if "outcome" tells it, in place of its number.
+    index, columns : str
+        Columns that become the rows and the columns.
+    name : str, default="cells"
+        Heading of the rows.
+    digits : int, default=None
+        Decimal places; numbers as they are if None.
+
+    Returns
+    -------
+    DataFrame
+    """
+    if rows.empty:
+        return rows
+    shown = rows[value] if digits is None else rows[value].map(f"{{:.{digits}f}}".format)
+    if "outcome" in rows:
+        shown = shown.where(rows["outcome"] == "done", rows["outcome"])
+    table = rows.assign(shown=shown).pivot(index=index, columns=columns, values="shown")
+    return table.reindex(index=rows[index].unique(), columns=rows[columns].unique()).rename_axis(name)
+
+
+def costs(rows, whole, *, digits=None, **layout):
+    """Two tables as of `by_stage`: seconds with the score of the stage `whole`, and peak memory with that before it."""
+    if rows.empty:
+        return rows, rows
+    layout = {"index": "n_spots", "columns": "stage", **layout}
+    found = rows[rows[layout["columns"]] == whole].set_index(layout["index"])
+    seconds = by_stage(rows, "seconds", **layout, digits=digits).assign(ARI=found["ari"])
+    memory = by_stage(rows, "peak_mib", **layout, digits=0)
+    memory.insert(0, "data alone", found["data_mib"])
+    return seconds, memory
+
+
+def shares(levels):
+    """Names and shares of quality levels, in words."""
+    return ", ".join(f"{level} {data.LEVELS[level]:.2%}" for level in levels)
+
+
+def growth(rows, path, *, size="n_spots", stage="stage", bold=None):
+    """Draw seconds and peak memory of each stage against the number of cells, both logarithmic; `bold` is the whole."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    panels = figure.subplots(1, 2, sharex=True)
+    for ax, (column, name) in zip(panels, {"seconds": "seconds", "peak_mib": "peak MiB"}.items(), strict=True):
+        for label, part in rows.sort_values(size).groupby(stage, sort=False):
+            style = {"color": "black", "linewidth": 2} if label == bold else {"linewidth": 1.2}
+            ax.loglog(part[size], part[column], marker="o", label=label, **style)
+        ax.set_xlabel("cells")
+        ax.set_ylabel(name)
+        # Whole decades: within less than one, matplotlib crowds the axis with labels.
+        low, high = np.log10([rows[column].min(), rows[column].max()])
+        ax.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))
+        ax.grid(which="major", alpha=0.3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=150)

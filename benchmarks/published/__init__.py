@@ -1,0 +1,1 @@
+"""Drivers of published code; none of that code is part of this repository, all of it is read from checkouts."""

@@ -1,0 +1,252 @@
+"""Training by the published code of scCDCG and scLLM-DSC, from checkouts of
+
+- https://github.com/XPgogogo/scCDCG
+- https://github.com/XPgogogo/scLLM-DSC
+
+Their training loops stand in no function, so their scripts
+``train_scCDCG.py`` and ``main_AE.py`` are run as they are, but that one seed takes the place of their list of seeds.
+What they would read from disk is handed over in memory, and what they write is dropped; scores are those that they log.
+
+Settings are those of the scripts: counts as they are, of all genes ("PBMC68k reduced" has logarithms only); 200 epochs
+of pre-training and 200 of training, a k-means of 20 starts after each; k is the number of labels.  scCDCG has weights
+and rates for each of its own data sets, of which Maayan_Mouse_Pancreas_cell_1 is "Baron mouse 1" and ..._2 is
+"Baron mouse 2"; all others get those of the first, which is the default of its script.  scLLM-DSC has one setting.
+
+scLLM-DSC reads two vectors of each cell: the sum of the vectors of its 2,048 most expressed genes, each times its
+count, and the vector of its sentence of genes.  Sums are as published, neither centred nor scaled; texts and language
+model are those of ``skst.GeneTextEncoder``, which gives vectors to 3,000 genes and sentences to 60, of 300 cells, those
+of the others being predicted.
+"""
+
+import contextlib
+import io
+import os
+import re
+import runpy
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.data import read
+from benchmarks.methods import N_SENTENCES, reader
+
+# Name -> repository, and its script that trains.
+CODE = {
+    "scCDCG": ("XPgogogo/scCDCG", "train_scCDCG.py"),
+    "scLLM-DSC": ("XPgogogo/scLLM-DSC", "main_AE.py"),
+}
+# What scCDCG calls the data sets that it has settings for; the first is its default.
+NAMES = {"Baron mouse 1": "Maayan_Mouse_Pancreas_cell_1", "Baron mouse 2": "Maayan_Mouse_Pancreas_cell_2"}
+SCORES = ("ari", "nmi", "acc")
+# Most expressed genes of a cell whose vectors are summed.
+N_SUMMED = 2048
+_SEEDS = re.compile(r"(?<=for seed in )\[[\d, ]+\]")
+_LOGGED = re.compile(r"(Pre-Train )?ACC: ([\d.]+), NMI: ([\d.]+), ARI: (-?[\d.]+)")
+
+
+def script_of(checkout, method):
+    """The script of a checkout that trains a method.
+
+    Parameters
+    ----------
+    checkout : pathlib.Path
+    method : {"scCDCG", "scLLM-DSC"}
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    FileNotFoundError
+        If `checkout` is not one of the published repository.
+    """
+    repository, script = CODE[method]
+    if not (checkout / script).is_file():
+        argument = "--" + method.lower()
+        raise FileNotFoundError(f"{argument}={str(checkout)!r} has no {script}; give a checkout of {repository}.")
+    return checkout / script
+
+
+def text_of(data):
+    """The two vectors of each cell that scLLM-DSC reads: sums over genes, and those of sentences."""
+    adata, _ = read(data)
+    vectors = reader(0, mode="aggregate", normalize=data.normalize).fit(adata).gene_vectors_
+    sentences = reader(0, mode="sentence", k_g=60, max_texts=N_SENTENCES, normalize=data.normalize)
+    return sum_of_genes(adata.X, vectors), sentences.fit_transform(adata)
+
+
+def sum_of_genes(X, vectors, n_genes=N_SUMMED):
+    """Vectors of the most expressed genes of each cell, times their counts, summed as in the code of scLLM-DSC.
+
+    Parameters
+    ----------
+    X : sparse matrix of shape (n_cells, n_all_genes)
+        Not negative.  Fractions are cut off.
+    vectors : ndarray of shape (n_all_genes, n_columns), float32
+    n_genes : int, default=2048
+        Genes of each cell that count.
+
+    Returns
+    -------
+    ndarray of shape (n_cells, n_columns), float32
+    """
+    X = X.tocsr(copy=True)
+    X.data = np.trunc(X.data).astype(np.float32)
+    for start, end in zip(X.indptr[:-1], X.indptr[1:], strict=True):
+        if end - start > n_genes:
+            counts = X.data[start:end]
+            counts[np.argpartition(counts, -n_genes)[:-n_genes]] = 0
+    return np.asarray(X @ vectors)
+
+
+def train(script, x, y, seed, arguments, text=None):
+    """Run a published training script in this process.
+
+    Parameters
+    ----------
+    script : pathlib.Path
+        Within its checkout.
+    x : ndarray of shape (n_cells, n_genes), float32
+        Expression.
+    y : ndarray of shape (n_cells,), int
+        Labels, from 0: the script scores every epoch by them.
+    seed : int
+        In place of its list of seeds.
+    arguments : dict of str to str
+        Of its command line; "dataname" among them.
+    text : tuple of two ndarray, default=None
+        Vectors of cells, for scLLM-DSC.
+
+    Returns
+    -------
+    history : DataFrame of shape (n_epochs, 4)
+        "trained", False while it pre-trains, and "acc", "nmi" and "ari", to four digits: one row an epoch.
+    times : dict of str to float
+        "setup_seconds" until the seed is set: graphs and imports; "seconds" from there on, with the k-means of every
+        epoch; "processor_seconds", the same by the clock of this process.
+
+    Raises
+    ------
+    ValueError
+        If the script has no list of seeds.
+
+    Notes
+    -----
+    Replaces modules and changes others: call it in a process of its own.  Everything is done on the CPU.
+    """
+    import torch
+
+    source, found = _SEEDS.subn(f"[{seed}]", script.read_text("utf-8"))
+    if found != 1:
+        raise ValueError(f"{script.name} has {found} lists of seeds to replace, not one; take another commit.")
+    log = _Log()
+    _stand_in(x, y, log)
+    torch.cuda.set_device = lambda device: None
+    torch.Tensor.cuda = torch.nn.Module.cuda = lambda self: self
+    sys.path.insert(0, str(script.parent))
+    sys.argv = [script.name, *(part for name, value in arguments.items() for part in (f"--{name}", value))]
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        os.chdir(folder)
+        if text is not None:
+            output = Path("output", arguments["dataname"])
+            output.mkdir(parents=True)
+            for name, vectors in zip(("weighted_cell_embeddings", "cell_top_genes_embeddings"), text, strict=True):
+                np.savez(output / f"{name}.npz", embeddings=vectors)
+        Path(script.name).write_text(source, "utf-8")
+        start = time.perf_counter()
+        runpy.run_path(script.name, run_name="__main__")
+        os.chdir(script.parent)
+    begin, end = log.clocks("Seed"), log.clocks("MAX")
+    times = {"setup_seconds": begin[0] - start, "seconds": end[0] - begin[0], "processor_seconds": end[1] - begin[1]}
+    return history_of(log.texts()), times
+
+
+class _Log:
+    """In place of the logger of loguru: keeps what is said, and when."""
+
+    def __init__(self):
+        self.said = []
+
+    def add(self, *_, **__):
+        pass
+
+    def info(self, text):
+        self.said.append((str(text), time.perf_counter(), time.process_time()))
+
+    def texts(self):
+        return [text for text, *_ in self.said]
+
+    def clocks(self, start):
+        """Both clocks when the first text that starts so was said."""
+        return next(clocks for text, *clocks in self.said if text.startswith(start))
+
+
+class _File(dict):
+    """In place of an HDF5 file: holds arrays, and drops those that are written."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def create_dataset(self, *_, **__):
+        pass
+
+
+def _stand_in(x, y, log):
+    """Replace the packages that the scripts import for files, logs, plots, or a small part of their work."""
+    plots = SimpleNamespace(rcParams={})
+    metrics = SimpleNamespace(pairwise_cosine_similarity=_cosine)
+    sys.modules |= {
+        "h5py": SimpleNamespace(File=lambda path, mode: _File(X=x, Y=y)),
+        "loguru": SimpleNamespace(logger=log),
+        "matplotlib": SimpleNamespace(pyplot=plots),
+        "matplotlib.pyplot": plots,
+        "pylab": SimpleNamespace(mpl=plots),
+        "torchmetrics": SimpleNamespace(functional=metrics),
+        "torchmetrics.functional": metrics,
+        "dotenv": SimpleNamespace(load_dotenv=lambda: None),
+        "openai": SimpleNamespace(OpenAI=None),
+        **{name: SimpleNamespace() for name in ("scanpy", "umap", "jgraph")},
+    }
+
+
+def _cosine(x, y):
+    return (x / x.norm(dim=1, keepdim=True)) @ (y / y.norm(dim=1, keepdim=True)).T
+
+
+def history_of(texts):
+    """Scores of all epochs, from what a script has logged; the summary that it logs last is left out."""
+    found = [_LOGGED.search(text) for text in texts if text.startswith("Epoch")]
+    rows = [(match[1] is None, *map(float, match.groups()[1:])) for match in found if match]
+    return pd.DataFrame(rows, columns=["trained", "acc", "nmi", "ari"])
+
+
+def scores_of(history):
+    """Scores of the epoch that the published code reports, and of the last.
+
+    Parameters
+    ----------
+    history : DataFrame
+        As from `history_of`.
+
+    Returns
+    -------
+    dict
+        "labels_epoch", the first epoch of training of largest accuracy, from 1; its scores, "labels_ari" and so on; and
+        those of the last epoch, "last_ari" and so on.
+    """
+    trained = history[history["trained"]].reset_index(drop=True)
+    best = int(trained["acc"].argmax())
+    return {
+        "labels_epoch": best + 1,
+        **{f"labels_{name}": float(trained[name].iloc[best]) for name in SCORES},
+        **{f"last_{name}": float(trained[name].iloc[-1]) for name in SCORES},
+    }

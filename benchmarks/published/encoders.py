@@ -1,0 +1,244 @@
+"""Training by the published code of four encoders.
+
+It is imported from checkouts in one folder, named as their repositories
+
+- https://github.com/QIFEIDKN/STAGATE_pyG
+- https://github.com/JinmiaoChenLab/GraphST
+- https://github.com/hongleir/SpaceFlow, which needs the package gudhi
+- https://github.com/hannshu/stCluster, which needs the package dgl
+
+and called with its default settings.  What it imports for plots, for preprocessing or for a small part of
+its work is replaced by stand-ins, so that it need not be there.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import os
+import random
+import sys
+import tempfile
+import time
+from functools import partialmethod
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+REPOSITORIES = {
+    "stagate": "QIFEIDKN/STAGATE_pyG",
+    "graphst": "JinmiaoChenLab/GraphST",
+    "spaceflow": "hongleir/SpaceFlow",
+    "stcluster": "hannshu/stCluster",
+}
+# Epochs by default; the last two may stop before.
+EPOCHS = {"stagate": 1000, "graphst": 600, "spaceflow": 1000, "stcluster": 1000}
+# Packages that do part of the work, beyond those that skst depends on.
+PACKAGES = {"spaceflow": "gudhi", "stcluster": "dgl"}
+# What each trains with.
+LIBRARIES = {"stagate": "torch_geometric", "graphst": "torch", "spaceflow": "torch_geometric", "stcluster": "dgl"}
+# Neighbours of STAGATE and stCluster, whose users choose: as many as the radius set for Visium reaches.
+N_NEIGHBORS = 6
+
+
+def checkout_of(folder, method):
+    """Where in `folder` the published code of a method is expected."""
+    return folder / REPOSITORIES[method].partition("/")[2]
+
+
+def absent(folder, method):
+    """What keeps the published code of a method from running, in a few words; empty if nothing does.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Holds the checkouts.
+    method : {"stagate", "graphst", "spaceflow", "stcluster"}
+
+    Returns
+    -------
+    str
+    """
+    if not checkout_of(folder, method).is_dir():
+        return f"{folder} has no checkout of {REPOSITORIES[method]}"
+    package = PACKAGES.get(method)
+    if package and importlib.util.find_spec(package) is None:
+        return f"the package {package} is not installed"
+    return ""
+
+
+def load_libraries(method):
+    """Import the library that the published code of a method trains with."""
+    os.environ.setdefault("DGLBACKEND", "pytorch")
+    importlib.import_module(LIBRARIES[method])
+
+
+def train(folder, method, adata, n_epochs):
+    """Train the published network of a method.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Holds the checkouts.
+    method : {"stagate", "graphst", "spaceflow", "stcluster"}
+    adata : AnnData of shape (n_spots, n_genes)
+        Raw counts, with coordinates in ``obsm["spatial"]``.  All genes are used: published settings are for the 3,000
+        most variable, so choose these before where there are more.
+    n_epochs : int
+        Epochs to train, at most.
+
+    Returns
+    -------
+    embedding : ndarray of shape (n_spots, n_columns)
+        What the published code finds clusters in; for GraphST the first 20 principal components of its reconstruction.
+    seconds : list of float
+        Of each epoch.
+
+    Notes
+    -----
+    Replaces modules and changes others: call it in a process of its own.  STAGATE and SpaceFlow take a GPU where torch
+    sees one.
+    """
+    import anndata
+    import pandas as pd
+
+    load_libraries(method)
+    tissue = anndata.AnnData(
+        _log_normalised(adata.X),
+        obs=pd.DataFrame(index=[f"spot {i}" for i in range(adata.n_obs)]),
+        obsm={"spatial": np.asarray(adata.obsm["spatial"], dtype=np.float64)},
+    )
+    sys.path.insert(0, str(checkout_of(folder, method)))
+    clock = _Clock()
+    with contextlib.redirect_stdout(io.StringIO()):
+        embedding = _TRAINERS[method](tissue, n_epochs, clock)
+    return np.asarray(embedding), clock.seconds
+
+
+def _log_normalised(counts):
+    X = counts.toarray().astype(np.float32)
+    X *= 1e4 / np.maximum(X.sum(axis=1, keepdims=True), 1)
+    return np.log1p(X, out=X)
+
+
+class _Clock:
+    """Takes the place of ``tqdm`` or ``range`` in the head of a training loop, and times the passes through it."""
+
+    def __init__(self):
+        self.seconds = []
+
+    def __call__(self, epochs, **_):
+        for epoch in range(epochs) if isinstance(epochs, int) else epochs:
+            start = time.perf_counter()
+            try:
+                yield epoch
+            finally:  # reached when the loop is broken off, too
+                self.seconds.append(time.perf_counter() - start)
+
+
+def _stagate(tissue, n_epochs, clock):
+    _stand_in("seaborn")
+    _stand_in("torch_sparse", SparseTensor=type("SparseTensor", (), {}), set_diag=None)
+    import STAGATE_pyG
+    from STAGATE_pyG import Train_STAGATE as published
+
+    STAGATE_pyG.Cal_Spatial_Net(tissue, k_cutoff=N_NEIGHBORS, model="KNN", verbose=False)
+    published.tqdm = clock
+    return published.train_STAGATE(tissue, n_epochs=n_epochs, verbose=False).obsm["STAGATE"]
+
+
+def _graphst(tissue, n_epochs, clock):
+    from sklearn.decomposition import PCA
+
+    _stand_in("scanpy")
+    from GraphST import GraphST as published
+
+    # What its preprocessing does after the logarithm; it leaves data alone whose genes have been chosen.
+    deviation = tissue.X.std(axis=0, ddof=1)
+    tissue.X = np.minimum(tissue.X / np.where(deviation > 0, deviation, 1), 10)
+    tissue.var["highly_variable"] = True
+    model = published.GraphST(tissue, epochs=n_epochs)
+    published.tqdm = clock
+    return PCA(20, random_state=42).fit_transform(model.train().obsm["emb"])
+
+
+def _spaceflow(tissue, n_epochs, clock):
+    _stand_in("scanpy")
+    _stand_in("cmcrameri")
+    import networkx
+
+    if not hasattr(networkx, "to_scipy_sparse_matrix"):  # its name before version 3
+        networkx.to_scipy_sparse_matrix = networkx.to_scipy_sparse_array
+    from SpaceFlow import SpaceFlow as published
+
+    model = published.SpaceFlow(adata=tissue)
+    model.adata_preprocessed = tissue
+    model.spatial_graph = model.graph_alpha(tissue.obsm["spatial"])
+    published.range = clock
+    with tempfile.TemporaryDirectory() as folder:
+        return model.train(embedding_save_filepath=str(Path(folder) / "embedding.tsv"), epochs=n_epochs)
+
+
+def _stcluster(tissue, n_epochs, clock):
+    _stand_in("scanpy", AnnData=type(tissue))
+    _stand_in("scanpy.pp", neighbors=_neighbors)
+    _stand_in("scanpy.tl", louvain=_louvain)
+    _stand_in("squidpy")
+    import torch
+
+    # It asks for torch 1.13, where gradients were set to zero and not dropped: its parameters move by their momentum
+    # in the steps that do not concern them.
+    torch.optim.Optimizer.zero_grad = partialmethod(torch.optim.Optimizer.zero_grad, False)
+    np.random.choice = _choice(np.random.choice)
+    from stCluster import train as published
+
+    published.tqdm = clock
+    return published.train(tissue, knears=N_NEIGHBORS, epochs=n_epochs, device="cpu", show=False)[0].obsm["embedding"]
+
+
+_TRAINERS = {"stagate": _stagate, "graphst": _graphst, "spaceflow": _spaceflow, "stcluster": _stcluster}
+
+
+def _stand_in(name, **contents):
+    """Have ``import name`` find a module of these contents and nothing else."""
+    module = sys.modules[name] = ModuleType(name)
+    vars(module).update(contents)
+    package, _, own = name.rpartition(".")
+    if package:
+        setattr(sys.modules[package], own, module)
+
+
+def _neighbors(adata, *, n_neighbors, **_):
+    """In place of scanpy's: pairs of spots, of which one is among the nearest of the other, itself counted."""
+    from sklearn.neighbors import kneighbors_graph
+
+    adata.uns["pairs"] = np.column_stack(kneighbors_graph(np.asarray(adata.X), n_neighbors - 1).nonzero())
+
+
+def _louvain(adata, *, resolution, random_state, key_added="louvain"):
+    """In place of scanpy's: the same objective on the same pairs, by igraph."""
+    import igraph
+    import pandas as pd
+
+    random.seed(random_state)
+    network = igraph.Graph(adata.n_obs, adata.uns["pairs"]).simplify()
+    found = network.community_multilevel(resolution=resolution).membership
+    adata.obs[key_added] = pd.Categorical([str(label) for label in found])
+
+
+class _One(np.ndarray):
+    """An array of one number that ``int`` takes, as it did before numpy 2.4."""
+
+    def __int__(self):
+        return int(self.item())
+
+
+def _choice(choice):
+    """The function of ``numpy.random``, with such an array where one number is drawn."""
+
+    def drawn(values, size=None, replace=True):
+        found = choice(values, size=size, replace=replace)
+        return found.view(_One) if size == 1 else found
+
+    return drawn

@@ -1,0 +1,90 @@
+"""Does a learnt graph stay within domains?
+
+Homophily is the share of edges, of those whose two spots both have a label, that join spots of one label.  Graphs see
+no label.
+"""
+
+import numpy as np
+from scipy import sparse
+from sklearn.preprocessing import normalize
+
+from benchmarks.data import SPATIAL, read
+from benchmarks.declare import Benchmark
+from benchmarks.fits import timed
+from benchmarks.methods import graph_encoder
+from skst.graph import SpatialGraphLearner, spatial_graph
+
+LEARNED, SHORTEST, ALIKE, NEAREST = "learned", "shortest", "most alike", "nearest"
+
+
+def homophily(graph, labels):
+    """Share of the edges between labelled spots that join spots of one label; labels that are missing are none."""
+    known = labels.notna().to_numpy()
+    labels = labels.astype(str).to_numpy()
+    rows, columns = sparse.coo_array(graph).coords
+    both = known[rows] & known[columns]
+    return float((labels[rows] == labels[columns])[both].mean())
+
+
+def first_edges(candidates, values, n_edges):
+    """The best edge of each spot and then the best of all, as the learner chooses by its policy; each edge once.
+
+    `candidates` is a symmetric graph.  ``values(i, j)`` of the ends of edges is small where they are good.
+    """
+    rows, columns = sparse.triu(candidates, format="coo").coords
+    order = np.argsort(values(rows, columns), kind="stable")
+    rows, columns = rows[order], columns[order]
+    place = np.arange(len(rows))
+    best = np.full(candidates.shape[0], len(rows))
+    np.minimum.at(best, rows, place)
+    np.minimum.at(best, columns, place)
+    wanted = (place == best[rows]) | (place == best[columns])
+    first = np.argsort(~wanted, kind="stable")[:n_edges]
+    return sparse.coo_array((np.ones(len(first)), (rows[first], columns[first])), shape=candidates.shape)
+
+
+def execute(run):
+    """The learnt graph of a tissue and those it is compared with: a row with the homophily and degree of each."""
+    adata, labels = read(run.data)
+    places, seed = adata.obsm["spatial"], run.names["seed"]
+    learner, seconds = timed(SpatialGraphLearner(random_state=seed).fit, adata.X, places)
+    n_edges = learner.graph_.nnz // 2
+    units = normalize(graph_encoder("smooth", seed)[0].fit_transform(adata))
+    nearest = spatial_graph(places, kind="knn", n_neighbors=learner.n_neighbors)
+
+    def distance(i, j):
+        return np.linalg.norm(places[i] - places[j], axis=1)
+
+    def unlike(i, j):
+        return -np.einsum("ij,ij->i", units[i], units[j])
+
+    graphs = {
+        LEARNED: learner.graph_,
+        NEAREST: first_edges(nearest, distance, n_edges),
+        SHORTEST: first_edges(learner.probabilities_, distance, n_edges),
+        ALIKE: first_edges(learner.probabilities_, unlike, n_edges),
+    }
+    found = {name: round(homophily(graph, labels), 5) for name, graph in graphs.items()}
+    return {
+        "method": LEARNED,
+        **found,
+        "degree": round(learner.graph_.nnz / adata.n_obs, 3),
+        "degree, all nearest": round(nearest.nnz / adata.n_obs, 3),
+        "reward": round(learner.history_["reward"].iloc[-1] - learner.history_["reward"].iloc[0], 5),
+        "seconds": round(seconds, 2),
+    }
+
+
+def homophilies(rows):
+    """The rows with graphs in place of methods."""
+    return rows.melt(["data", "seed"], [LEARNED, NEAREST, SHORTEST, ALIKE], "method", "homophily")
+
+
+BENCHMARK = Benchmark(
+    title="A graph that is learnt",
+    question="Does a learnt graph stay within domains?",
+    takes="2 minutes",
+    axes={"data": SPATIAL},
+    steps=(execute,),
+    seeds=5,
+)

@@ -1,0 +1,116 @@
+"""The published code of scCDCG and scLLM-DSC beside LLMDSCClusterer."""
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.data import MICE, read
+from benchmarks.declare import Benchmark, Run, checkout_option, number_option
+from benchmarks.pages import by_method
+from benchmarks.processes import peak_mib
+from benchmarks.published.cells import CODE, NAMES, SCORES, scores_of, script_of, text_of, train
+from benchmarks.records import PUBLISHED, commit_of
+
+OURS = "LLMDSCClusterer"
+BY_LABELS, LAST = "epoch chosen by labels", "last epoch"
+LIMIT_GIB = 16
+
+
+def write(run):
+    """Leave the text of each cell: apart from the training, whose memory is measured."""
+    np.savez(Path(run.folder) / "text.npz", *text_of(run.data))
+
+
+def execute(run):
+    """Train once; the peak is that of the whole process."""
+    adata, truth = read(run.data)
+    codes, _ = pd.factorize(truth, sort=True)
+    method, text = run.names["method"], None
+    name = NAMES.get(run.names["data"], NAMES["Baron mouse 1"])
+    if method == "scLLM-DSC":
+        name, text = "cells", tuple(np.load(Path(run.folder) / "text.npz").values())
+    arguments = {"dataname": name, "num_class": str(truth.nunique()), "epochs": str(run.settings["epochs"])}
+    x = adata.X.toarray().astype(np.float32)
+    history, times = train(run.settings["script"], x, codes, run.names["seed"], arguments, text)
+    times = {name: round(value, 1) for name, value in times.items()}
+    return {"n_epochs": len(history), "peak_mib": round(peak_mib()), **times, **scores_of(history)}
+
+
+def runs(options):
+    """Those of the checkouts that are given."""
+    found = []
+    for seed, data, (method, script) in product(range(options.seeds), options.data, _scripts(options).items()):
+        names = {"data": data, "method": method, "seed": seed}
+        run = Run(names, (execute,), MICE[data], {"script": script, "epochs": options.epochs})
+        known = {"outcome": "done", "published": commit_of(script.parent), "code": PUBLISHED}
+        steps = (write, execute) if method == "scLLM-DSC" else (execute,)
+        found.append(replace(run, steps=steps, known=known, limits=(options.minutes * 60, LIMIT_GIB)))
+    return found
+
+
+def _scripts(options):
+    checkouts = {method: getattr(options, method.lower().replace("-", "_")) for method in CODE}
+    return {method: script_of(path, method).resolve() for method, path in checkouts.items() if path}
+
+
+def ours(rows, options):
+    """Rows of LLMDSCClusterer on the same data that its own benchmark has made last, of one state of the code."""
+    path = options.output / "llmdsc.csv"
+    if not path.exists():
+        return pd.DataFrame()
+    own = pd.read_csv(path, dtype={"code": str})
+    own = own[own["method"] == OURS]
+    own = own[own["code"].isin(own["code"].tail(1)) & own["data"].isin(rows["data"])]
+    return own.drop_duplicates(["data", "seed"], keep="last").assign(outcome="done")
+
+
+def commits(rows):
+    """Which published code it is, in words."""
+    found = rows.drop_duplicates("method").set_index("method")["published"]
+    return ", ".join(f"github.com/{CODE[method][0]} at {commit}" for method, commit in found.items())
+
+
+def together(rows, own):
+    """Rows of theirs and of ours, which may be none."""
+    return pd.concat([rows, own])
+
+
+def by_epoch(rows):
+    """The rows twice: with the scores of the epoch chosen by labels as "ari" and so on, and with those of the last."""
+    parts = []
+    for method in rows["method"].unique():
+        for when, epoch in (("labels", BY_LABELS), ("last", LAST)):
+            part = rows[rows["method"] == method].rename(columns={f"{when}_{name}": name for name in SCORES})
+            parts.append(part.assign(method=f"{method}, {epoch}"))
+    return pd.concat(parts)
+
+
+def shown(rows, value, digits):
+    """One row a data set and one column a method; what became of runs that were ended in place of their numbers."""
+    done = rows["outcome"] == "done"
+    table = by_method(rows[done], value, digits=digits) if done.any() else pd.DataFrame()
+    became = rows[~done].groupby(["data", "method"])["outcome"].first().unstack()
+    order = [*rows["data"].unique(), *table.index.difference(rows["data"], sort=False)]
+    return table.reindex(index=order, columns=rows["method"].unique()).fillna(became).rename_axis("data")
+
+
+BENCHMARK = Benchmark(
+    title="Cell types, by published code",
+    question="How good is the published code of scCDCG and scLLM-DSC at the epoch that labels choose and at its last, "
+    "beside LLMDSCClusterer?",
+    takes="about an hour for one seed; not repeated when skst changes",
+    runs=runs,
+    order={"data": MICE, "method": CODE, "seed": None},
+    axes={"data": MICE},
+    seeds=1,
+    options={
+        **{f"--{method.lower()}": checkout_option(repository) for method, (repository, _) in CODE.items()},
+        "--epochs": number_option(200, "of pre-training, and again of training"),
+        "--minutes": number_option(20, "after which a run is ended"),
+    },
+    # Times are those of one core.
+    alone=True,
+)
