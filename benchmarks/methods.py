@@ -19,7 +19,7 @@ from skst import (
     STLLMClusterer,
 )
 from skst.partition import GraphCommunities
-from skst.stllm import LEVELS
+from skst.settings import Narration
 
 # Prompts of spots that SemSTClusterer reads in its ablations, and sentences of cells; others' vectors are predicted.
 N_PROMPTS, N_SENTENCES = 500, 300
@@ -30,7 +30,7 @@ ENCODERS = ("smooth", *NETWORKS)
 def reader(seed, **parameters):
     """GeneTextEncoder; what is read stays the same, to save the reading, but controls draw anew for each seed."""
     drawn = parameters.get("control") in ("permuted", "gaussian")
-    return GeneTextEncoder(random_state=seed if drawn else 0, **parameters)
+    return GeneTextEncoder(random_state=seed if drawn else 0).set_params(**parameters)
 
 
 def fusion(k, seed, normalize=True, *, text=None, **parameters):
@@ -39,7 +39,7 @@ def fusion(k, seed, normalize=True, *, text=None, **parameters):
         parameters["spatial"] = SpatialGraphTransformer(normalize=False)
         text = {"normalize": False, **(text or {})}
     if text is not None:
-        parameters["text"] = GeneTextEncoder(random_state=seed, **text)
+        parameters["text"] = GeneTextEncoder(random_state=seed).set_params(**text)
     return SpaLLMFusion(n_clusters=k, random_state=seed, **parameters)
 
 
@@ -104,7 +104,7 @@ def relative_dispersion(X, n_bins=20):
 
 def semst(k, seed, normalize=True, **parameters):
     """SemSTClusterer with its defaults but for what is named."""
-    return SemSTClusterer(k, random_state=seed, **parameters)
+    return SemSTClusterer(k, random_state=seed).set_params(**parameters)
 
 
 def semst_ablated(k, seed, normalize=True, *, text=None, **parameters):
@@ -112,19 +112,20 @@ def semst_ablated(k, seed, normalize=True, *, text=None, **parameters):
     text = {"mode": "prompt", "max_texts": N_PROMPTS, **(text or {})}
     if text["mode"] == "aggregate":
         del text["max_texts"]
-    return SemSTClusterer(k, random_state=seed, text=reader(seed, **text), **parameters)
+    return SemSTClusterer(k, random_state=seed, text=reader(seed, **text)).set_params(**parameters)
 
 
 def semst_paper(k, seed, callbacks):
     """One network of the published settings."""
     text = GeneTextEncoder(mode="prompt", max_texts=N_PROMPTS, random_state=0)
-    return SemSTClusterer.paper(k, text=text, random_state=seed, callbacks=callbacks)
+    return SemSTClusterer.paper(k, text=text, random_state=seed, network__callbacks=callbacks)
 
 
 def semst_network(k, *, paper, text, max_epochs):
     """One network for so many epochs, for its cost."""
-    make = SemSTClusterer.paper if paper else SemSTClusterer
-    return make(k, text=text, n_networks=1, max_epochs=max_epochs, patience=None, device="cpu", random_state=0)
+    model = SemSTClusterer.paper(k) if paper else SemSTClusterer(k)
+    network = {"n_networks": 1, "max_epochs": max_epochs, "patience": None, "device": "cpu"}
+    return model.set_params(text=text, random_state=0, **{f"network__{name}": value for name, value in network.items()})
 
 
 def plugged(k, seed, normalize=True, *, text=None):
@@ -144,13 +145,13 @@ def study_variant(k, seed, *, encoder, memory, semantic=None, **parameters):
 
 def llmdsc(k, seed, normalize=True, *, text=None, paper=False, **parameters):
     """LLMDSCClusterer with no text, or with that of an encoder of which `text` holds parameters."""
-    make = LLMDSCClusterer.paper if paper else LLMDSCClusterer
+    model = LLMDSCClusterer.paper(k) if paper else LLMDSCClusterer(k)
     if text is None:
         parameters["align_to"] = None
     else:
         text = {"mode": "dual", "k_g": 60, "max_texts": N_SENTENCES, **text}
         parameters["text"] = reader(seed, normalize=normalize, **text)
-    return make(k, random_state=seed, normalize=normalize, **parameters)
+    return model.set_params(random_state=seed, normalize=normalize, **parameters)
 
 
 def llmdsc_default(k, seed, normalize=True):
@@ -161,7 +162,7 @@ def llmdsc_default(k, seed, normalize=True):
 def stllm(k, seed, normalize=True, *, control=None, **parameters):
     """STLLMClusterer with its defaults but for what is named; a control is drawn anew for each seed."""
     text = None if control is None else GeneTextEncoder(control=control, random_state=seed)
-    return STLLMClusterer(k, random_state=seed, text=text, **parameters)
+    return STLLMClusterer(k, random_state=seed, text=text).set_params(**parameters)
 
 
 def graph_encoder(method, seed=0, *, paper=False, max_epochs=None):
@@ -210,7 +211,7 @@ SEMST = {
         "add": partial(semst_ablated, fusion="add"),
         "cross-attention": partial(semst_ablated, fusion="cross_attention"),
         "none": partial(semst_ablated, fusion=None),
-        "FSM, no price": partial(semst_ablated, text_weight=0.0),
+        "FSM, no price": partial(semst_ablated, losses__text=0.0),
     },
     "Text": {
         "FSM": semst_ablated,
@@ -222,9 +223,9 @@ SEMST = {
     },
     "Start": {
         "FSM": semst_ablated,
-        "averaged": partial(semst_ablated, start="averaged"),
-        "random": partial(semst_ablated, start="random"),
-        "zero-inflated": partial(semst_ablated, zero_inflation=True),
+        "averaged": partial(semst_ablated, network__start="averaged"),
+        "random": partial(semst_ablated, network__start="random"),
+        "zero-inflated": partial(semst_ablated, network__zero_inflation=True),
     },
     "k_g": {f"k_g {k_g}": partial(semst_ablated, text={"k_g": k_g}) for k_g in (5, 10, 20, 30, 50, "entropy", "mass")},
     "Plugged in": {
@@ -251,10 +252,10 @@ LLMDSC = {
     },
     "Ablations": {
         "no text": llmdsc,
-        "w/o NCut": partial(llmdsc, cut_weight=0.0),
-        "w/o MSE": partial(llmdsc, mse_weight=0.0),
-        "w/o KL": partial(llmdsc, kl_weight=0.0),
-        "MSE alone": partial(llmdsc, cut_weight=0.0, kl_weight=0.0),
+        "w/o NCut": partial(llmdsc, losses__cut=0.0),
+        "w/o MSE": partial(llmdsc, losses__mse=0.0),
+        "w/o KL": partial(llmdsc, losses__kl=0.0),
+        "MSE alone": partial(llmdsc, losses__cut=0.0, losses__kl=0.0),
     },
     "Alignment": {
         "dual": partial(llmdsc, text={}),
@@ -268,36 +269,39 @@ LLMDSC = {
     },
 }
 # What costs next to nothing to read, so that each seed can have a graph, and with it texts, of its own.
-_SHORT = {"levels": ["spot", "region"], "spot_text": "compose"}
+_SHORT = {"narration__levels": ["spot", "region"], "narration__spot_text": "compose"}
 STLLM = {
     "Domains": {
         "STLLMClusterer": stllm,
-        "no text": partial(stllm, levels=[]),
+        "no text": partial(stllm, narration__levels=[]),
         "expression": METHODS["expression"],
         "SpaLLMFusion": METHODS["SpaLLMFusion"],
         "SemSTClusterer": semst,
     },
     "Graph": {
-        "no text": partial(stllm, levels=[]),
-        "learned, no text": partial(stllm, levels=[], graph="learned"),
+        "no text": partial(stllm, narration__levels=[]),
+        "learned, no text": partial(stllm, narration__levels=[], graph="learned"),
         "composed spots, regions": partial(stllm, **_SHORT),
         "learned, composed spots, regions": partial(stllm, **_SHORT, graph="learned"),
     },
     "Levels": {
         "STLLMClusterer": stllm,
-        **{f"w/o {level}": partial(stllm, levels=[other for other in LEVELS if other != level]) for level in LEVELS},
-        "composed spots": partial(stllm, spot_text="compose"),
+        **{
+            f"w/o {level}": partial(stllm, narration__levels=[other for other in Narration.LEVELS if other != level])
+            for level in Narration.LEVELS
+        },
+        "composed spots": partial(stllm, narration__spot_text="compose"),
     },
     "Words": {
         "STLLMClusterer": stllm,
         "permuted": partial(stllm, control="permuted"),
         "nonsense": partial(stllm, control="unrelated"),
         "Gaussian": partial(stllm, control="gaussian"),
-        "no text": partial(stllm, levels=[]),
+        "no text": partial(stllm, narration__levels=[]),
     },
     "Text alone": {
         "text alone": partial(stllm, alpha=0.0),
-        "composed": partial(stllm, alpha=0.0, spot_text="compose"),
+        "composed": partial(stllm, alpha=0.0, narration__spot_text="compose"),
         "permuted, alone": partial(stllm, alpha=0.0, control="permuted"),
         "nonsense, alone": partial(stllm, alpha=0.0, control="unrelated"),
         "Gaussian, alone": partial(stllm, alpha=0.0, control="gaussian"),

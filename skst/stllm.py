@@ -378,7 +378,7 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
     def _read(self, X, narrator, encode):
         """Vectors of each level for each spot, and what it took."""
         compose = partial(self._composed, X) if self._composes else None
-        noise = partial(gaussian_of_texts, seed=self._control_seed, n_columns=_NOISE_LENGTH)
+        noise = partial(gaussian_of_texts, seed=self._control_seed, d=_NOISE_LENGTH)
         return read_levels(narrator, self._told, encode, noise=noise, compose=compose, say=self._say)
 
     def _composed(self, X):

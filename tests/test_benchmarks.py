@@ -11,7 +11,7 @@ from skorch import NeuralNet
 
 from skst.datasets import make_spatial_domains
 from skst.partition import ConsensusMixture
-from skst.text import backends
+from skst.text import named_models
 
 ROOT = Path(__file__).parents[1]
 if not (ROOT / "benchmarks").is_dir():
@@ -88,8 +88,8 @@ def tiny(monkeypatch, tmp_path, bare_home):
             if isinstance(registry, dict) and any(isinstance(found, data.DataSet) for found in registry.values()):
                 for name in registry:
                     monkeypatch.setitem(registry, name, cells if name in data.MICE else tissue)
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
-    monkeypatch.setattr(backends, "_hub_fault", lambda name: "none in a test")
+    monkeypatch.setattr(named_models, "find_spec", lambda name: None)
+    monkeypatch.setattr(named_models, "_hub_fault", lambda name: "none in a test")
     fit_loop = NeuralNet.fit_loop
     monkeypatch.setattr(NeuralNet, "fit_loop", lambda self, X, y=None, epochs=None, **rest: fit_loop(self, X, y, 2))
     fit = ConsensusMixture.fit

@@ -22,6 +22,7 @@ from skst import (
     SpaLLMFusion,
     SpatialGraphTransformer,
     STLLMClusterer,
+    settings,
 )
 from skst.embedding.encoders import STAGATE, GraphST, SpaceFlow, StCluster
 from skst.partition import ConsensusMixture, GraphCommunities
@@ -217,7 +218,7 @@ def test_clones_and_parameters(estimator):
         copied = clone(estimator).get_params(deep=False)[name]
         assert repr(copied) == repr(value)
         assert parameters[name].kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    assert eval(repr(estimator), globals()).get_params().keys() == estimator.get_params().keys()
+    assert eval(repr(estimator), vars(settings) | globals()).get_params().keys() == estimator.get_params().keys()
 
 
 def _methods(estimator):

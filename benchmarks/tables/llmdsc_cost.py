@@ -37,7 +37,7 @@ def simulate(run):
 def whole(run):
     """From counts to types, and types of the same cells again."""
     X, types = sparse.load_npz(Path(run.folder) / "counts.npz"), np.load(Path(run.folder) / "types.npy")
-    model, fitted = measured(llmdsc(N_TYPES, 0, device="cpu").fit, X, digits=1)
+    model, fitted = measured(llmdsc(N_TYPES, 0, network__device="cpu").fit, X, digits=1)
     _, predicted = timed(model.predict, X)
     fitted |= scores(types, model.labels_, digits=4)
     return [{"what": "fit", **fitted}, {"what": "predict", **fitted, "seconds": round(predicted, 1)}]

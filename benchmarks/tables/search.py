@@ -72,11 +72,11 @@ def searches(run):
     adata = make_spatial_domains(run.names["spots"], n_domains=N_DOMAINS, n_slices=N_SLICES, effect=2.0, random_state=0)
     name, jobs, folder = run.names["folds"], run.settings["jobs"], Path(run.folder)
     splitter = SPLITTERS[name]
-    text = reader(0, model=run.settings["model"], mode="prompt", cache=folder / "vectors")
+    text = reader(0, model=run.settings["model"], mode="prompt", model__cache=folder / "vectors")
     model = fusion(N_DOMAINS, 0, batch_key="batch", memory=str(folder / "memory")).set_params(text=text)
     first, best = search(adata, model, GRID, splitter, jobs)
     model.set_params(text__k_g=best["text__k_g"])
-    alone = clone(model).set_params(memory=None, text__cache=folder / "no vectors")
+    alone = clone(model).set_params(memory=None, text__model__cache=folder / "no vectors")
     one, _ = search(adata, alone, {"alpha": [1.0]}, splitter, 1)
     second, _ = search(adata, model, WEIGHTS, splitter, jobs)
     if jobs != 1:

@@ -19,7 +19,7 @@ SIMULATED = r"\d+ (first|second)"
 def count(run):
     """How many texts of a data set are distinct, by level, without reading any."""
     adata, truth = read(run.data)
-    model = stllm(truth.nunique(), 0, control="gaussian", k_g=run.names["k_g"]).fit(adata)
+    model = stllm(truth.nunique(), 0, control="gaussian", narration__k_g=run.names["k_g"]).fit(adata)
     return [{"level": level, **row} for level, row in _counts(model).items()]
 
 
@@ -28,7 +28,7 @@ def fits(run):
     adata, truth = tissue(run.settings["size"])
     rows = []
     for time in ("first", "second"):
-        model = stllm(N_DOMAINS, 0, k_g=run.names["k_g"]).set_params(text=reader(0, cache=run.folder))
+        model = stllm(N_DOMAINS, 0, narration__k_g=run.names["k_g"]).set_params(text=reader(0, model__cache=run.folder))
         _, row = measured(model.fit, adata)
         what = {"what": f"{run.settings['size']} {time}"}
         for level, counts in _counts(model).items():

@@ -97,9 +97,8 @@ def to_pyg(
     """
     # Before reading, which would no longer know the names of rows.
     features, text = match_rows(X, features=features, text=text)
-    spots, _ = read_spots(
-        X, Where(layer, spatial_key, batch_key, gene_names, True), coordinates=coordinates, batch=batch
-    )
+    where = Where(layer, spatial_key, batch_key, gene_names, sliced=True)
+    spots, _ = read_spots(X, where, coordinates=coordinates, batch=batch)
     n_spots = spots.X.shape[0]
     builder = as_graph(graph)
     if hasattr(builder, "build"):

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
 
-from skst.inputs.columns import Columns, flat_columns
+from skst.inputs.columns import Columns
 from skst.inputs.spots import Where, read_spots
 
 _TOLD_BEFORE = r"\d+ gene names are duplicated|X has no gene names, unlike that of fit"
@@ -51,10 +51,9 @@ class ReadsSpots:
             batch=batch,
             fitted=None if reset else seen,
             reader=type(self).__name__,
+            check_names=lambda table: validate_data(self, table, reset=reset, skip_check_array=True),
         )
-        if names is False:
-            validate_data(self, flat_columns(X), reset=reset, skip_check_array=True)
-        elif reset:
+        if names is not False and reset:
             self.n_features_in_ = spots.X.shape[1]
             if names is not None:
                 self.feature_names_in_ = names

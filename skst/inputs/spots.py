@@ -65,7 +65,7 @@ class Where(NamedTuple):
     sliced: bool = False
 
 
-def read_spots(X, where=None, *, coordinates=None, batch=None, fitted=None, reader=None):
+def read_spots(X, where=None, *, coordinates=None, batch=None, fitted=None, reader=None, check_names=None):
     """Read any accepted `X` into a :class:`Spots`.
 
     Parameters
@@ -83,6 +83,8 @@ def read_spots(X, where=None, *, coordinates=None, batch=None, fitted=None, read
         into that order.
     reader : str, default=None
         Name of the estimator that reads, for errors.
+    check_names : callable, default=None
+        Is given a table whose columns scikit-learn reads, before anything is said of its values.
 
     Returns
     -------
@@ -111,6 +113,8 @@ def read_spots(X, where=None, *, coordinates=None, batch=None, fitted=None, read
     if names is not False:
         matrix, names = _in_order(matrix, names, fitted)
     matrix = check_matrix(matrix, reader)
+    if names is False and check_names is not None:
+        check_names(X)
     if fitted is not None and fitted.n_genes not in (None, matrix.shape[1]):
         raise ValueError(
             f"X has {matrix.shape[1]} features, but {reader} is expecting {fitted.n_genes} features as input."

@@ -46,7 +46,8 @@ def encode_texts(texts, backend, cache=None, *, batch_size=64, verbose=0):
 
     Examples
     --------
-    >>> from skst.text.backends import encode_texts, resolve_backend
+    >>> from skst.text.backends import resolve_backend
+    >>> from skst.text.vectors import encode_texts
     >>> vectors = encode_texts(["insulin", "glucagon", "insulin"], resolve_backend("lexical"))
     >>> vectors.shape, bool((vectors[0] == vectors[2]).all())
     ((3, 384), True)
