@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skst.base import CellTypeMixin
 from skst.expression.axes import GeneViews, WithoutDepth
+from skst.inputs.constraints import HasMethods, Interval, StrOptions
 from skst.inputs.contract import check_counts, inherit, read_spots
 from skst.inputs.order import in_content_order
 from skst.partition.choice import soft_labels

@@ -6,7 +6,6 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skst.base import DomainMixin
@@ -14,6 +13,7 @@ from skst.embedding.semantic import MAX_FULL_BATCH, TILE_SIZE, Modulation
 from skst.expression.counts import library_sizes, median_depth
 from skst.expression.smooth import AveragedPCA
 from skst.graph.build import KINDS, LEARNED, averaging_operator, expression_graph, spatial_operator
+from skst.inputs.constraints import HasMethods, Interval, StrOptions
 from skst.inputs.contract import check_counts, inherit, read_spots
 from skst.inputs.order import content_order
 from skst.text import GeneTextEncoder

@@ -8,13 +8,13 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
 from skst._version import __version__
 from skst.base import DomainMixin
 from skst.embedding import SpatialGraphTransformer
 from skst.embedding.fusion import ALIGNMENTS, STRATEGIES, ViewFusion
+from skst.inputs.constraints import HasMethods, Interval, StrOptions
 from skst.inputs.contract import inherit, read_spots
 from skst.text import GeneTextEncoder
 from skst.text.dependencies import outside_content

@@ -11,7 +11,6 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skst.base import DomainMixin
@@ -21,6 +20,7 @@ from skst.genes.coverage import NO_NAMES, coverage_of_text, fault_of_coverage
 from skst.genes.descriptions import describe_genes, find_descriptions
 from skst.genes.identity import detect_species
 from skst.graph.build import KINDS, LEARNED, spatial_operator
+from skst.inputs.constraints import HasMethods, Interval, StrOptions
 from skst.inputs.contract import check_counts, inherit, missing, read_spots
 from skst.inputs.order import content_order
 from skst.narration.narrator import TissueNarrator

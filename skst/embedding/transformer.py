@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skst.embedding.semantic import SemanticHead
 from skst.expression import smooth
 from skst.graph.build import KINDS, LEARNED, spatial_operator
+from skst.inputs.constraints import HasMethods, Interval, StrOptions
 from skst.inputs.contract import Spots, check_counts, inherit, read_spots
 from skst.inputs.order import content_order
 from skst.inputs.places import read_batch, read_coordinates

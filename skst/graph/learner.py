@@ -10,7 +10,6 @@ from scipy import sparse
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skst._progress import progress_bar
@@ -18,6 +17,7 @@ from skst.expression.smooth import AveragedPCA, propagate, single_hop
 from skst.graph.build import averaging_operator, spatial_graph
 from skst.graph.candidates import FEATURES, Candidates, chance_cosine, edge_features
 from skst.graph.reward import GAINS, GraphReward, policy_gradient
+from skst.inputs.constraints import Interval
 from skst.inputs.contract import check_counts, read_spots
 from skst.inputs.order import content_order
 

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.utils.validation import _check_n_features, validate_data
+from sklearn.utils.validation import validate_data
+from sklearn_compat.utils.validation import _check_n_features
 
 from skst.files.untrusted import check_sparse
 from skst.inputs.containers import in_memory, refuse_unreadable

@@ -28,7 +28,7 @@ _HUB_TIMEOUT = 5.0
 
 # Weights stay here and not in the backends, so that the clones of a grid search share them and pickles stay
 # small.
-_LOADED = OrderedDict()
+_LOADED: OrderedDict = OrderedDict()
 _MAX_LOADED = 2
 _LOADING = threading.Lock()
 

@@ -3,11 +3,11 @@
 import numbers
 
 import torch
-from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch.nn import functional
 
 from skst.embedding.encoders.base import GraphEncoder
+from skst.inputs.constraints import Interval
 from skst.nn.surroundings import linear_layer, options
 
 
