@@ -142,7 +142,7 @@ def _where_counts_are(X, unless):
     """What to do about an X that holds no counts."""
     fix = "pass raw counts"
     if is_anndata(X):
-        layers = [name for name, values in X.layers.items() if _can_be_counts(values)]
+        layers = [name for name in _layers(X) if _can_be_counts(X.layers[name])]
         if layers:
             fix += f", which layer={layers[0]!r} seems to hold"
         elif X.raw is not None and _can_be_counts(X.raw.X):
@@ -210,16 +210,21 @@ def missing(estimator, lack, goes_on, fix):
     warnings.warn(f"{lack}, so {goes_on}; {fix}.", UserWarning, stacklevel=3)
 
 
+def _layers(adata):
+    """Names of the layers, without the None that stands for X since anndata 0.13."""
+    return [name for name in adata.layers if name is not None]
+
+
 def _read_anndata(estimator, adata, reset, min_spots):
     layer = getattr(estimator, "layer", None)
     if layer is not None and layer not in adata.layers:
         raise ValueError(
-            f"layer={layer!r} is not among the layers of X, which are {list(adata.layers)}; name one of them, or leave "
+            f"layer={layer!r} is not among the layers of X, which are {_layers(adata)}; name one of them, or leave "
             "layer out to read X.X."
         )
     matrix = in_memory(adata.X if layer is None else adata.layers[layer])
     if matrix is None:
-        known = f"name one of its layers {list(adata.layers)} by layer=" if adata.layers else "pass one that has counts"
+        known = f"name one of its layers {_layers(adata)} by layer=" if _layers(adata) else "pass one that has counts"
         raise ValueError(f"X.X is empty; {known}.")
     return _read_named(estimator, matrix, clean_names(adata.var_names), reset, min_spots)
 
