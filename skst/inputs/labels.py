@@ -33,7 +33,10 @@ def column_of(values, name):
     shape = np.shape(values)
     if len(shape) != 1:
         raise ValueError(f"{name} has shape {shape} where one label a spot is expected; pass one column of labels.")
-    return pd.Series(values).reset_index(drop=True)
+    # Texts stay Python's: pandas 3 would keep them in UTF-8, which cannot hold all of them.
+    is_pandas = isinstance(values, (pd.Series, pd.Index, pd.Categorical))
+    is_text = not is_pandas and pd.api.types.infer_dtype(values) == "string"
+    return pd.Series(values, dtype=object if is_text else None).reset_index(drop=True)
 
 
 def known_labels(labels, ignore):
