@@ -33,7 +33,7 @@ def undisturbed(*, gradients=True):
         modes.enter_context(torch.inference_mode(False))
         modes.enter_context(torch.set_grad_enabled(gradients))
         for kind in _KINDS:
-            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            if torch.is_autocast_enabled(kind):
                 modes.enter_context(torch.autocast(kind, enabled=False))
         # Other libraries make tensors, too. Only where it matters, as each call of torch takes longer in such a mode.
         if torch.empty(0).device.type != "cpu":
