@@ -13,6 +13,8 @@ html_theme_options = {"description": "Tissue domains and cell types, with what l
 html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
 
 autodoc_member_order = "bysource"
+# docstrings tell the types, in words
+autodoc_typehints = "none"
 # scikit-learn makes these, and their text refers to its glossary
 autodoc_default_options = {
     "exclude-members": "set_output, set_fit_request, set_predict_request, set_transform_request, get_metadata_routing"

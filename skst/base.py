@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
+from skst._constraints import HasMethods, Interval
 from skst._parameters import NestedParameters
 from skst.inputs.order import content_order
 from skst.inputs.reading import READING, ReadsSpots

@@ -6,8 +6,8 @@ import numbers
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from skst._constraints import Interval, StrOptions
 from skst.base import PARTITION, CellTypeMixin
 from skst.expression.axes import GeneViews, WithoutDepth
 from skst.inputs.counting import check_counts

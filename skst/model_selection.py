@@ -6,14 +6,15 @@ slices that were not seen, use :class:`~sklearn.model_selection.GroupKFold` and 
 instead.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import _num_samples
 
-from skst.inputs.labels import UNLABELLED, column_of, labelled
+from skst.inputs.labels import UNLABELLED, Labels, column_of, labelled
 from skst.inputs.rows import match_rows
 from skst.metrics.partitions import SCORES
 
@@ -43,7 +44,7 @@ class NoSplit:
     {'n_clusters': 3}
     """
 
-    def get_n_splits(self, X=None, y=None, groups=None):
+    def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
         """Number of folds, whatever the data.
 
         Parameters
@@ -58,7 +59,7 @@ class NoSplit:
         """
         return 1
 
-    def split(self, X, y=None, groups=None):
+    def split(self, X: Any, y: object = None, groups: object = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """All rows as the training set and as the test set, once.
 
         Parameters
@@ -73,14 +74,16 @@ class NoSplit:
         train, test : ndarray of int of shape (n_spots,)
             Row indices, 0 to n_spots - 1.
         """
-        rows = np.arange(_num_samples(X))
+        rows = np.arange(X.shape[0] if hasattr(X, "shape") else len(X))
         yield rows, rows.copy()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "NoSplit()"
 
 
-def labels_scorer(metric="ari", *, ignore=UNLABELLED):
+def labels_scorer(
+    metric: str | Callable[..., float] = "ari", *, ignore: Sequence[Any] = UNLABELLED
+) -> Callable[..., float]:
     """Scorer that compares the ``labels_`` of a fitted clusterer with known labels.
 
     For ``cv=NoSplit()``, where the rows that are scored are those that were fitted.  ``labels_`` belong to
@@ -121,7 +124,9 @@ def labels_scorer(metric="ari", *, ignore=UNLABELLED):
     return _PartitionScorer("labels_", _check_metric(metric), tuple(ignore))
 
 
-def predict_scorer(metric="ari", *, ignore=UNLABELLED):
+def predict_scorer(
+    metric: str | Callable[..., float] = "ari", *, ignore: Sequence[Any] = UNLABELLED
+) -> Callable[..., float]:
     """Scorer that compares ``predict(X)`` with known labels, on held-out rows as well as on fitted ones.
 
     With :class:`~sklearn.model_selection.GroupKFold` over slices this is the test of generalisation: whole
@@ -163,9 +168,11 @@ def predict_scorer(metric="ari", *, ignore=UNLABELLED):
     return _PartitionScorer("predict", _check_metric(metric), tuple(ignore))
 
 
-def _check_metric(metric):
-    if callable(metric) or metric in SCORES:
-        return SCORES.get(metric, metric)
+def _check_metric(metric: str | Callable[..., float]) -> Callable[..., float]:
+    if callable(metric):
+        return metric
+    if metric in SCORES:
+        return SCORES[metric]
     try:
         return get_scorer(metric)._score_func
     except (ValueError, AttributeError) as error:
@@ -180,10 +187,10 @@ class _PartitionScorer:
     """A scorer in scikit-learn's sense: a class, so that it can be pickled to other processes."""
 
     source: str
-    metric: object
-    ignore: tuple
+    metric: Callable[..., float]
+    ignore: tuple[Any, ...]
 
-    def __call__(self, estimator, X, y=None):
+    def __call__(self, estimator: Any, X: Any, y: Labels | None = None) -> float:
         if y is None:
             raise ValueError("y is None; pass the known labels as y, with None or NaN for unlabelled spots.")
         (y,) = match_rows(X, y=y)
@@ -192,7 +199,7 @@ class _PartitionScorer:
         return float(self.metric(*labelled(y, labels, self.ignore)))
 
 
-def _training_labels(estimator, n_spots):
+def _training_labels(estimator: Any, n_spots: int) -> np.ndarray:
     while isinstance(estimator, Pipeline):
         estimator = estimator[-1]
     name = type(estimator).__name__

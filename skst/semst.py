@@ -5,10 +5,10 @@ import numbers
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skst import limits
+from skst._constraints import Interval, StrOptions
 from skst.base import DOMAINS, DomainMixin
 from skst.embedding.semantic import Modulation
 from skst.expression.counts import library_sizes, median_depth

@@ -6,9 +6,8 @@
 
 import numbers
 
-from sklearn.utils._param_validation import Interval, StrOptions
-
 from skst import limits
+from skst._constraints import Interval, StrOptions
 from skst._parameters import Settings
 
 _COUNT = Interval(numbers.Integral, 1, None, closed="left")

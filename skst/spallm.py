@@ -8,9 +8,9 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
+from skst._constraints import HasMethods, Interval, StrOptions
 from skst._version import __version__
 from skst.base import DOMAINS, DomainMixin
 from skst.embedding import SpatialGraphTransformer

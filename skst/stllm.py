@@ -10,10 +10,10 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skst import limits
+from skst._constraints import Interval
 from skst.base import DOMAINS, DomainMixin
 from skst.embedding.fusion import ViewFusion
 from skst.expression.smooth import AveragedPCA

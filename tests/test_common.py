@@ -125,7 +125,7 @@ def _expected_failures(estimator):
     "ignore:X holds fractions",
     "ignore:No resolution tried",
 )
-@parametrize_with_checks(ESTIMATORS, expected_failed_checks=_expected_failures, xfail_strict=True)
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=_expected_failures)
 def test_sklearn(estimator, check):
     check(estimator)
 

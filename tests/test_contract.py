@@ -249,6 +249,8 @@ def test_layers_and_keys():
         (name, value) = next(iter(parameters.items()))
         with pytest.raises(ValueError, match=f"^{name}='{value}' is not"):
             read_spots(Reader(**parameters), _adata(), reset=True)
+    with pytest.raises(ValueError, match=r"layers of X, which are \['double'\];"):
+        read_spots(Reader(layer="raw"), _adata(), reset=True)
     bare = anndata.AnnData(COUNTS)
     assert read_spots(Reader(), bare, reset=True).coordinates is None
     only_layers = anndata.AnnData(None, obs=_adata().obs, var=_adata().var, layers={"counts": COUNTS})

@@ -18,11 +18,12 @@ import skst
 ROOT = Path(skst.__file__).parents[1]
 SOURCES = sorted((ROOT / "skst").rglob("*.py"))
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.rst")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.rst")])
 
 # A module may import its own room and rooms on lower floors; the lowest is for everyone.
 FLOORS = [
-    {"_modes", "_parameters", "_progress", "_version", "limits"},
+    {"_constraints", "_modes", "_progress", "_version", "limits"},
+    {"_parameters"},
     {"files", "settings"},
     {"inputs"},
     {"expression", "genes", "metrics"},

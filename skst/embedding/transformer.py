@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skst._constraints import HasMethods, Interval, StrOptions
 from skst._parameters import NestedParameters
 from skst.embedding.methods import ENCODERS, encoder_class, fit_in_content_order, make_encoder
 from skst.embedding.semantic import SemanticHead

@@ -71,7 +71,8 @@ class SpecificGenes:
         self._has_neighbors = degree > 0
         rates = np.repeat(1.0 / np.maximum(degree, 1), degree)
         self._average = sparse.csr_array((rates, edges.indices, edges.indptr), shape=edges.shape)
-        self.symbols, X, sizes = *_by_symbol(X, symbols), library_sizes(X)
+        sizes = library_sizes(X)
+        self.symbols, X = _by_symbol(X, symbols)
         self.values = _root_shares(X, sizes)
         self._learn_moments()
         self._keep(np.sort(np.argsort(-np.rint(self._variance / _STEP**2), kind="stable")[:_MOST_GENES]))

@@ -2,12 +2,17 @@
 
 import math
 import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skst.files.heaps import has_broken_heap
 from skst.files.rehearsal import survives
 from skst.files.untrusted import RefusedError, check_anndata, refused, told, unfolded_limit
+
+if TYPE_CHECKING:
+    import h5py
+    from anndata import AnnData
 
 _TIMES = 200  # dense counts with one stored entry in a hundred come close
 _MAX_OBJECTS = 100_000
@@ -16,7 +21,7 @@ _ANY_FILE_PIECES = 10_000
 _TEXT_BYTES = 64  # of a Python object for a text, besides its letters
 
 
-def open_h5(path, name=None):
+def open_h5(path: str | os.PathLike[str], name: str | None = None) -> "h5py.File":
     """Open an HDF5 file that holds all of its data itself.
 
     HDF5 can link to other files, and can show any file of the user's as the content of a dataset.  A small file
@@ -64,7 +69,7 @@ def open_h5(path, name=None):
     return file
 
 
-def read_h5ad(path, name=None):
+def read_h5ad(path: str | os.PathLike[str], name: str | None = None) -> "AnnData":
     """The AnnData of an .h5ad that holds all of its data itself, its sparse matrices checked.
 
     Parameters
@@ -95,15 +100,16 @@ def read_h5ad(path, name=None):
 class _Tree:
     """All objects of an open HDF5 file, looked at without following what leads elsewhere."""
 
-    def __init__(self, file, name, size, limit):
+    def __init__(self, file: "h5py.File", name: str, size: int, limit: int) -> None:
         self.file = file
         self.name = name
         self.size = size
         self.limit = self.left = limit
         self.addresses = {_address(file)}
-        self.links, self.references = [], []
+        self.links: list[str] = []
+        self.references: list[tuple[str, Any]] = []
 
-    def check(self):
+    def check(self) -> None:
         waiting, groups, n_names = [(self.file, 0)], [], 0
         while waiting:
             group, depth = waiting.pop()
@@ -127,7 +133,7 @@ class _Tree:
             if reference and _address(self.file[reference]) not in self.addresses:
                 raise self._refused(where, "refers to data that no name leads to")
 
-    def _own(self, group, key, where):
+    def _own(self, group: "h5py.Group", key: str, where: str) -> "h5py.Group | None":
         """Check one name of a group; the group that it leads to, if it does."""
         import h5py
 
@@ -152,7 +158,7 @@ class _Tree:
             self._note_references(item, where)
         return None
 
-    def _check_declared_shape(self, group):
+    def _check_declared_shape(self, group: "h5py.Group") -> None:
         """Check that a sparse matrix has as many rows as its shape says, as scipy takes memory for each of these."""
         kind = group.attrs.get("encoding-type", group.attrs.get("h5sparse_format"))
         kind = kind.decode() if isinstance(kind, bytes) else kind
@@ -163,7 +169,7 @@ class _Tree:
         if np.shape(group.get("indptr")) != (n_major + 1,):
             raise self._refused(group.name, f"declares {n_major} rows or columns, and its indptr others")
 
-    def _check_size(self, dataset, where):
+    def _check_size(self, dataset: "h5py.Dataset", where: str) -> None:
         """Count what reading a dataset takes; one with two names may be read twice."""
         try:
             n_texts = _texts_an_entry(dataset.dtype)
@@ -180,7 +186,7 @@ class _Tree:
             for start in range(0, dataset.shape[0], n_rows):
                 self._spend(_text_bytes(dataset[start : start + n_rows]), where)
 
-    def _check_storage(self, dataset, where):
+    def _check_storage(self, dataset: "h5py.Dataset", where: str) -> None:
         """Check that what is not compressed is stored whole: the library leaves the rest as memory was before."""
         size = dataset.id.get_type().get_size()
         if dataset.chunks is None:
@@ -198,35 +204,35 @@ class _Tree:
         if short:
             raise self._refused(where, f"declares {n_bytes} bytes and stores {short[0]}")
 
-    def _spend(self, n_bytes, where):
+    def _spend(self, n_bytes: int, where: str) -> None:
         self.left -= n_bytes
         if self.left < 0:
             raise self._refused(where, f"brings its data to more than {self.limit} bytes in a file of {self.size}")
 
-    def _note_references(self, item, where):
+    def _note_references(self, item: "h5py.Group | h5py.Dataset", where: str) -> None:
         import h5py
 
         for key in item.attrs:
             if item.attrs.get_id(key).get_type().get_class() == h5py.h5t.REFERENCE:
                 self.references += [(where, reference) for reference in np.ravel(item.attrs[key])]
 
-    def _refused(self, where, fault):
+    def _refused(self, where: str, fault: str) -> RefusedError:
         return refused(self.name, f"{where[:80]!r} {fault}", "get a file that holds plain data of its own")
 
 
-def _address(item):
+def _address(item: "h5py.Group | h5py.Dataset") -> int:
     import h5py
 
     return h5py.h5o.get_info(item.id).addr
 
 
-def _is_group(item):
+def _is_group(item: object) -> bool:
     import h5py
 
     return isinstance(item, h5py.Group)
 
 
-def _texts_an_entry(dtype):
+def _texts_an_entry(dtype: np.dtype) -> int:
     """How many texts of any length an entry holds; a TypeError where it can hold another object."""
     import h5py
 
@@ -242,7 +248,7 @@ def _texts_an_entry(dtype):
     return 1
 
 
-def _text_bytes(values):
+def _text_bytes(values: np.ndarray) -> int:
     if values.dtype.names is not None:
         return sum(_text_bytes(values[key]) for key in values.dtype.names)
     return sum(map(len, values.ravel())) if values.dtype.kind == "O" else 0

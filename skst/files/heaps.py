@@ -12,7 +12,7 @@ _SUPERBLOCK = b"\x89HDF\r\n\x1a\n"
 _HEADER = 16
 
 
-def has_broken_heap(path):
+def has_broken_heap(path: str | os.PathLike[str]) -> bool:
     """Whether the objects of a global heap do not follow each other to the end of their heap.
 
     Parameters
@@ -37,14 +37,14 @@ def has_broken_heap(path):
     return False
 
 
-def _bytes_of_a_size(content):
+def _bytes_of_a_size(content: mmap.mmap) -> int | None:
     if content[:8] != _SUPERBLOCK:
         return None
     return content[14] if content[8] < 2 else content[10]
 
 
-def _is_broken(content, start):
-    def number(place, length=8):
+def _is_broken(content: mmap.mmap, start: int) -> bool:
+    def number(place: int, length: int = 8) -> int:
         return int.from_bytes(content[place : place + length], "little")
 
     end = start + number(start + 8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pooch
 
 
-def get_data_home(data_home=None):
+def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
     """Directory of downloaded and locally provided data.
 
     Parameters
@@ -31,12 +31,12 @@ def get_data_home(data_home=None):
     return Path(data_home).expanduser()
 
 
-def cache_home():
+def cache_home() -> Path:
     """Writable directory for whatever can be made again: ``SKST_CACHE_HOME``, else the user's cache directory."""
     return Path(os.environ.get("SKST_CACHE_HOME") or _user_cache()).expanduser()
 
 
-def _user_cache():
+def _user_cache() -> Path:
     """The cache directory of the user; of one without a home, as in some containers, a temporary one."""
     try:
         return Path(pooch.os_cache("skst")).expanduser()
@@ -44,7 +44,7 @@ def _user_cache():
         return Path(tempfile.gettempdir()) / "skst"
 
 
-def find_file(name, data_home=None):
+def find_file(name: str, data_home: str | os.PathLike[str] | None = None) -> Path | None:
     """Path of `name` in the data home, else where an earlier download left it, else None."""
     for home in (get_data_home(data_home), cache_home()):
         if (home / name).is_file():
@@ -52,7 +52,7 @@ def find_file(name, data_home=None):
     return None
 
 
-def writable_home(data_home=None):
+def writable_home(data_home: str | os.PathLike[str] | None = None) -> Path:
     """The data home, made if need be, or the cache directory where it cannot be written."""
     home = get_data_home(data_home)
     try:

@@ -6,6 +6,8 @@ check what they are given, and which it cannot look into or change.
 
 import math
 import re
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from skst.files.untrusted import RefusedError
 MAX_DIGITS = 400  # no number needs more
 
 
-def unsafe(found):
+def unsafe(found: str) -> RefusedError:
     """The error that says what a table of gene vectors does not need."""
     return RefusedError(
         f"Gene vectors in a pickle hold {found}, and only a dict of str to lists of numbers or numeric arrays is "
@@ -22,7 +24,7 @@ def unsafe(found):
     )
 
 
-def kind_of(value):
+def kind_of(value: object) -> str:
     return f"a {type(value).__name__.strip('_').lower()}"
 
 
@@ -31,23 +33,23 @@ class List:
 
     __slots__ = ("entries",)
 
-    def __init__(self, entries=()):
-        self.entries = []
+    def __init__(self, entries: Iterable[Any] = ()) -> None:
+        self.entries: list[Any] = []
         self.extend(entries)
 
-    def extend(self, entries):
+    def extend(self, entries: Iterable[Any]) -> None:
         for entry in entries:
             if type(entry) not in (float, int, np.ndarray):
                 raise unsafe(f"a list of something else than numbers, {kind_of(entry)}")
         self.entries += entries
 
-    def __len__(self):
+    def __len__(self) -> int:
         return sum(entry.size if isinstance(entry, np.ndarray) else 1 for entry in self.entries)
 
-    def values(self):
+    def values(self) -> np.ndarray:
         if all(isinstance(entry, np.ndarray) for entry in self.entries):
             return np.concatenate(self.entries) if self.entries else np.empty(0)
-        numbers = []
+        numbers: list[float] = []
         for entry in self.entries:
             numbers += entry.tolist() if isinstance(entry, np.ndarray) else [entry]
         return np.array(numbers, dtype=np.float64)
@@ -58,7 +60,7 @@ class Function:
 
     __slots__ = ("call",)
 
-    def __init__(self, call):
+    def __init__(self, call: Callable[..., object]) -> None:
         self.call = call
 
 
@@ -67,19 +69,19 @@ class Array:
 
     __slots__ = ("array",)
 
-    def __init__(self, array=None):
+    def __init__(self, array: np.ndarray | None = None) -> None:
         self.array = array
 
-    def build(self, state):
+    def build(self, state: object) -> None:
         if self.array is not None or not isinstance(state, tuple) or len(state) != 5:
             raise unsafe("an array of an unknown form")
         _, shape, dtype, fortran, data = state
         self.array = _array(data, dtype, shape, "F" if fortran else "C")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return 0 if self.array is None else self.array.size
 
-    def values(self):
+    def values(self) -> np.ndarray:
         if self.array is None:
             raise unsafe("an array of an unknown form")
         return self.array
@@ -90,12 +92,12 @@ class Dtype:
 
     __slots__ = ("dtype",)
 
-    def __init__(self, code, *_):
+    def __init__(self, code: object, *_: object) -> None:
         if not isinstance(code, str) or not re.fullmatch(r"[<>=|]?(f[248]|[iu][1248]|b1)", code):
             raise unsafe("an array of something else than plain numbers")
         self.dtype = np.dtype(code)
 
-    def build(self, state):
+    def build(self, state: Any) -> None:
         # (version, byte order, subdtype, names, fields, size, alignment, flags): only the byte order may say anything.
         plain = isinstance(state, tuple) and len(state) >= 8 and state[2:5] == (None, None, None)
         if not plain or state[1] not in ("<", ">", "|", "="):
@@ -103,7 +105,7 @@ class Dtype:
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
-def _array(data, dtype, shape, order):
+def _array(data: object, dtype: object, shape: object, order: Any) -> np.ndarray:
     if not isinstance(dtype, Dtype) or not isinstance(data, bytes):
         raise unsafe("an array of something else than plain numbers")
     if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
@@ -113,16 +115,16 @@ def _array(data, dtype, shape, order):
     return np.frombuffer(data, dtype=dtype.dtype).reshape(shape, order=order)
 
 
-def _scalar(dtype, data):
+def _scalar(dtype: object, data: object) -> float:
     return float(_array(data, dtype, (), "C"))
 
 
-def _buffer_array(data, dtype, shape, order):
+def _buffer_array(data: object, dtype: object, shape: object, order: Any) -> Array:
     return Array(_array(data, dtype, shape, order))
 
 
-def _maker(kind, *, takes_text=False):
-    def make(*args):
+def _maker(kind: type, *, takes_text: bool = False) -> Function:
+    def make(*args: Any) -> object:
         is_text = takes_text and len(args) == 1 and isinstance(args[0], str) and len(args[0]) <= MAX_DIGITS
         if args and not is_text:
             raise unsafe(f"a call of {kind.__name__.lower()} with something in it")

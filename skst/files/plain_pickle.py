@@ -7,6 +7,7 @@ vector is a list of numbers or a numeric array, and whatever leads elsewhere end
 
 import codecs
 import struct
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ _RUN = 1024
 _FLOATS = np.dtype([("instruction", "u1"), ("number", ">f8")])
 
 
-def read_plain_pickle(data):
+def read_plain_pickle(data: bytes) -> dict[str, np.ndarray]:
     """Read a pickled dict of gene name to vector.
 
     Parameters
@@ -66,15 +67,15 @@ def read_plain_pickle(data):
 class _Machine:
     """The stack, the memory and the place in the pickle."""
 
-    def __init__(self, data):
+    def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
-        self.stack = []
-        self.marks = []
-        self.memory = []
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memory: list[Any] = []
         self.n_encoded = 0
 
-    def run(self):
+    def run(self) -> object:
         data, stack, marks = self.data, self.stack, self.marks
         for _ in range(_MAX_INSTRUCTIONS):
             code = data[self.at]
@@ -89,50 +90,50 @@ class _Machine:
                 raise unsafe(f"more than {_MAX_STACK} things that belong to nothing")
         raise unsafe(f"more than {_MAX_INSTRUCTIONS} instructions, which are many for such a table")
 
-    def take(self, size):
+    def take(self, size: int) -> bytes:
         start, self.at = self.at, self.at + size
         if self.at > len(self.data):
             raise EOFError("the pickle ends too early")
         return self.data[start : self.at]
 
-    def take_counted(self, n_bytes):
+    def take_counted(self, n_bytes: int) -> bytes:
         return self.take(int.from_bytes(self.take(n_bytes), "little"))
 
-    def line(self):
+    def line(self) -> bytes:
         line = self.take(self.data.index(b"\n", self.at) - self.at)
         self.at += 1
         return line
 
-    def number_line(self):
+    def number_line(self) -> bytes:
         line = self.line()
         if len(line) > MAX_DIGITS:
             raise unsafe(f"a number of {len(line)} digits")
         return line
 
-    def push(self, value):
+    def push(self, value: object) -> None:
         self.stack.append(value)
 
-    def push_byte(self):
+    def push_byte(self) -> None:
         self.stack.append(self.data[self.at])
         self.at += 1
 
-    def pop(self):
+    def pop(self) -> Any:
         if self.marks and self.marks[-1] == len(self.stack):
             raise unsafe("entries of nothing")
         return self.stack.pop()
 
-    def top(self):
+    def top(self) -> Any:
         value = self.pop()
         self.stack.append(value)
         return value
 
-    def pop_marked(self):
+    def pop_marked(self) -> list[Any]:
         start = self.marks.pop()
         entries = self.stack[start:]
         del self.stack[start:]
         return entries
 
-    def floats(self):
+    def floats(self) -> None:
         at = self.at - 1
         if self.data[at + 9 : at + 10] != b"G":
             self.push(struct.unpack(">d", self.take(8))[0])
@@ -149,11 +150,11 @@ class _Machine:
         self.at = at
         self.push(np.concatenate(runs))
 
-    def integer_line(self):
+    def integer_line(self) -> None:
         line = self.number_line()
         self.push(line == b"01" if line in (b"00", b"01") else int(line, 0))
 
-    def remember(self, index):
+    def remember(self, index: int) -> None:
         value = self.top()
         if isinstance(value, np.ndarray):
             raise unsafe("a number that is used again")
@@ -162,25 +163,25 @@ class _Machine:
         self.memory += [None] * (index + 1 - len(self.memory))
         self.memory[index] = value
 
-    def recall(self, index):
+    def recall(self, index: int) -> None:
         value = self.memory[index] if index >= 0 else None
         if value is None:
             raise unsafe("a thing that was not remembered")
         self.push(value)
 
-    def append(self):
+    def append(self) -> None:
         value, target = self.pop(), self.top()
         if isinstance(value, np.ndarray) or not isinstance(target, List):
             raise unsafe(f"entries of {kind_of(target)}")
         target.extend([value])
 
-    def append_all(self):
+    def append_all(self) -> None:
         entries, target = self.pop_marked(), self.top()
         if not isinstance(target, List):
             raise unsafe(f"entries of {kind_of(target)}")
         target.extend(entries)
 
-    def set_items(self, target, entries):
+    def set_items(self, target: object, entries: list[Any]) -> dict[str, List | Array]:
         if not isinstance(target, dict) or len(entries) % 2:
             raise unsafe(f"keys of {kind_of(target)}")
         for name, vector in zip(entries[::2], entries[1::2], strict=True):
@@ -191,7 +192,7 @@ class _Machine:
             target[name] = vector
         return target
 
-    def make_tuple(self, entries):
+    def make_tuple(self, entries: list[Any]) -> None:
         # A tuple of tuples is the most that an array needs, and it can be neither deep nor wide.
         nested = [entry for entry in entries if isinstance(entry, tuple)]
         plain = (str, int, bytes, type(None), tuple, Dtype, Function)
@@ -201,10 +202,10 @@ class _Machine:
             raise unsafe("a tuple that belongs to no array")
         self.push(tuple(entries))
 
-    def make_short_tuple(self, size):
+    def make_short_tuple(self, size: int) -> None:
         self.make_tuple([self.pop() for _ in range(size)][::-1])
 
-    def find(self, module, name):
+    def find(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise unsafe("a function without a name")
         module = module.replace("numpy.core.", "numpy._core.").replace("__builtin__", "builtins")
@@ -215,25 +216,25 @@ class _Machine:
             raise unsafe(repr(f"{module}.{name}"[:80]))
         self.push(function)
 
-    def encode_latin1(self, text, encoding):
+    def encode_latin1(self, text: str, encoding: str) -> bytes:
         self.n_encoded += len(text)
         if encoding != "latin1" or self.n_encoded > len(self.data):
             raise unsafe("a text to encode in another way, or over and over")
         return text.encode("latin1")
 
-    def call(self):
+    def call(self) -> None:
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, Function) or not isinstance(arguments, tuple):
             raise unsafe(f"a call of {kind_of(function)}")
         self.push(function.call(*arguments))
 
-    def build(self):
+    def build(self) -> None:
         state, target = self.pop(), self.top()
         if not isinstance(target, Array | Dtype):
             raise unsafe(f"instructions that alter {kind_of(target)}")
         target.build(state)
 
-    def find_on_stack(self):
+    def find_on_stack(self) -> None:
         name, module = self.pop(), self.pop()
         self.find(module, name)
 

@@ -9,6 +9,11 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import h5py
 
 _BEGUN, _DONE = "begun", "done"
 _SECONDS = 3
@@ -18,7 +23,7 @@ _NUMBERS = 2**23  # bytes of a dataset of numbers that are read whole
 _TEXTS = 100_000  # read at a time
 
 
-def survives(path, n_bytes):
+def survives(path: str | os.PathLike[str], n_bytes: int) -> bool:
     """Whether a process comes back from reading all attributes and texts of a file, and what numbers are few.
 
     It takes a fifth of a second and as long again as reading the texts.  Errors of any kind are no harm: whoever reads
@@ -43,10 +48,10 @@ def survives(path, n_bytes):
     return _BEGUN not in told or _DONE in told
 
 
-def _words_of(command, seconds):
+def _words_of(command: Iterable[str], seconds: float) -> str:
     path = os.pathsep.join(filter(None, sys.path))
     alone = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet: Any = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
         return subprocess.run([*command], stdout=subprocess.PIPE, timeout=seconds, env=alone, **quiet).stdout.decode()
     except subprocess.TimeoutExpired as error:
@@ -55,7 +60,7 @@ def _words_of(command, seconds):
         return ""
 
 
-def _rehearse(path, n_bytes, seconds):
+def _rehearse(path: str, n_bytes: int, seconds: int) -> None:
     """Read a file as far as :func:`survives` says, and print how far it came."""
     import h5py
 
@@ -71,7 +76,7 @@ def _rehearse(path, n_bytes, seconds):
     print(_DONE, flush=True)
 
 
-def _limit(seconds, n_bytes):
+def _limit(seconds: int, n_bytes: int) -> None:
     try:
         import resource
     except ImportError:  # Windows: only the clock limits it
@@ -86,7 +91,7 @@ def _limit(seconds, n_bytes):
     resource.setrlimit(resource.RLIMIT_AS, (used + n_bytes + _MEMORY,) * 2)
 
 
-def _read_group(group, n_bytes, seen):
+def _read_group(group: "h5py.Group", n_bytes: int, seen: set[int]) -> None:
     import h5py
 
     waiting = [group]
@@ -113,7 +118,7 @@ def _read_group(group, n_bytes, seen):
                 _try(_read_dataset, item, n_bytes)
 
 
-def _try(read, *what):
+def _try(read: Callable[..., object], *what: object) -> None:
     try:
         read(*what)
     except MemoryError:
@@ -122,7 +127,7 @@ def _try(read, *what):
         pass
 
 
-def _read_dataset(dataset, n_bytes):
+def _read_dataset(dataset: "h5py.Dataset", n_bytes: int) -> None:
     if dataset.external is not None or dataset.is_virtual or dataset.shape is None:
         return
     n_entries = math.prod(dataset.shape)

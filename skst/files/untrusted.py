@@ -9,6 +9,7 @@ import io
 import os
 from itertools import chain
 from types import SimpleNamespace
+from typing import IO, Any, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -24,17 +25,17 @@ class RefusedError(ValueError):
     """Input from outside that is not used; the message says why."""
 
 
-def refused(name, fault, fix):
+def refused(name: str, fault: str, fix: str) -> RefusedError:
     """The error that says what is wrong with `name`, and what to do."""
     return RefusedError(f"{name} cannot be used: {fault}; {fix}.")
 
 
-def told(error):
+def told(error: BaseException) -> str:
     """The message of another library's error within a sentence: one line, not long, no full stop."""
     return " ".join(str(error).split())[:150].replace(". ", ", ").rstrip(".")
 
 
-def unfolded_limit(path, times=50):
+def unfolded_limit(path: str | os.PathLike[str], times: int = 50) -> int:
     """How many bytes the content of a file may take: plenty for a small one, many `times` its size for any other."""
     return _ANY_FILE_BYTES + times * os.path.getsize(path)
 
@@ -42,7 +43,7 @@ def unfolded_limit(path, times=50):
 # Sparse matrices
 
 
-def check_sparse(matrix, name):
+def check_sparse(matrix: object, name: str) -> None:
     """Check that a scipy sparse matrix is one, down to every index.
 
     Scipy takes the arrays of a matrix at their word, and its compiled code reads and writes wherever the
@@ -77,7 +78,9 @@ damaged, so read it or make it anew.
         raise refused(name, fault, _ANEW)
 
 
-def checked_csr(data, indices, indptr, shape, name):
+def checked_csr(
+    data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, int], name: str
+) -> sparse.csr_matrix:
     """The csr_matrix of arrays that a file holds, checked before scipy takes them."""
     parts = SimpleNamespace(format="csr", data=data, indices=indices, indptr=indptr, shape=shape)
     if fault := _csr_fault(parts) or _remainder_fault(parts):
@@ -85,7 +88,7 @@ def checked_csr(data, indices, indptr, shape, name):
     return sparse.csr_matrix((data, indices, indptr), shape=shape)
 
 
-def check_anndata(adata, name):
+def check_anndata(adata: Any, name: str) -> None:
     """Check every sparse matrix of an AnnData from a file; see :func:`check_sparse`."""
     waiting = [("X", adata.X), ("uns", adata.uns)]
     waiting += [(part, getattr(adata, part)) for part in ("layers", "obsm", "varm", "obsp", "varp")]
@@ -94,12 +97,13 @@ def check_anndata(adata, name):
     while waiting:
         where, value = waiting.pop()
         if hasattr(value, "items") and not sparse.issparse(value) and not hasattr(value, "iloc"):
-            waiting += [(f"{where}[{key!r}]", part) for key, part in value.items()]
+            # Since anndata 0.13, X is among the layers, too, and is called None there.
+            waiting += [(f"{where}[{key!r}]", part) for key, part in value.items() if key is not None]
         if fault := _sparse_fault(value) or _remainder_fault(value):
             raise refused(name, f"in {where[:80]}, {fault}", _ANEW)
 
 
-def _sparse_fault(matrix):
+def _sparse_fault(matrix: Any) -> str:
     if not sparse.issparse(matrix):
         return ""
     if not all(isinstance(size, int | np.integer) and size >= 0 for size in matrix.shape):
@@ -107,14 +111,14 @@ def _sparse_fault(matrix):
     return _FAULTS[matrix.format](matrix)
 
 
-def _remainder_fault(matrix):
+def _remainder_fault(matrix: Any) -> str:
     """Scipy takes no notice of values behind the last row, which in a file have been lost."""
     if getattr(matrix, "format", None) not in ("csr", "csc") or matrix.indptr[-1] == len(matrix.data):
         return ""
     return f"its indptr ends at {matrix.indptr[-1]} where {len(matrix.data)} values are stored"
 
 
-def _index_fault(index, bound, what):
+def _index_fault(index: object, bound: int, what: str) -> str:
     if not isinstance(index, np.ndarray) or index.ndim != 1 or index.dtype.kind not in "iu":
         return f"its {what} are no array of integers"
     if index.size == 0:
@@ -126,7 +130,7 @@ def _index_fault(index, bound, what):
     return f"its {what} go from {index.min()} to {index.max()} where there are {bound}"
 
 
-def _compressed_fault(matrix, n_major, n_minor, what):
+def _compressed_fault(matrix: Any, n_major: int, n_minor: int, what: str) -> str:
     data, indices, indptr = matrix.data, matrix.indices, matrix.indptr
     if not isinstance(indptr, np.ndarray) or indptr.ndim != 1 or indptr.dtype.kind not in "iu":
         return "its indptr is no array of integers"
@@ -141,17 +145,17 @@ def _compressed_fault(matrix, n_major, n_minor, what):
     return _index_fault(indices, n_minor, what)
 
 
-def _csr_fault(matrix):
+def _csr_fault(matrix: Any) -> str:
     n_rows, n_columns = (1, *matrix.shape)[-2:]  # an array of one dimension is one row
     return _flat_fault(matrix.data) or _compressed_fault(matrix, n_rows, n_columns, "column indices")
 
 
-def _csc_fault(matrix):
+def _csc_fault(matrix: Any) -> str:
     n_rows, n_columns = matrix.shape
     return _flat_fault(matrix.data) or _compressed_fault(matrix, n_columns, n_rows, "row indices")
 
 
-def _bsr_fault(matrix):
+def _bsr_fault(matrix: Any) -> str:
     data = matrix.data
     if not isinstance(data, np.ndarray) or data.ndim != 3 or 0 in data.shape[1:]:
         return "its data are no array of blocks"
@@ -161,7 +165,7 @@ def _bsr_fault(matrix):
     return _compressed_fault(matrix, n_rows // height, n_columns // width, "block indices")
 
 
-def _coo_fault(matrix):
+def _coo_fault(matrix: Any) -> str:
     if (fault := _flat_fault(matrix.data)) or len(matrix.coords) != len(matrix.shape):
         return fault or "it has too few or too many axes of indices"
     for axis, (index, size) in enumerate(zip(matrix.coords, matrix.shape, strict=True)):
@@ -172,7 +176,7 @@ def _coo_fault(matrix):
     return ""
 
 
-def _dia_fault(matrix):
+def _dia_fault(matrix: Any) -> str:
     data, offsets = matrix.data, matrix.offsets
     if not isinstance(data, np.ndarray) or data.ndim != 2:
         return "its data are no array of diagonals"
@@ -185,7 +189,7 @@ def _dia_fault(matrix):
     return ""
 
 
-def _lil_fault(matrix):
+def _lil_fault(matrix: Any) -> str:
     rows, data = matrix.rows, matrix.data
     for part in (rows, data):
         whole = isinstance(part, np.ndarray) and part.dtype == object and part.shape == matrix.shape[:1]
@@ -197,7 +201,7 @@ def _lil_fault(matrix):
     return _index_fault(np.array(indices), matrix.shape[1], "column indices") if indices else ""
 
 
-def _dok_fault(matrix):
+def _dok_fault(matrix: Any) -> str:
     if matrix.nnz == 0:
         return ""
     coordinates = np.array(list(matrix.keys())).reshape(matrix.nnz, -1)
@@ -209,7 +213,7 @@ def _dok_fault(matrix):
     return next(filter(None, faults), "")
 
 
-def _flat_fault(data):
+def _flat_fault(data: object) -> str:
     return "" if isinstance(data, np.ndarray) and data.ndim == 1 else "its data are no array of one dimension"
 
 
@@ -227,7 +231,15 @@ _FAULTS = {
 # Streams
 
 
-def open_text(path, name=None):
+class _Readable(Protocol):
+    """A binary stream that fills buffers."""
+
+    def readinto(self, buffer: Any, /) -> int: ...
+
+    def close(self) -> None: ...
+
+
+def open_text(path: str | os.PathLike[str], name: str | None = None) -> io.TextIOWrapper:
     """Open a text file, compressed if it ends in ``.gz``, that neither unfolds without end nor holds zero bytes.
 
     Parameters
@@ -246,7 +258,7 @@ def open_text(path, name=None):
     return bounded_text(opener(path, "rb"), unfolded_limit(path), name or repr(str(path)))
 
 
-def bounded_text(stream, limit, name):
+def bounded_text(stream: _Readable, limit: int, name: str) -> io.TextIOWrapper:
     """The text in a stream of bytes, as of :func:`open_text`."""
     raw = _Bounded(stream, limit, name)
     return io.TextIOWrapper(io.BufferedReader(raw, _BLOCK), encoding="utf-8-sig", newline="")
@@ -255,16 +267,16 @@ def bounded_text(stream, limit, name):
 class _Bounded(io.RawIOBase):
     """Hands on what a stream of text gives until it gives what text is not."""
 
-    def __init__(self, stream, limit, name):
+    def __init__(self, stream: _Readable, limit: int, name: str) -> None:
         self._stream = stream
         self._limit = self._left = limit
         self._name = name
         self._line = 0
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: Any) -> int:
         n_read = self._stream.readinto(buffer)
         block = bytes(buffer[:n_read])
         self._left -= n_read
@@ -281,12 +293,12 @@ class _Bounded(io.RawIOBase):
             raise refused(self._name, fault, "get the file as it was published")
         return n_read
 
-    def close(self):
+    def close(self) -> None:
         self._stream.close()
         super().close()
 
 
-def read_bounded(stream, limit, name):
+def read_bounded(stream: IO[bytes], limit: int, name: str) -> bytes:
     """All bytes of a stream, unless it gives more than `limit`."""
     parts, left = [], limit
     while part := stream.read(_BLOCK):

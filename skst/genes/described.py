@@ -3,8 +3,8 @@
 import os
 
 import pandas as pd
-from sklearn.utils._param_validation import StrOptions
 
+from skst._constraints import StrOptions
 from skst._parameters import Settings
 
 

@@ -195,10 +195,14 @@ def _read_text(path):
         _check_size(path, n_dimensions=max(len(fields), len(row)) - 1)
     with open_text(path, _called(path)) as file:
         # The header is skipped, for R writes none for the first column; and the converter keeps a gene called
-        # "NA" or "NAN" from being read as missing.
-        options = {"header": None, "skiprows": int(has_header), "converters": {0: str}, "nrows": _MAX_GENES + 1}
+        # "NA" or "NAN" from being read as missing, which pandas 3 does even to the texts that a converter returns.
+        options = {"header": None, "skiprows": int(has_header), "converters": {0: _alone}, "nrows": _MAX_GENES + 1}
         frame = pd.read_csv(file, sep=separator, **options)
-    return frame[0].tolist(), frame.iloc[:, 1:].to_numpy()
+    return [name for (name,) in frame[0]], frame.iloc[:, 1:].to_numpy()
+
+
+def _alone(name):
+    return (name,)
 
 
 def _check_size(path, n_genes=1, n_dimensions=1):

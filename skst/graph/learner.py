@@ -10,9 +10,9 @@ from scipy import sparse
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from skst._constraints import Interval
 from skst._progress import progress_bar
 from skst.expression.smooth import AveragedPCA, propagate, single_hop
 from skst.graph.build import averaging_operator, spatial_graph

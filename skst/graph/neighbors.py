@@ -3,8 +3,8 @@
 import numbers
 
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skst._constraints import HasMethods, Interval, StrOptions
 from skst.graph.build import KINDS, spatial_graph
 from skst.graph.learner import SpatialGraphLearner
 

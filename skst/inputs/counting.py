@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from skst.inputs.containers import in_memory
-from skst.inputs.rows import is_anndata
+from skst.inputs.rows import is_anndata, layer_names
 
 
 def check_counts(spots, X, *, unless=None):
@@ -51,7 +51,7 @@ def _where_counts_are(X, unless):
     """What to do about an X that holds no counts."""
     fix = "pass raw counts"
     if is_anndata(X):
-        layers = [name for name, values in X.layers.items() if _can_be_counts(values)]
+        layers = [name for name in layer_names(X) if _can_be_counts(X.layers[name])]
         if layers:
             fix += f", which layer={layers[0]!r} seems to hold"
         elif X.raw is not None and _can_be_counts(X.raw.X):

@@ -1,10 +1,16 @@
 """Columns of labels: read in whatever form they come, and matched to each other by the names of spots."""
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from skst.inputs.rows import is_anndata, match_rows, unmasked
 
+# Lists may hold None beside texts, which numpy does not call array-like.
+Labels: TypeAlias = Sequence[Any] | ArrayLike
 # What missing labels turn into when a column is written to text or cast to str.
 UNLABELLED = ("NA", "nan", "None", "<NA>")
 
@@ -33,7 +39,10 @@ def column_of(values, name):
     shape = np.shape(values)
     if len(shape) != 1:
         raise ValueError(f"{name} has shape {shape} where one label a spot is expected; pass one column of labels.")
-    return pd.Series(values).reset_index(drop=True)
+    # Texts stay Python's: pandas 3 would keep them in UTF-8, which cannot hold all of them.
+    is_pandas = isinstance(values, (pd.Series, pd.Index, pd.Categorical))
+    is_text = not is_pandas and pd.api.types.infer_dtype(values) == "string"
+    return pd.Series(values, dtype=object if is_text else None).reset_index(drop=True)
 
 
 def known_labels(labels, ignore):

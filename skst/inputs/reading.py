@@ -4,9 +4,9 @@ import warnings
 from contextlib import contextmanager
 
 from sklearn.base import clone
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import validate_data
 
+from skst._constraints import StrOptions
 from skst.inputs.columns import Columns
 from skst.inputs.spots import Where, read_spots
 

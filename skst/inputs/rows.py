@@ -21,6 +21,11 @@ def is_anndata(X):
     return anndata is not None and isinstance(X, anndata.AnnData)
 
 
+def layer_names(adata):
+    """Names of the layers of an AnnData, without the None that stands for X since anndata 0.13."""
+    return [name for name in adata.layers if name is not None]
+
+
 def shown(name):
     """A name as a message shows it: in quotes, and not longer than a line."""
     text = str(name)

@@ -17,7 +17,7 @@ from skst.inputs.containers import in_memory, refuse_unreadable
 from skst.inputs.gene_names import any_named, clean_names
 from skst.inputs.matrix import check_finite, check_matrix
 from skst.inputs.places import read_batch, read_coordinates
-from skst.inputs.rows import is_anndata, match_rows
+from skst.inputs.rows import is_anndata, layer_names, match_rows
 
 
 class Spots(NamedTuple):
@@ -146,12 +146,16 @@ def _computable(matrix):
 def _matrix_of(adata, layer):
     if layer is not None and layer not in adata.layers:
         raise ValueError(
-            f"layer={layer!r} is not among the layers of X, which are {list(adata.layers)}; name one of them, or leave "
+            f"layer={layer!r} is not among the layers of X, which are {layer_names(adata)}; name one of them, or leave "
             "layer out to read X.X."
         )
     matrix = in_memory(adata.X if layer is None else adata.layers[layer])
     if matrix is None:
-        known = f"name one of its layers {list(adata.layers)} by layer=" if adata.layers else "pass one that has counts"
+        known = (
+            f"name one of its layers {layer_names(adata)} by layer="
+            if layer_names(adata)
+            else "pass one that has counts"
+        )
         raise ValueError(f"X.X is empty; {known}.")
     return matrix
 

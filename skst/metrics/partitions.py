@@ -1,16 +1,20 @@
 """Scores of a partition against known labels, and of partitions against each other."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from skst.inputs.labels import UNLABELLED, column_of, labelled
+from skst.inputs.labels import UNLABELLED, Labels, column_of, labelled
 from skst.inputs.rows import match_rows
 
 
-def score_partition(y_true, y_pred, *, ignore=UNLABELLED):
+def score_partition(y_true: Labels, y_pred: Labels, *, ignore: Sequence[Any] = UNLABELLED) -> dict[str, float]:
     """All scores of a partition against known labels, at once.
 
     Parameters
@@ -44,7 +48,7 @@ def score_partition(y_true, y_pred, *, ignore=UNLABELLED):
     return {name: float(score(y_true, y_pred)) for name, score in SCORES.items()}
 
 
-def clustering_accuracy(y_true, y_pred, *, ignore=UNLABELLED):
+def clustering_accuracy(y_true: Labels, y_pred: Labels, *, ignore: Sequence[Any] = UNLABELLED) -> float:
     """Share of spots in the right domain, under the best one-to-one match of clusters and domains.
 
     The match is found by the Hungarian algorithm [1]_.  Clusters beyond the number of domains stay without a
@@ -76,7 +80,7 @@ def clustering_accuracy(y_true, y_pred, *, ignore=UNLABELLED):
     return _accuracy(*labelled(y_true, y_pred, ignore))
 
 
-def macro_f1(y_true, y_pred, *, ignore=UNLABELLED):
+def macro_f1(y_true: Labels, y_pred: Labels, *, ignore: Sequence[Any] = UNLABELLED) -> float:
     """Mean over domains of the F1 score, after clusters were matched to domains.
 
     The match is that of :func:`clustering_accuracy`; where several are equally accurate, the one with the
@@ -104,7 +108,7 @@ def macro_f1(y_true, y_pred, *, ignore=UNLABELLED):
     return _macro_f1(*labelled(y_true, y_pred, ignore))
 
 
-def weighted_f1(y_true, y_pred, *, ignore=UNLABELLED):
+def weighted_f1(y_true: Labels, y_pred: Labels, *, ignore: Sequence[Any] = UNLABELLED) -> float:
     """Mean over domains of the F1 score weighted by domain size, after clusters were matched to domains.
 
     Parameters
@@ -132,7 +136,7 @@ def weighted_f1(y_true, y_pred, *, ignore=UNLABELLED):
     return _weighted_f1(*labelled(y_true, y_pred, ignore))
 
 
-def hungarian_match(y_true, y_pred, *, ignore=UNLABELLED):
+def hungarian_match(y_true: Labels, y_pred: Labels, *, ignore: Sequence[Any] = UNLABELLED) -> dict[Any, Any]:
     """Rename clusters to the domains they match best, one cluster to a domain.
 
     Parameters
@@ -163,7 +167,7 @@ def hungarian_match(y_true, y_pred, *, ignore=UNLABELLED):
     return pd.Series([names.get(cluster) for cluster in y_pred], dtype=object).to_numpy()
 
 
-def agreement_matrix(labelings):
+def agreement_matrix(labelings: Iterable[Labels]) -> NDArray[np.float64]:
     """Adjusted Rand index of every pair among several partitions of the same spots.
 
     The partition with the highest row mean is the one closest to all others, the medoid.
@@ -210,7 +214,7 @@ def agreement_matrix(labelings):
     return agreement
 
 
-def _adjusted_rand(table):
+def _adjusted_rand(table: np.ndarray) -> float:
     """From the counts of two partitions against each other (Hubert and Arabie, 1985); hundreds are needed at a time."""
     together, first, second, total = (
         float((n * (n - 1.0) / 2).sum()) for n in (table, table.sum(axis=1), table.sum(axis=0), table.sum())
@@ -220,53 +224,53 @@ def _adjusted_rand(table):
     return 1.0 if highest == expected else (together - expected) / (highest - expected)
 
 
-def _clusters(labels, name):
+def _clusters(labels: Labels, name: str) -> np.ndarray:
     labels = column_of(labels, name)
     if labels.isna().any():
         raise ValueError(f"{name} is missing for {int(labels.isna().sum())} spots; give each a cluster.")
     return pd.factorize(labels)[0]
 
 
-def _contingency(true, pred):
+def _contingency(true: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counts of shape (n_classes, n_clusters), and the names of rows and columns."""
     true_codes, classes = pd.factorize(true)
     pred_codes, clusters = pd.factorize(pred)
     return contingency_matrix(true_codes, pred_codes), classes, clusters
 
 
-def _pair_f1(counts):
+def _pair_f1(counts: np.ndarray) -> np.ndarray:
     """F1 score of every class with every cluster; the F1 of a match is a sum over its pairs."""
     return 2 * counts / (counts.sum(axis=1)[:, None] + counts.sum(axis=0)[None, :])
 
 
-def _assign(counts, bonus):
+def _assign(counts: np.ndarray, bonus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Match with the most spots right and, among those, the largest sum of `bonus` (entries at most 1)."""
     # a bonus sum below 1 cannot outweigh a single spot, since counts are integers
     return linear_sum_assignment(counts + bonus / (min(counts.shape) + 1), maximize=True)
 
 
-def _accuracy(true, pred):
+def _accuracy(true: np.ndarray, pred: np.ndarray) -> float:
     counts = _contingency(true, pred)[0]
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())
 
 
-def _macro_f1(true, pred):
+def _macro_f1(true: np.ndarray, pred: np.ndarray) -> float:
     counts = _contingency(true, pred)[0]
     f1 = _pair_f1(counts)
     return float(f1[_assign(counts, f1)].sum() / len(counts))
 
 
-def _weighted_f1(true, pred):
+def _weighted_f1(true: np.ndarray, pred: np.ndarray) -> float:
     counts = _contingency(true, pred)[0]
     f1 = _pair_f1(counts) * (counts.sum(axis=1) / counts.sum())[:, None]
     return float(f1[_assign(counts, f1)].sum())
 
 
-def _ari(true, pred):
+def _ari(true: np.ndarray, pred: np.ndarray) -> float:
     return adjusted_rand_score(pd.factorize(true)[0], pd.factorize(pred)[0])
 
 
-def _nmi(true, pred):
+def _nmi(true: np.ndarray, pred: np.ndarray) -> float:
     return normalized_mutual_info_score(pd.factorize(true)[0], pd.factorize(pred)[0])
 
 

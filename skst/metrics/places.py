@@ -2,17 +2,18 @@
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
-from skst.inputs.labels import UNLABELLED, column_of, known_labels
+from skst.inputs.labels import UNLABELLED, Labels, column_of, known_labels
 from skst.inputs.places import as_numbers
 from skst.inputs.rows import match_rows
 from skst.metrics.partitions import _clusters
 
 
-def chaos_score(labels, coordinates, batch=None):
+def chaos_score(labels: Labels, coordinates: ArrayLike, batch: Labels | None = None) -> float:
     """CHAOS: mean distance from a spot to the nearest other one of its domain; low where domains are whole.
 
     Coordinates are standardised axis by axis within each slice, so the unit is one standard deviation.
@@ -67,7 +68,7 @@ def chaos_score(labels, coordinates, batch=None):
     return float(np.concatenate(lengths).mean()) if lengths else float("nan")
 
 
-def pas_score(labels, coordinates, *, n_neighbors=10, batch=None):
+def pas_score(labels: Labels, coordinates: ArrayLike, *, n_neighbors: int = 10, batch: Labels | None = None) -> float:
     """PAS: share of spots with most of their neighbours in other domains; low where domains are whole.
 
     With 10 neighbours a spot is abnormal if at least 6 of them lie in another domain [1]_.
@@ -123,7 +124,14 @@ def pas_score(labels, coordinates, *, n_neighbors=10, batch=None):
     return abnormal / len(labels)
 
 
-def spatial_silhouette(labels, coordinates, *, batch=None, sample_size=2000, random_state=None):
+def spatial_silhouette(
+    labels: Labels,
+    coordinates: ArrayLike,
+    *,
+    batch: Labels | None = None,
+    sample_size: int | None = 2000,
+    random_state: int | np.random.RandomState | None = None,
+) -> float:
     """Silhouette of the domains in space: near 1 for compact and separate ones, below 0 for scattered ones.
 
     Parameters
@@ -175,7 +183,7 @@ def spatial_silhouette(labels, coordinates, *, batch=None, sample_size=2000, ran
     return float(np.average(scores, weights=weights)) if scores else float("nan")
 
 
-def _placed(labels, coordinates, batch):
+def _placed(labels: Labels, coordinates: ArrayLike, batch: Labels | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes of the labelled spots, their positions, and the codes of their slices."""
     coordinates, batch = match_rows(labels, origin="labels", coordinates=coordinates, batch=batch)
     labels, coordinates = column_of(labels, "labels"), as_numbers(coordinates)
@@ -195,7 +203,7 @@ def _placed(labels, coordinates, batch):
     return pd.factorize(labels[known])[0], coordinates, batch[known]
 
 
-def _groups(codes):
+def _groups(codes: np.ndarray) -> list[np.ndarray]:
     """Row indices of each group."""
     order = np.argsort(codes, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)

@@ -5,8 +5,8 @@ import numbers
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from skst._constraints import Interval, StrOptions
 from skst._parameters import Settings
 from skst.expression.counts import library_sizes
 from skst.expression.specificity import SpecificGenes

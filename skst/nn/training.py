@@ -112,7 +112,7 @@ class LossNet(skorch.NeuralNet):
         Of :class:`skorch.NeuralNet`.
     """
 
-    terms = ()
+    terms: tuple[str, ...] = ()
 
     def __init__(self, module, **options):
         super().__init__(module, criterion=torch.nn.Identity, **options)

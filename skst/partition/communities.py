@@ -10,10 +10,10 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skst import limits
+from skst._constraints import Interval, StrOptions
 from skst.partition.mixture import check_n_clusters
 
 _MAX_SEED = np.iinfo(np.int32).max

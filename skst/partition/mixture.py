@@ -8,9 +8,9 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skst._constraints import Interval
 from skst.metrics import agreement_matrix
 from skst.partition.tied import fit_tied_mixture
 

@@ -24,7 +24,7 @@ _STALE_SECONDS = 3600
 # What a file system says that does not write through to its disk when asked.
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
-_WARNED = set()
+_WARNED: set = set()
 # One for all caches and not in them, so that they can be pickled and that a fork can wait for it: a thread that
 # held it would not live on in the child.
 _LOCK = threading.RLock()

@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skst._constraints import Interval, StrOptions
 from skst._parameters import NestedParameters
 from skst.genes.coverage import NO_NAMES
 from skst.genes.described import as_descriptions

@@ -3,8 +3,7 @@
 import numbers
 import os
 
-from sklearn.utils._param_validation import Interval
-
+from skst._constraints import Interval
 from skst._parameters import Settings
 
 

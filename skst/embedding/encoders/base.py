@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from skst import limits
+from skst._constraints import Interval, StrOptions
 from skst._modes import undisturbed
 from skst.nn.batches import Halo, epoch_batches, tiles
 from skst.nn.propagation import SparseOperator
@@ -146,35 +146,36 @@ class EncoderNet(LossNet):
 class GraphEncoder(BaseEstimator):
     """Base of the encoders of :class:`~skst.SpatialGraphTransformer` that train a network.
 
-    A subclass has the parameters below, and those of its method, makes its network in :meth:`_network`, and may know
-    more of each spot by :meth:`_more`.  A network is a torch module with ``terms``, ``forward(batch)``,
-    ``losses(output, batch, generator)``, a dict from term to (weight, value), and ``embed(batch)``, the representation
-    of the core of a :class:`GraphBatch`.  Its first weights, float32, and what its losses draw come from the generator,
-    on the CPU, that :meth:`_network` and ``losses`` are given: torch's own is not seeded.
+    A subclass has the parameters below, with defaults of its own if it wants, and those of its method.  It makes its
+    network in :meth:`_network`, and may know more of each spot by :meth:`_more`.  A network is a torch module with
+    ``terms``, ``forward(batch)``, ``losses(output, batch, generator)``, a dict from term to (weight, value), and
+    ``embed(batch)``, the representation of the core of a :class:`GraphBatch`.  Its first weights, float32, and what its
+    losses draw come from the generator, on the CPU, that :meth:`_network` and ``losses`` are given: torch's own is not
+    seeded.
 
     Parameters
     ----------
-    n_inputs : int or None
+    n_inputs : int or None, default=50
         Leading principal axes of expression that the network reads; None for the genes themselves.
-    n_hidden : int
+    n_hidden : int, default=64
         Columns of hidden layers.
-    max_epochs : int or "auto"
+    max_epochs : int or "auto", default="auto"
         Passes over the spots.  "auto" is 300 where all spots make one batch; mini-batches take as many steps, in
         no fewer than 3 passes.
-    lr : float
+    lr : float, default=1e-3
         Learning rate of Adam.
-    weight_decay : float
+    weight_decay : float, default=0.0
         Weight of the squared norm of the parameters in Adam.
-    patience : int or None
+    patience : int or None, default=None
         Training ends when its loss has not fallen for so many epochs; None runs all.
-    batch_size : int or "auto"
+    batch_size : int or "auto", default="auto"
         Spots in a tile; eight tiles and what lies around them make a mini-batch.  "auto" takes all spots at once up to
         20,000 and tiles of 512 beyond.
-    callbacks : list
+    callbacks : list, default=None
         Callbacks of skorch.
-    device : str
+    device : str, default="auto"
         Where to train, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.
-    verbose : int
+    verbose : int, default=0
         1 shows a progress bar.
 
     Attributes
@@ -201,6 +202,31 @@ class GraphEncoder(BaseEstimator):
         "device": [str],
         "verbose": ["verbose"],
     }
+
+    def __init__(
+        self,
+        *,
+        n_inputs=50,
+        n_hidden=64,
+        max_epochs="auto",
+        lr=1e-3,
+        weight_decay=0.0,
+        patience=None,
+        batch_size="auto",
+        callbacks=None,
+        device="auto",
+        verbose=0,
+    ):
+        self.n_inputs = n_inputs
+        self.n_hidden = n_hidden
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.patience = patience
+        self.batch_size = batch_size
+        self.callbacks = callbacks
+        self.device = device
+        self.verbose = verbose
 
     PAPER: dict = {}
     """Published settings of the method."""

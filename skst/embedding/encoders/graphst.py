@@ -3,10 +3,10 @@
 import numbers
 
 import torch
-from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch.nn import functional
 
+from skst._constraints import Interval
 from skst.embedding.encoders.base import GraphEncoder
 from skst.nn.surroundings import linear_layer, options
 

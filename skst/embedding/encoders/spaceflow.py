@@ -4,10 +4,10 @@ import numbers
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch.nn.functional import softplus
 
+from skst._constraints import Interval
 from skst.embedding.encoders.base import GraphEncoder
 from skst.nn.propagation import GraphBranch
 from skst.nn.surroundings import linear_layer, options

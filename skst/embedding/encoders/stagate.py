@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from sklearn.metrics import pairwise_distances_argmin
-from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch_geometric.utils import softmax
 
+from skst._constraints import Interval
 from skst.embedding.encoders.attention import edge_starts, neighbor_sum
 from skst.embedding.encoders.base import GraphEncoder
 from skst.nn.surroundings import options

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval
 from torch import nn
 from torch_geometric.utils import softmax
 
+from skst._constraints import Interval
 from skst.embedding.encoders.attention import neighbor_sum
 from skst.embedding.encoders.base import GraphEncoder
 from skst.embedding.encoders.stcluster_losses import cluster_task, contrast, cosines, spatial_task
