@@ -20,7 +20,7 @@ _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 _HUB_TIMEOUT = 5.0
 # Weights stay here and not in the backends, so that the clones of a grid search share them and pickles stay
 # small.
-_LOADED = OrderedDict()
+_LOADED: OrderedDict = OrderedDict()
 _MAX_LOADED = 2
 _LOADING = threading.Lock()
 
