@@ -294,10 +294,10 @@ def test_no_estimator_has_too_many_parameters():
     assert {name: n for name, n in n_parameters.items() if n > 16} == {}
 
 
-def test_parameters_have_constraints():
+def test_every_parameter_has_a_constraint():
     for one in _own():
         if one.__init__ is not object.__init__:
-            assert {*one._parameter_constraints} == {*inspect.signature(one).parameters}, one.__name__
+            assert {*inspect.signature(one).parameters} <= {*one._parameter_constraints}, one.__name__
 
 
 OWNERS = {
