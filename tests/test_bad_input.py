@@ -22,7 +22,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from skst import SpatialGraphTransformer
 from skst.graph import SpatialNeighbors
-from skst.text import named_models
+from skst.text import LexicalBackend, TextModel, named_models
 from skst.text.endpoint import EndpointBackend
 
 # What follows where spots have become equal, of k-means and of skst.
@@ -388,9 +388,16 @@ def test_an_endpoint_that_does_not_answer_well(tissue, server, step, match):
 # Files
 
 
+class _Kept(LexicalBackend):
+    """Hashed words under a key by which their vectors are kept."""
+
+    name = "kept"
+    key = "kept"
+
+
 @pytest.mark.parametrize("left", [0, 40, 0.5])
 def test_a_cache_file_that_is_cut_off(tissue, tmp_path, left):
-    fusion = quick_fusion(text=quick_text(model__cache=tmp_path / "cache"))
+    fusion = quick_fusion(text=quick_text(model=TextModel(_Kept(), cache=tmp_path / "cache")))
     expected = clone(fusion).fit(tissue)
     files = [path for path in (tmp_path / "cache").rglob("*") if path.suffix == ".npz"]
     assert files

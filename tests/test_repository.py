@@ -75,9 +75,10 @@ def _imports(nodes):
 
 
 def _run_at_import(tree):
-    """Nodes that run when the module is loaded: everything outside of functions."""
+    """Nodes that run when the module is loaded: everything outside of functions, and of what is for type checkers."""
     for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        for_checkers = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and not for_checkers:
             yield node
             yield from _run_at_import(node)
 

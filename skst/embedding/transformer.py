@@ -1,6 +1,7 @@
 """SpatialGraphTransformer: expression and coordinates to a spatially aware embedding."""
 
 import numbers
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -240,7 +241,7 @@ class SpatialGraphTransformer(
         return cls(encoder.paper()).set_params(**encoder.PAPER_TRANSFORMER | parameters)
 
     def _parts(self):
-        return {"graph": as_graph}
+        return {"graph": partial(as_graph, normalize=self.normalize)}
 
     def fit(self, X, y=None, *, coordinates=None, batch=None):
         """Find the principal axes of the averaged expression, and train the network where there is one.

@@ -91,12 +91,14 @@ class SpatialNeighbors(BaseEstimator):
         return spatial_graph(coordinates, kind=self.kind, n_neighbors=self.n_neighbors, radius=self.radius, batch=batch)
 
 
-def as_graph(graph):
+def as_graph(graph, normalize=True):
     """What builds the graph that a name stands for.
 
     Parameters
     ----------
     graph : {"knn", "radius", "delaunay", "learned"} or object with ``fit`` and ``build``
+    normalize : bool, default=True
+        Whether a graph that is to be learnt sees raw counts.
 
     Returns
     -------
@@ -104,4 +106,4 @@ def as_graph(graph):
     """
     if not isinstance(graph, str):
         return graph
-    return SpatialGraphLearner() if graph == LEARNED else SpatialNeighbors(graph)
+    return SpatialGraphLearner(normalize=bool(normalize)) if graph == LEARNED else SpatialNeighbors(graph)

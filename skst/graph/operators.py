@@ -42,11 +42,9 @@ def fit_operator(graph, spots, rng, *, spatial_key, strict, normalize=True):
         If coordinates are lacking, or all counts are alike.
     """
     _warn_if_alike(spots.X)
-    builder = clone(as_graph(graph))
+    builder = clone(as_graph(graph, normalize))
     parameters = builder.get_params()
     is_learnt = not isinstance(builder, SpatialNeighbors)
-    if isinstance(graph, str) and is_learnt:
-        builder.set_params(normalize=bool(normalize))
     if spots.coordinates is None:
         return _alone(spots, spatial_key, strict), None if is_learnt else builder
     told = warn_of_places(spots.coordinates, spots.batch)

@@ -1,6 +1,7 @@
 """Graph convolution over a fixed sparse operator, on CPU or CUDA."""
 
 import warnings
+from functools import cache
 
 import numpy as np
 import torch
@@ -216,15 +217,24 @@ class _Product(torch.autograd.Function):
         return _Product.apply(gradient, transpose, matrix), None, None
 
 
-def _csr_tensor(matrix):
+@cache
+def hear_of_beta():
+    """Have torch say that its layout of sparse rows is in beta, which it does once a process, to nobody.
+
+    The product with a dense matrix is all that is used of it.
+    """
     with warnings.catch_warnings():
-        # Said once a process, of a layout whose product with a dense matrix is all that is used here.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr),
-            torch.from_numpy(matrix.indices),
-            torch.from_numpy(matrix.data),
-            size=matrix.shape,
-            device="cpu",
-            check_invariants=False,  # scipy has checked them; leaving it out makes torch warn
-        )
+        torch.sparse_csr_tensor([0, 1], [0], [1.0], size=(1, 1), device="cpu", check_invariants=False)
+
+
+def _csr_tensor(matrix):
+    hear_of_beta()
+    return torch.sparse_csr_tensor(
+        torch.from_numpy(matrix.indptr),
+        torch.from_numpy(matrix.indices),
+        torch.from_numpy(matrix.data),
+        size=matrix.shape,
+        device="cpu",
+        check_invariants=False,  # scipy has checked them; leaving it out makes torch warn
+    )

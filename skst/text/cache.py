@@ -1,6 +1,5 @@
 """Text vectors kept on disk, so that no text is encoded twice."""
 
-import errno
 import hashlib
 import json
 import os
@@ -16,13 +15,12 @@ import numpy as np
 
 from skst._version import __version__
 from skst.files.home import cache_home
+from skst.files.whole import write_whole
 
 _MAX_SHARDS = 64
 # Larger shards are left alone by a merge: reading one vector reads its shard.
 _MERGE_BELOW = 4 * 2**20
 _STALE_SECONDS = 3600
-# What a file system says that does not write through to its disk when asked.
-_NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 _WARNED: set = set()
 # One for all caches and not in them, so that they can be pickled and that a fork can wait for it: a thread that
@@ -331,7 +329,7 @@ class VectorCache:
                 "content": "vectors of texts, made again when deleted",
                 "skst": __version__,
             }
-            _write_whole(about, lambda file: file.write(json.dumps(content, indent=1).encode()))
+            write_whole(about, lambda file: file.write(json.dumps(content, indent=1).encode()))
         texts = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(digests), -1)
 
         def write(file):
@@ -341,7 +339,7 @@ class VectorCache:
             return archive.comment
 
         shard = f"{secrets.token_hex(12)}.npz"
-        self._remember(shard, digests, _write_whole(self.path / shard, write))
+        self._remember(shard, digests, write_whole(self.path / shard, write))
 
     def _merge_if_many(self, small):
         if len(small) > _MAX_SHARDS + self._unmerged:
@@ -378,29 +376,3 @@ def _digest(text):
 
 def _is_stale(entry):
     return time.time() - entry.stat().st_mtime > _STALE_SECONDS
-
-
-def _write_whole(path, write):
-    """Write a file that appears under its name only when it is complete and on the disk; what `write` returned."""
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(partial, "x+b") as file:
-            outcome = write(file)
-            file.flush()
-            try:
-                os.fsync(file.fileno())
-            except OSError as error:
-                if error.errno not in _NO_SYNC:
-                    raise
-        os.replace(partial, path)
-    except BaseException:
-        with suppress(OSError):  # the first fault is the one to tell
-            partial.unlink(missing_ok=True)
-        raise
-    with suppress(OSError):  # Windows opens no directories
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    return outcome

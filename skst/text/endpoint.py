@@ -6,15 +6,14 @@ import random
 import threading
 import time
 from http.cookiejar import DefaultCookiePolicy
-from ipaddress import ip_address
 from numbers import Integral, Real
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from skst.text.answers import BadAnswer, meter_connections, parse_json, read_body, words_without
+from skst.text.urls import DEFAULT_URL, fault_of_url, is_loopback
 
-_DEFAULT_URL = "https://api.openai.com/v1"
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 60.0
 _LONGEST_RETRY_AFTER = 300.0
@@ -117,7 +116,7 @@ class EndpointBackend:
         _check_integer("batch_size", batch_size, 1)
         if not isinstance(timeout, Real) or isinstance(timeout, bool) or not 0 < timeout < float("inf"):
             raise ValueError(f"timeout={timeout!r} is not a positive number of seconds.")
-        fault = base_url is not None and _fault_of_url(base_url)
+        fault = base_url is not None and fault_of_url(base_url)
         if fault:
             base_url = None  # for it may hold a password
             raise ValueError(fault)
@@ -170,7 +169,7 @@ class EndpointBackend:
         url = self._url()
         with requests.Session() as session:
             # A proxy meant for the outside would see what is sent to this machine itself.
-            session.trust_env = not _is_loopback(urlsplit(url).hostname)
+            session.trust_env = not is_loopback(urlsplit(url).hostname)
             # What a server says is not kept, nor sent to it again.
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
             meter_connections(session)
@@ -184,8 +183,8 @@ class EndpointBackend:
         return np.concatenate(blocks) if blocks else np.empty((0, 0), dtype=np.float32)
 
     def _url(self):
-        url = self.base_url or os.environ.get("OPENAI_BASE_URL") or _DEFAULT_URL
-        fault = _fault_of_url(url)
+        url = self.base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL
+        fault = fault_of_url(url)
         if fault:
             url = None
             raise ValueError(fault)
@@ -301,7 +300,7 @@ class EndpointBackend:
         if not (key.isascii() and key.isprintable()) or " " in key:
             held = f"{self.api_key_env} holds blanks or characters that no key has"
             raise _Fault(f"The environment variable {held}; set it again.", ValueError)
-        if urlsplit(url).scheme == "http" and not _is_loopback(urlsplit(url).hostname):
+        if urlsplit(url).scheme == "http" and not is_loopback(urlsplit(url).hostname):
             raise _Fault(
                 f"base_url={url!r} would send the key over the network unencrypted; use https, or api_key_env=None.",
                 ValueError,
@@ -374,30 +373,6 @@ def _most_bytes(texts):
 def _check_integer(name, value, least):
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}={value!r} is not an integer of at least {least}.")
-
-
-def _fault_of_url(url):
-    if isinstance(url, str) and any(sign in url for sign in "@?#"):
-        # Not shown, for it may hold a password.
-        return (
-            "base_url holds a user name, a query or a fragment; leave scheme, host and path, and name the "
-            "key's variable in api_key_env."
-        )
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except (AttributeError, TypeError, ValueError):
-        valid = False
-    return None if valid else f"base_url={url!r} is not an http or https address such as {_DEFAULT_URL!r}."
-
-
-def _is_loopback(host):
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _retry_after(response):

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from skst.nn.propagation import hear_of_beta
+
 
 def neighbor_sum(values, weights, edges):
     """Weighted sum over the spots that a spot has edges from.
@@ -63,6 +65,7 @@ class _NeighborSum(torch.autograd.Function):
 
 def _matrix(columns, rows, weights, n_nodes):
     """Square CSR tensor, entries in the order of their rows."""
+    hear_of_beta()
     return torch.sparse_csr_tensor(
         edge_starts(rows, n_nodes),
         columns,
