@@ -18,6 +18,7 @@ from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
 from skst.inputs.counting import check_counts
 from skst.inputs.order import content_order
+from skst.inputs.reading import ON_MISSING
 from skst.settings import GraphLosses, GraphNetwork
 from skst.text import GeneTextEncoder
 from skst.text.columns import TextOfSpots
@@ -175,6 +176,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
 
     _parameter_constraints = {
         **DOMAINS,
+        **ON_MISSING,
         "fusion": [StrOptions({"fsm", "concat", "add", "cross_attention"}), None],
         "graph": GRAPH,
         "n_expression_neighbors": [Interval(numbers.Integral, 1, None, closed="left")],

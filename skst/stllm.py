@@ -21,7 +21,7 @@ from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
 from skst.inputs.counting import check_counts
 from skst.inputs.order import content_order
-from skst.inputs.reading import missing, names_told
+from skst.inputs.reading import ON_MISSING, missing, names_told
 from skst.narration.genes import genes_in_words
 from skst.narration.levels import read_levels, report_of
 from skst.narration.narrator import TissueNarrator
@@ -169,6 +169,7 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
 
     _parameter_constraints = {
         **DOMAINS,
+        **ON_MISSING,
         "text": [GeneTextEncoder, None],
         "narration": [Narration, None],
         "alpha": [Interval(numbers.Real, 0, None, closed="left")],

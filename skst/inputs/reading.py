@@ -13,14 +13,14 @@ from skst.inputs.spots import Where, read_spots
 _TOLD_BEFORE = r"\d+ gene names are duplicated|X has no gene names, unlike that of fit"
 
 
-# What parameters of the same name may be, on every estimator.
+# What parameters of the same name may be, on every estimator, and on most.
 READING = {
     "gene_names": ["array-like", None],
     "layer": [str, None],
-    "on_missing": [StrOptions({"warn", "error"})],
     "random_state": ["random_state"],
     "verbose": ["verbose"],
 }
+ON_MISSING = {"on_missing": [StrOptions({"warn", "error"})]}
 
 
 class ReadsSpots:

@@ -15,7 +15,7 @@ from skst.genes.described import as_descriptions
 from skst.genes.ranking import K_RULES
 from skst.genes.templates import cell_text
 from skst.inputs.counting import check_counts
-from skst.inputs.reading import READING, ReadsSpots, missing
+from skst.inputs.reading import ON_MISSING, READING, ReadsSpots, missing
 from skst.text.controls import unrelated_names
 from skst.text.dependencies import outside_content
 from skst.text.gene_sums import PathMixture, moments, sum_vectors, weights_of_genes
@@ -178,6 +178,7 @@ class GeneTextEncoder(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMi
         "descriptions": "no_validation",
         "normalize": ["boolean", None],
         **READING,
+        **ON_MISSING,
     }
 
     def __init__(
