@@ -59,7 +59,7 @@ class NestedParameters:
         -------
         dict
         """
-        params = super().get_params(deep=deep)
+        params = super().get_params(deep=deep)  # type: ignore[misc]
         for name, made in self._made(params).items() if deep else ():
             params.update({f"{name}__{key}": value for key, value in made.get_params().items()})
         return params
@@ -78,7 +78,7 @@ class NestedParameters:
         """
         asked = {key.partition("__")[0] for key in params if "__" in key}
         values = {name: params.get(name, getattr(self, name)) for name in self._parts() if name in asked}
-        return super().set_params(**params | self._made(values))
+        return super().set_params(**params | self._made(values))  # type: ignore[misc]
 
     def _made(self, values):
         """Objects for those values that are none yet, but stand for one; `fit` says what is of no use."""

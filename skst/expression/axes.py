@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
 from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
-from skst.inputs.types import Matrix, RandomState
+from skst.inputs.types import Matrix
 
 CRITERIA = ("residual", "trend")
 # A gene in fewer cells than this tells nothing about groups of cells.
@@ -336,7 +336,7 @@ class GeneViews:
         if numbers_of_genes.size == 0 or numbers_of_genes.dtype.kind not in "iu" or numbers_of_genes.min() < 1:
             raise ValueError(f"n_top_genes={self.n_top_genes!r} is not a positive integer, nor a sequence of these.")
         self.expression_ = CellExpression(self.normalize).fit(X)
-        choices = {}
+        choices: dict[bytes, NDArray[np.integer]] = {}
         # The leading views are to differ in both, numbers and criteria.
         for shift in range(len(CRITERIA)):
             for i, n_genes in enumerate(numbers_of_genes):

@@ -12,7 +12,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
 from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
-from skst.inputs.types import Matrix, RandomState
+from skst.inputs.types import Matrix
 
 # Fewer molecules than this in a spot, and averaging square roots loses what averaging counts keeps.
 SUFFICIENT_DEPTH = 500.0

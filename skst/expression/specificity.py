@@ -120,7 +120,8 @@ class SpecificGenes:
         -------
         more, less : ndarray of int of shape (n, k)
         """
-        more, less = [np.empty((0, k), dtype=np.int64)], [np.empty((0, k), dtype=np.int64)]
+        more: list[NDArray[np.integer]] = [np.empty((0, k), dtype=np.int64)]
+        less: list[NDArray[np.integer]] = [np.empty((0, k), dtype=np.int64)]
         for own, around in self._chunks(spots):
             difference = own**2 - around**2
             more.append(leading(difference, k))
