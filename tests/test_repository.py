@@ -75,9 +75,10 @@ def _imports(nodes):
 
 
 def _run_at_import(tree):
-    """Nodes that run when the module is loaded: everything outside of functions."""
+    """Nodes that run when the module is loaded: everything outside of functions and of what only type checkers read."""
     for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        is_for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not is_for_types and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             yield node
             yield from _run_at_import(node)
 
