@@ -4,7 +4,7 @@ import numbers
 import warnings
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
@@ -13,7 +13,7 @@ from skst._constraints import HasMethods, Interval
 from skst._parameters import NestedParameters
 from skst.inputs.order import content_order
 from skst.inputs.reading import READING, ReadsSpots
-from skst.inputs.types import Expression
+from skst.inputs.types import Expression, PerSpot
 from skst.partition.choice import estimate_n_clusters, majority_vote, make_clusterer, warn_of_collapse
 from skst.partition.mixture import check_n_clusters
 from skst.partition.numbers import renumber, stable_numbers
@@ -162,9 +162,7 @@ class DomainMixin(PartitionMixin):
     ``_embed(X, spots)`` embeds other spots.
     """
 
-    def transform(
-        self, X: Expression, *, coordinates: ArrayLike | None = None, batch: ArrayLike | None = None
-    ) -> NDArray[np.float32]:
+    def transform(self, X: Expression, *, coordinates: PerSpot = None, batch: PerSpot = None) -> NDArray[np.float32]:
         """Embedding of spots, new slices included.
 
         Parameters
@@ -181,9 +179,7 @@ class DomainMixin(PartitionMixin):
         check_is_fitted(self)
         return self._embed(X, self._read_spots(X, coordinates=coordinates, batch=batch))
 
-    def predict(
-        self, X: Expression, *, coordinates: ArrayLike | None = None, batch: ArrayLike | None = None
-    ) -> NDArray[np.integer]:
+    def predict(self, X: Expression, *, coordinates: PerSpot = None, batch: PerSpot = None) -> NDArray[np.integer]:
         """Domain of each spot, new slices included.
 
         Parameters
@@ -203,7 +199,7 @@ class DomainMixin(PartitionMixin):
         return renumber(self._voted(self._partition_of(self._embed(X, spots)), spots), self._numbers)
 
     def fit_predict(
-        self, X: Expression, y: object = None, *, coordinates: ArrayLike | None = None, batch: ArrayLike | None = None
+        self, X: Expression, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None
     ) -> NDArray[np.integer]:
         """Fit and return ``labels_``.
 
@@ -219,7 +215,7 @@ class DomainMixin(PartitionMixin):
         return self.fit(X, y, coordinates=coordinates, batch=batch).labels_
 
     def fit_transform(
-        self, X: Expression, y: object = None, *, coordinates: ArrayLike | None = None, batch: ArrayLike | None = None
+        self, X: Expression, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None
     ) -> NDArray[np.float32]:
         """Fit and return ``embedding_``.
 

@@ -1,5 +1,6 @@
 """Which genes are named of a spot, and how many."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ class RankedGenes(NamedTuple):
     starts: np.ndarray
     columns: np.ndarray
 
-    def take(self, spots: NDArray[np.integer]) -> "RankedGenes":
+    def take(self, spots: Sequence[int] | NDArray[np.integer]) -> "RankedGenes":
         """The ranking of some spots: those whose indices are given, in this order."""
         numbers = np.diff(self.starts)[spots]
         starts = np.concatenate([[0], np.cumsum(numbers)])

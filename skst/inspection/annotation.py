@@ -150,7 +150,7 @@ def annotate_by_markers(
 
 def annotate_by_text(
     markers: pd.DataFrame,
-    cell_types: pd.DataFrame | dict[str, str] | None = None,
+    cell_types: Any = None,
     *,
     tissue: str | Sequence[str] | None = None,
     n_top: int = 20,

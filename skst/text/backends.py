@@ -4,12 +4,13 @@ import hashlib
 import os
 import sys
 from numbers import Integral
+from typing import Any
 
 from skst.text.named_models import _resolve_name, _sentence_vectors
 from skst.text.vectors import _ObjectBackend
 
 
-def resolve_backend(model, *, device="auto", batch_size=64):
+def resolve_backend(model: Any, *, device: str = "auto", batch_size: Any = 64) -> Any:
     """Find the backend that `model` stands for.
 
     No weights are loaded before the first ``encode``, so a run whose vectors are all cached never imports
