@@ -1,18 +1,17 @@
 """Labelled single-cell RNA-seq: Baron mouse pancreas, PBMC3k, sc_mixology and PBMC68k."""
 
 import importlib.util
-import os
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from skst.datasets._base import fetch_file, give, pack, read_h5ad, read_table, read_tidy, require
+from skst.datasets._base import Home, fetch_file, give, pack, read_h5ad, read_table, read_tidy, require
 from skst.datasets._tenx import read_10x_tar
 from skst.files.home import find_file, get_data_home
 
@@ -20,8 +19,16 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@overload
 def fetch_baron_mouse(
-    *, data_home: str | os.PathLike[str] | None = None, download_if_missing: bool = True, return_X_y: bool = False
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[False] = ...
+) -> "AnnData": ...
+@overload
+def fetch_baron_mouse(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[True]
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def fetch_baron_mouse(
+    *, data_home: Home = None, download_if_missing: bool = True, return_X_y: bool = False
 ) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Mouse pancreas, inDrop: 1,886 cells of two mice, 14,878 genes, 13 cell types [1]_.
 
@@ -94,8 +101,16 @@ def _unmangle(names):
     return [re.sub(r"^X(?=\d)", "", name).replace(".", "-") for name in names]
 
 
+@overload
 def fetch_pbmc3k(
-    *, data_home: str | os.PathLike[str] | None = None, download_if_missing: bool = True, return_X_y: bool = False
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[False] = ...
+) -> "AnnData": ...
+@overload
+def fetch_pbmc3k(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[True]
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def fetch_pbmc3k(
+    *, data_home: Home = None, download_if_missing: bool = True, return_X_y: bool = False
 ) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Peripheral blood of a healthy donor, 10x Genomics: 2,638 cells, 13,714 genes, 9 cell types [1]_.
 
@@ -161,8 +176,16 @@ def fetch_pbmc3k(
     return give(adata, return_X_y)
 
 
+@overload
 def fetch_scmixology(
-    *, data_home: str | os.PathLike[str] | None = None, download_if_missing: bool = True, return_X_y: bool = False
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[False] = ...
+) -> "AnnData": ...
+@overload
+def fetch_scmixology(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[True]
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def fetch_scmixology(
+    *, data_home: Home = None, download_if_missing: bool = True, return_X_y: bool = False
 ) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Five lung adenocarcinoma lines, CEL-seq2: 909 cells of three plates, 5 lines [1]_.
 
@@ -230,8 +253,12 @@ def fetch_scmixology(
     return give(adata, return_X_y)
 
 
+@overload
+def load_pbmc68k(*, data_home: Home = ..., return_X_y: Literal[False] = ...) -> "AnnData": ...
+@overload
+def load_pbmc68k(*, data_home: Home = ..., return_X_y: Literal[True]) -> "tuple[AnnData, NDArray[np.object_]]": ...
 def load_pbmc68k(
-    *, data_home: str | os.PathLike[str] | None = None, return_X_y: bool = False
+    *, data_home: Home = None, return_X_y: bool = False
 ) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Peripheral blood, 10x Genomics, a sample of 700 cells: 765 genes, 10 cell types [1]_.
 

@@ -1,13 +1,13 @@
 """Labelled spatial transcriptomics: osmFISH, STARmap, DLPFC and HER2ST."""
 
-import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skst.datasets._base import (
+    Home,
     as_label,
     check_slices,
     fetch_file,
@@ -36,8 +36,16 @@ _DLPFC_SLICES = (
 _HER2ST_SLICES = ("A1", "B1", "C1", "D1", "E1", "F1", "G2", "H1")
 
 
+@overload
 def fetch_osmfish(
-    *, data_home: str | os.PathLike[str] | None = None, download_if_missing: bool = True, return_X_y: bool = False
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[False] = ...
+) -> "AnnData": ...
+@overload
+def fetch_osmfish(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[True]
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def fetch_osmfish(
+    *, data_home: Home = None, download_if_missing: bool = True, return_X_y: bool = False
 ) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Mouse somatosensory cortex, osmFISH: 4,839 cells, 33 genes, 11 regions [1]_.
 
@@ -99,8 +107,16 @@ def fetch_osmfish(
     return give(adata, return_X_y)
 
 
+@overload
 def fetch_starmap(
-    *, data_home: str | os.PathLike[str] | None = None, download_if_missing: bool = True, return_X_y: bool = False
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[False] = ...
+) -> "AnnData": ...
+@overload
+def fetch_starmap(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[True]
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def fetch_starmap(
+    *, data_home: Home = None, download_if_missing: bool = True, return_X_y: bool = False
 ) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Mouse visual cortex, STARmap: 1,207 cells, 1,020 genes, 7 layers [1]_.
 
@@ -162,10 +178,26 @@ def fetch_starmap(
     return give(adata, return_X_y)
 
 
+@overload
+def fetch_dlpfc(
+    slice: str | int | Sequence[str | int] = ...,
+    *,
+    data_home: Home = ...,
+    download_if_missing: bool = ...,
+    return_X_y: Literal[False] = ...,
+) -> "AnnData": ...
+@overload
+def fetch_dlpfc(
+    slice: str | int | Sequence[str | int] = ...,
+    *,
+    data_home: Home = ...,
+    download_if_missing: bool = ...,
+    return_X_y: Literal[True],
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
 def fetch_dlpfc(
     slice: str | int | Sequence[str | int] = "151673",
     *,
-    data_home: str | os.PathLike[str] | None = None,
+    data_home: Home = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
@@ -243,10 +275,26 @@ def _dlpfc_slice(name, data_home, download_if_missing):
     )
 
 
+@overload
+def fetch_her2st(
+    slice: str | Sequence[str] = ...,
+    *,
+    data_home: Home = ...,
+    download_if_missing: bool = ...,
+    return_X_y: Literal[False] = ...,
+) -> "AnnData": ...
+@overload
+def fetch_her2st(
+    slice: str | Sequence[str] = ...,
+    *,
+    data_home: Home = ...,
+    download_if_missing: bool = ...,
+    return_X_y: Literal[True],
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
 def fetch_her2st(
     slice: str | Sequence[str] = "H1",
     *,
-    data_home: str | os.PathLike[str] | None = None,
+    data_home: Home = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":

@@ -31,7 +31,7 @@ def to_pyg(
     spatial_key: str = "spatial",
     batch_key: str | None = None,
     gene_names: ArrayLike | None = None,
-) -> "Data | list[Data]":
+) -> Any:
     """A tissue as ``torch_geometric.data.Data``, for networks of one's own.
 
     Parameters
