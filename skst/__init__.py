@@ -1,8 +1,17 @@
 """Cluster spatial and single-cell transcriptomics, with what language models know about genes."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from skst._version import __version__
+
+if TYPE_CHECKING:  # type checkers do not see what __getattr__ loads
+    from skst.embedding import SpatialGraphTransformer as SpatialGraphTransformer
+    from skst.llmdsc import LLMDSCClusterer as LLMDSCClusterer
+    from skst.semst import SemSTClusterer as SemSTClusterer
+    from skst.spallm import SpaLLMFusion as SpaLLMFusion
+    from skst.stllm import STLLMClusterer as STLLMClusterer
+    from skst.text import GeneTextEncoder as GeneTextEncoder
 
 # Public names load on first use, so that `import skst` stays fast.
 _HOMES = {

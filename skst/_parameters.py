@@ -1,5 +1,7 @@
 """Parameters that are objects with parameters of their own."""
 
+from typing import Any, Self
+
 from sklearn.base import BaseEstimator
 
 
@@ -8,7 +10,7 @@ class Settings(BaseEstimator):
 
     _parameter_constraints: dict = {}
 
-    def check(self):
+    def check(self) -> Self:
         """Raise a ValueError if a parameter is out of range.
 
         Returns
@@ -30,7 +32,7 @@ class NestedParameters:
     def _parts(self):
         return {}
 
-    def part(self, name):
+    def part(self, name: str) -> Any:
         """The object that a parameter stands for.
 
         Parameters
@@ -45,7 +47,7 @@ class NestedParameters:
         """
         return self._parts()[name](getattr(self, name))
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters of this estimator.
 
         Parameters
@@ -57,12 +59,12 @@ class NestedParameters:
         -------
         dict
         """
-        params = super().get_params(deep=deep)
+        params = super().get_params(deep=deep)  # type: ignore[misc]
         for name, made in self._made(params).items() if deep else ():
             params.update({f"{name}__{key}": value for key, value in made.get_params().items()})
         return params
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, those of objects among them by names such as ``network__lr``.
 
         Parameters
@@ -76,7 +78,7 @@ class NestedParameters:
         """
         asked = {key.partition("__")[0] for key in params if "__" in key}
         values = {name: params.get(name, getattr(self, name)) for name in self._parts() if name in asked}
-        return super().set_params(**params | self._made(values))
+        return super().set_params(**params | self._made(values))  # type: ignore[misc]
 
     def _made(self, values):
         """Objects for those values that are none yet, but stand for one; `fit` says what is of no use."""

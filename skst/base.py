@@ -4,6 +4,7 @@ import numbers
 import warnings
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
@@ -12,6 +13,7 @@ from skst._constraints import HasMethods, Interval
 from skst._parameters import NestedParameters
 from skst.inputs.order import content_order
 from skst.inputs.reading import READING, ReadsSpots
+from skst.inputs.types import Expression, PerSpot
 from skst.partition.choice import estimate_n_clusters, majority_vote, make_clusterer, warn_of_collapse
 from skst.partition.mixture import check_n_clusters
 from skst.partition.numbers import renumber, stable_numbers
@@ -107,7 +109,7 @@ def _put_back(clusterer, order):
 class CellTypeMixin(PartitionMixin):
     """Methods of an estimator that embeds cells; ``_embed(X)`` embeds others."""
 
-    def transform(self, X):
+    def transform(self, X: Expression) -> NDArray[np.float32]:
         """Embedding of cells, new ones included.
 
         Parameters
@@ -122,7 +124,7 @@ class CellTypeMixin(PartitionMixin):
         check_is_fitted(self)
         return self._embed(X)
 
-    def predict(self, X):
+    def predict(self, X: Expression) -> NDArray[np.integer]:
         """Type of each cell, new ones included.
 
         Parameters
@@ -138,7 +140,7 @@ class CellTypeMixin(PartitionMixin):
         check_is_fitted(self)
         return renumber(self._partition_of(self._embed(X)), self._numbers)
 
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Expression, y: object = None) -> NDArray[np.float32]:
         """Fit and return ``embedding_``.
 
         Parameters
@@ -160,7 +162,7 @@ class DomainMixin(PartitionMixin):
     ``_embed(X, spots)`` embeds other spots.
     """
 
-    def transform(self, X, *, coordinates=None, batch=None):
+    def transform(self, X: Expression, *, coordinates: PerSpot = None, batch: PerSpot = None) -> NDArray[np.float32]:
         """Embedding of spots, new slices included.
 
         Parameters
@@ -177,7 +179,7 @@ class DomainMixin(PartitionMixin):
         check_is_fitted(self)
         return self._embed(X, self._read_spots(X, coordinates=coordinates, batch=batch))
 
-    def predict(self, X, *, coordinates=None, batch=None):
+    def predict(self, X: Expression, *, coordinates: PerSpot = None, batch: PerSpot = None) -> NDArray[np.integer]:
         """Domain of each spot, new slices included.
 
         Parameters
@@ -196,7 +198,9 @@ class DomainMixin(PartitionMixin):
         spots = self._read_spots(X, coordinates=coordinates, batch=batch)
         return renumber(self._voted(self._partition_of(self._embed(X, spots)), spots), self._numbers)
 
-    def fit_predict(self, X, y=None, *, coordinates=None, batch=None):
+    def fit_predict(
+        self, X: Expression, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None
+    ) -> NDArray[np.integer]:
         """Fit and return ``labels_``.
 
         Parameters
@@ -210,7 +214,9 @@ class DomainMixin(PartitionMixin):
         """
         return self.fit(X, y, coordinates=coordinates, batch=batch).labels_
 
-    def fit_transform(self, X, y=None, *, coordinates=None, batch=None):
+    def fit_transform(
+        self, X: Expression, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None
+    ) -> NDArray[np.float32]:
         """Fit and return ``embedding_``.
 
         Parameters

@@ -2,6 +2,7 @@
 
 import functools
 import numbers
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -12,6 +13,7 @@ from skst.base import PARTITION, CellTypeMixin
 from skst.expression.axes import GeneViews, WithoutDepth
 from skst.inputs.counting import check_counts
 from skst.inputs.order import in_content_order
+from skst.inputs.types import Expression
 from skst.partition.choice import soft_labels
 from skst.partition.tied import likeliest_clusters
 from skst.settings import CellLosses, CellNetwork
@@ -206,7 +208,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         self.verbose = verbose
 
     @classmethod
-    def paper(cls, n_clusters=None, **parameters):
+    def paper(cls, n_clusters: int | None = None, **parameters: Any) -> Self:
         """The settings of the published code, as far as the mended losses allow.
 
         One linear autoencoder of raw counts from a random start, both views projected into 16 columns, the published
@@ -251,7 +253,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
     def _two_paths(self):
         return GeneTextEncoder(mode="dual", k_g=60, max_texts=1000, normalize=self.normalize, verbose=self.verbose)
 
-    def fit(self, X, y=None):
+    def fit(self, X: Expression, y: object = None) -> Self:
         """Train the networks and partition what they find.
 
         Parameters

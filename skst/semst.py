@@ -1,6 +1,7 @@
 """SemSTClusterer: two graphs, graph convolutions modulated by text, and a likelihood of counts."""
 
 import numbers
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -19,6 +20,7 @@ from skst.graph.operators import OnGraph
 from skst.inputs.counting import check_counts
 from skst.inputs.order import content_order
 from skst.inputs.reading import ON_MISSING
+from skst.inputs.types import Expression, PerSpot
 from skst.settings import GraphLosses, GraphNetwork
 from skst.text import GeneTextEncoder
 from skst.text.columns import TextOfSpots
@@ -222,7 +224,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         self.verbose = verbose
 
     @classmethod
-    def paper(cls, n_clusters=None, **parameters):
+    def paper(cls, n_clusters: int | None = None, **parameters: Any) -> Self:
         """The settings of the paper, as far as the corrected losses allow.
 
         One network from a random start, 64 columns, 15 neighbours in each graph, zero inflation, the published weights
@@ -267,7 +269,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
     def _prompts(self):
         return GeneTextEncoder(mode="prompt", max_texts=MAX_TEXTS, verbose=self.verbose)
 
-    def fit(self, X, y=None, *, coordinates=None, batch=None):
+    def fit(self, X: Expression, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Self:
         """Train the networks and partition their representations.
 
         Parameters
@@ -343,7 +345,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         return self
 
     @property
-    def denoised_(self):
+    def denoised_(self) -> np.ndarray:
         """Expected counts of the decoded genes in each spot, at the median library size."""
         check_is_fitted(self)
         parts = np.split(self.embedding_, self.embedding_.shape[1] // self._pca.axes_.shape[1], axis=1)

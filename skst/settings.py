@@ -5,6 +5,7 @@
 """
 
 import numbers
+from typing import Any, Self
 
 from skst import limits
 from skst._constraints import Interval, StrOptions
@@ -97,13 +98,13 @@ class GraphNetwork(Settings):
         self.callbacks = callbacks
         self.device = device
 
-    def epochs(self, n_batches):
+    def epochs(self, n_batches: int) -> int:
         """Most passes over spots that make so many batches."""
         if self.max_epochs != "auto":
             return self.max_epochs
         return 80 if n_batches == 1 else max(3, -(-160 // n_batches))
 
-    def averaged_starts(self):
+    def averaged_starts(self) -> list[bool]:
         """Which of the networks begin with averaged expression, a bool each."""
         return [self.start == "averaged" or (self.start == "both" and i % 2 == 0) for i in range(self.n_networks)]
 
@@ -135,7 +136,7 @@ class GraphLosses(Settings):
         self.text = text
         self.balanced = balanced
 
-    def weights(self):
+    def weights(self) -> dict[str, Any]:
         """As :class:`skst.nn.training.SpotNet` takes them."""
         weights = {f"{name}_weight": getattr(self, name) for name in ("correlation", "spatial", "text")}
         return weights | {"balanced": self.balanced}
@@ -208,13 +209,13 @@ class CellNetwork(Settings):
         self.callbacks = callbacks
         self.device = device
 
-    def cells_a_batch(self, n_cells):
+    def cells_a_batch(self, n_cells: int) -> int | None:
         """Number of cells in a batch; None for one batch of all."""
         if self.batch_size != "auto":
             return self.batch_size
         return None if n_cells <= limits.MAX_FULL_BATCH else limits.CELLS_A_BATCH
 
-    def epochs(self, n_cells):
+    def epochs(self, n_cells: int) -> int:
         """Passes over so many cells in each stage."""
         if self.max_epochs != "auto":
             return self.max_epochs
@@ -281,7 +282,7 @@ class CellLosses(Settings):
         self.ortho = ortho
         self.target_power = target_power
 
-    def weights(self):
+    def weights(self) -> dict[str, Any]:
         """As :class:`skst.nn.cells.CellNet` takes them."""
         weights = {f"{name}_weight": getattr(self, name) for name in ("cut", "mse", "hinge")}
         return weights | {"temperature": self.temperature, "n_contrast": self.n_contrast}
@@ -323,7 +324,7 @@ class Narration(Settings):
         self.max_tokens = max_tokens
         self.n_regions = n_regions
 
-    def check(self):
+    def check(self) -> Self:
         """Raise a ValueError if a parameter is out of range, or a level is unknown."""
         super().check()
         if unknown := [level for level in self.levels if level not in self.LEVELS]:

@@ -2,6 +2,7 @@
 
 import numbers
 import os
+from typing import Self
 
 import joblib
 import numpy as np
@@ -17,6 +18,7 @@ from skst.embedding import SpatialGraphTransformer
 from skst.embedding.fusion import ALIGNMENTS, STRATEGIES, ViewFusion
 from skst.inputs.reading import names_told, where_of
 from skst.inputs.spots import read_spots
+from skst.inputs.types import Expression, PerSpot
 from skst.text import GeneTextEncoder
 
 
@@ -171,7 +173,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y=None, *, coordinates=None, batch=None):
+    def fit(self, X: Expression, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Self:
         """Embed the spots twice, fuse the embeddings, and partition the result.
 
         Parameters
@@ -199,7 +201,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
         seeds = dict(zip(("spatial", "text", "partition"), rng.randint(np.iinfo(np.int32).max, size=3), strict=True))
         memory = check_memory(os.fspath(self.memory) if isinstance(self.memory, os.PathLike) else self.memory)
-        self.from_cache_ = {}
+        self.from_cache_: dict[str, bool] = {}
 
         spatial = self.part("spatial")
         self._say(f"spatial embedding of {spots.X.shape[0]} spots x {spots.X.shape[1]} genes: {spatial}")

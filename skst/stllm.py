@@ -4,6 +4,7 @@ import numbers
 import warnings
 from functools import partial
 from itertools import compress
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -22,6 +23,7 @@ from skst.graph.operators import OnGraph
 from skst.inputs.counting import check_counts
 from skst.inputs.order import content_order
 from skst.inputs.reading import ON_MISSING, missing, names_told
+from skst.inputs.types import Expression, PerSpot
 from skst.narration.genes import genes_in_words
 from skst.narration.levels import read_levels, report_of
 from skst.narration.narrator import TissueNarrator
@@ -215,7 +217,7 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y=None, *, coordinates=None, batch=None):
+    def fit(self, X: Expression, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Self:
         """Learn the graph, tell the tissue, read it, and partition.
 
         Parameters
@@ -269,7 +271,7 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
         self.domains_ = self._tell_domains(spots, average)
         return self
 
-    def describe(self, i):
+    def describe(self, i: int) -> str:
         """What is written about a spot of ``fit``, at all three levels; the model reads those of `narration`.
 
         Parameters
@@ -294,9 +296,9 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
             raise NotFittedError(
                 "narrator_ holds data of fit and is left out of a pickle; fit again to describe spots."
             )
-        if not isinstance(i, numbers.Integral):
+        if not isinstance(i, numbers.Integral):  # type: ignore[unreachable]
             raise TypeError(f"i={i!r} is no index; give the number of the spot, such as X.obs_names.get_loc(name).")
-        if not 0 <= i < len(self.labels_):
+        if not 0 <= i < len(self.labels_):  # type: ignore[unreachable]
             raise IndexError(f"i={i} is none of the {len(self.labels_)} spots of fit; give an index from 0.")
         return self.narrator_.describe(i)
 

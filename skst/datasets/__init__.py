@@ -1,5 +1,7 @@
 """Labelled data sets, simulated tissue, and where they are kept."""
 
+from typing import TYPE_CHECKING
+
 from skst.datasets._cells import fetch_baron_mouse, fetch_pbmc3k, fetch_scmixology, load_pbmc68k
 from skst.datasets._simulate import make_spatial_domains, mask_counts
 from skst.datasets._spatial import fetch_dlpfc, fetch_her2st, fetch_osmfish, fetch_starmap
@@ -19,6 +21,10 @@ __all__ = [
     "make_spatial_domains",
     "mask_counts",
 ]
+
+
+if TYPE_CHECKING:
+    from skst.genes.descriptions import fetch_gene_descriptions
 
 
 def __getattr__(name):

@@ -1,11 +1,13 @@
 """Finding, downloading and packing the files behind the data sets."""
 
 import csv
+import os
 import warnings
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,9 @@ from skst.files import hdf5 as _hdf5
 from skst.files.home import find_file, get_data_home, writable_home
 from skst.files.untrusted import RefusedError, open_text, told
 from skst.metrics import UNLABELLED
+
+# A folder of data sets, None for the usual one.
+Home: TypeAlias = str | os.PathLike[str] | None
 
 
 @cache

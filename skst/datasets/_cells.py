@@ -4,17 +4,32 @@ import importlib.util
 import re
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 
-from skst.datasets._base import fetch_file, give, pack, read_h5ad, read_table, read_tidy, require
+from skst.datasets._base import Home, fetch_file, give, pack, read_h5ad, read_table, read_tidy, require
 from skst.datasets._tenx import read_10x_tar
 from skst.files.home import find_file, get_data_home
 
+if TYPE_CHECKING:
+    from anndata import AnnData
 
-def fetch_baron_mouse(*, data_home=None, download_if_missing=True, return_X_y=False):
+
+@overload
+def fetch_baron_mouse(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[False] = ...
+) -> "AnnData": ...
+@overload
+def fetch_baron_mouse(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[True]
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def fetch_baron_mouse(
+    *, data_home: Home = None, download_if_missing: bool = True, return_X_y: bool = False
+) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Mouse pancreas, inDrop: 1,886 cells of two mice, 14,878 genes, 13 cell types [1]_.
 
     A tidy copy ``Baron_mouse_pancreas.h5ad`` in the data home is preferred; otherwise the tables of GEO
@@ -86,7 +101,17 @@ def _unmangle(names):
     return [re.sub(r"^X(?=\d)", "", name).replace(".", "-") for name in names]
 
 
-def fetch_pbmc3k(*, data_home=None, download_if_missing=True, return_X_y=False):
+@overload
+def fetch_pbmc3k(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[False] = ...
+) -> "AnnData": ...
+@overload
+def fetch_pbmc3k(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[True]
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def fetch_pbmc3k(
+    *, data_home: Home = None, download_if_missing: bool = True, return_X_y: bool = False
+) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Peripheral blood of a healthy donor, 10x Genomics: 2,638 cells, 13,714 genes, 9 cell types [1]_.
 
     Only a tidy copy ``PBMC3k_10x.h5ad`` in the data home holds the cell types.  Without one the 2,700 x
@@ -151,7 +176,17 @@ def fetch_pbmc3k(*, data_home=None, download_if_missing=True, return_X_y=False):
     return give(adata, return_X_y)
 
 
-def fetch_scmixology(*, data_home=None, download_if_missing=True, return_X_y=False):
+@overload
+def fetch_scmixology(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[False] = ...
+) -> "AnnData": ...
+@overload
+def fetch_scmixology(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[True]
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def fetch_scmixology(
+    *, data_home: Home = None, download_if_missing: bool = True, return_X_y: bool = False
+) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Five lung adenocarcinoma lines, CEL-seq2: 909 cells of three plates, 5 lines [1]_.
 
     The line of a cell is known from its genotype.  A tidy copy ``scmixology_5cl_celseq2.h5ad`` in the data
@@ -218,7 +253,13 @@ def fetch_scmixology(*, data_home=None, download_if_missing=True, return_X_y=Fal
     return give(adata, return_X_y)
 
 
-def load_pbmc68k(*, data_home=None, return_X_y=False):
+@overload
+def load_pbmc68k(*, data_home: Home = ..., return_X_y: Literal[False] = ...) -> "AnnData": ...
+@overload
+def load_pbmc68k(*, data_home: Home = ..., return_X_y: Literal[True]) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def load_pbmc68k(
+    *, data_home: Home = None, return_X_y: bool = False
+) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Peripheral blood, 10x Genomics, a sample of 700 cells: 765 genes, 10 cell types [1]_.
 
     **Log-normalised values, not counts.**  Read from ``PBMC68k_reduced_700.h5ad`` in the data home, else from

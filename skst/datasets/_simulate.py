@@ -4,6 +4,7 @@ import math
 from importlib import resources
 from itertools import chain, islice
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,10 @@ from sklearn.utils import check_random_state, check_scalar
 
 from skst.datasets._base import pack
 from skst.inputs.rows import is_anndata
+from skst.inputs.types import Expression, RandomState
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 # What the summary of a gene says when it belongs to a programme; a gene joins the first that fits.
 _THEMES = (
@@ -36,19 +41,19 @@ _CHUNK = 1 << 20  # matrix entries drawn at once; the result does not depend on 
 
 
 def make_spatial_domains(
-    n_samples=1000,
+    n_samples: int = 1000,
     *,
-    n_genes=200,
-    n_domains=5,
-    n_slices=1,
-    pattern="layers",
-    n_cell_types=None,
-    depth=300.0,
-    zero_inflation=0.1,
-    dispersion=0.5,
-    effect=2.5,
-    random_state=None,
-):
+    n_genes: int = 200,
+    n_domains: int = 5,
+    n_slices: int = 1,
+    pattern: str = "layers",
+    n_cell_types: int | None = None,
+    depth: float = 300.0,
+    zero_inflation: float = 0.1,
+    dispersion: float = 0.5,
+    effect: float = 2.5,
+    random_state: RandomState = None,
+) -> "AnnData":
     """Simulate counts of a tissue whose spatial domains are known.
 
     Every domain has a programme of marker genes that are `effect` times as abundant in it.  Programmes are
@@ -175,7 +180,7 @@ def make_spatial_domains(
     return adata
 
 
-def mask_counts(X, fraction, *, random_state=None):
+def mask_counts(X: Expression, fraction: float, *, random_state: RandomState = None) -> Expression:
     """Set a random share of the non-zero counts to zero, as SpaLLM does to imitate low quality.
 
     SpaLLM's levels Q1 to Q4 are the fractions 0.5, 0.75, 0.875 and 0.9375.

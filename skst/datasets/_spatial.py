@@ -1,8 +1,13 @@
 """Labelled spatial transcriptomics: osmFISH, STARmap, DLPFC and HER2ST."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, overload
+
 import numpy as np
+from numpy.typing import NDArray
 
 from skst.datasets._base import (
+    Home,
     as_label,
     check_slices,
     fetch_file,
@@ -20,6 +25,9 @@ from skst.datasets._tenx import read_10x_h5
 from skst.files.hdf5 import open_h5
 from skst.files.home import find_file
 
+if TYPE_CHECKING:
+    from anndata import AnnData
+
 _DLPFC_SLICES = (
     *("151507", "151508", "151509", "151510"),
     *("151669", "151670", "151671", "151672"),
@@ -28,7 +36,17 @@ _DLPFC_SLICES = (
 _HER2ST_SLICES = ("A1", "B1", "C1", "D1", "E1", "F1", "G2", "H1")
 
 
-def fetch_osmfish(*, data_home=None, download_if_missing=True, return_X_y=False):
+@overload
+def fetch_osmfish(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[False] = ...
+) -> "AnnData": ...
+@overload
+def fetch_osmfish(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[True]
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def fetch_osmfish(
+    *, data_home: Home = None, download_if_missing: bool = True, return_X_y: bool = False
+) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Mouse somatosensory cortex, osmFISH: 4,839 cells, 33 genes, 11 regions [1]_.
 
     Cells that the authors marked as not valid are left out.
@@ -89,7 +107,17 @@ def fetch_osmfish(*, data_home=None, download_if_missing=True, return_X_y=False)
     return give(adata, return_X_y)
 
 
-def fetch_starmap(*, data_home=None, download_if_missing=True, return_X_y=False):
+@overload
+def fetch_starmap(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[False] = ...
+) -> "AnnData": ...
+@overload
+def fetch_starmap(
+    *, data_home: Home = ..., download_if_missing: bool = ..., return_X_y: Literal[True]
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def fetch_starmap(
+    *, data_home: Home = None, download_if_missing: bool = True, return_X_y: bool = False
+) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Mouse visual cortex, STARmap: 1,207 cells, 1,020 genes, 7 layers [1]_.
 
     Slice BY3 with the layers annotated for BANKSY [2]_; cells without annotation are left out.
@@ -150,7 +178,29 @@ def fetch_starmap(*, data_home=None, download_if_missing=True, return_X_y=False)
     return give(adata, return_X_y)
 
 
-def fetch_dlpfc(slice="151673", *, data_home=None, download_if_missing=True, return_X_y=False):
+@overload
+def fetch_dlpfc(
+    slice: str | int | Sequence[str | int] = ...,
+    *,
+    data_home: Home = ...,
+    download_if_missing: bool = ...,
+    return_X_y: Literal[False] = ...,
+) -> "AnnData": ...
+@overload
+def fetch_dlpfc(
+    slice: str | int | Sequence[str | int] = ...,
+    *,
+    data_home: Home = ...,
+    download_if_missing: bool = ...,
+    return_X_y: Literal[True],
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def fetch_dlpfc(
+    slice: str | int | Sequence[str | int] = "151673",
+    *,
+    data_home: Home = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Visium slices of the human dorsolateral prefrontal cortex with its layers [1]_.
 
     A tidy copy ``DLPFC_<slice>.h5ad`` in the data home is preferred; it may hold fewer genes.  Otherwise the
@@ -225,7 +275,29 @@ def _dlpfc_slice(name, data_home, download_if_missing):
     )
 
 
-def fetch_her2st(slice="H1", *, data_home=None, download_if_missing=True, return_X_y=False):
+@overload
+def fetch_her2st(
+    slice: str | Sequence[str] = ...,
+    *,
+    data_home: Home = ...,
+    download_if_missing: bool = ...,
+    return_X_y: Literal[False] = ...,
+) -> "AnnData": ...
+@overload
+def fetch_her2st(
+    slice: str | Sequence[str] = ...,
+    *,
+    data_home: Home = ...,
+    download_if_missing: bool = ...,
+    return_X_y: Literal[True],
+) -> "tuple[AnnData, NDArray[np.object_]]": ...
+def fetch_her2st(
+    slice: str | Sequence[str] = "H1",
+    *,
+    data_home: Home = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+) -> "AnnData | tuple[AnnData, NDArray[np.object_]]":
     """Spatial Transcriptomics of HER2-positive breast cancer with a pathologist's regions [1]_.
 
     A tidy copy ``HER2ST_<slice>.h5ad`` in the data home is preferred; otherwise the counts and the annotation

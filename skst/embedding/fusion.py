@@ -1,6 +1,7 @@
 """A spatial view and a text view of the same spots, brought to one scale and to common axes, and put together."""
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 
 from skst.expression.scale import centre_and_scale
@@ -41,7 +42,7 @@ class ViewFusion:
         self.beta = beta
         self.align = align
 
-    def fit_fuse(self, structure, meaning):
+    def fit_fuse(self, structure: ArrayLike, meaning: np.ndarray | None) -> NDArray[np.float32]:
         """Learn centres, scales and the alignment, and fuse.
 
         Parameters
@@ -70,7 +71,7 @@ class ViewFusion:
             self._text_axes = pca.mean_.astype(np.float32), axes.astype(np.float32)
         return self.fuse(structure, meaning)
 
-    def fuse(self, structure, meaning):
+    def fuse(self, structure: ArrayLike, meaning: np.ndarray | None) -> NDArray[np.float32]:
         """Fuse the views of other spots; parameters and result as in :meth:`fit_fuse`."""
         centre, scale = self._structure
         structure = (np.asarray(structure, dtype=np.float32) - centre) * scale

@@ -1,22 +1,26 @@
 """Graph networks by name, and their training in an order of the spots that does not depend on how they came."""
 
 from importlib import import_module
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.base import clone
 
 from skst.inputs.order import content_order
+from skst.inputs.spots import Spots
 
 # Names of the encoders that train a network; their classes are in skst.embedding.encoders, which loads torch.
 ENCODERS = {"stagate": "STAGATE", "graphst": "GraphST", "spaceflow": "SpaceFlow", "stcluster": "StCluster"}
 
 
-def encoder_class(name):
+def encoder_class(name: str) -> type[Any]:
     """The class of an encoder, by its name."""
     return getattr(import_module(f"skst.embedding.encoders.{name}"), ENCODERS[name])
 
 
-def make_encoder(method):
+def make_encoder(method: Any) -> Any:
     """The encoder to be fitted, None for no network.
 
     Parameters
@@ -33,7 +37,14 @@ def make_encoder(method):
     return clone(method)
 
 
-def fit_in_content_order(encoder, spots, average, inputs, n_components, rng):
+def fit_in_content_order(
+    encoder: Any,
+    spots: Spots,
+    average: csr_array,
+    inputs: NDArray[np.float32],
+    n_components: int,
+    rng: np.random.RandomState,
+) -> NDArray[np.float32]:
     """Embedding by a network that is trained on spots in an order of their own, so that draws are the same.
 
     Parameters

@@ -1,12 +1,15 @@
 """What text adds to an embedding of spots, whatever made the embedding."""
 
 import warnings
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from skst import limits
 from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
+from skst.inputs.types import Matrix
 
 # Up to here all spots make one batch; larger tissue is cut into tiles of so many.
 # Without training spots do not depend on each other, so so many are passed through the network at a time.
@@ -112,7 +115,16 @@ class SemanticHead:
         self.device = device
         self.random_state = random_state
 
-    def fit(self, embedding, semantic, counts, average, *, points=None, batch=None):
+    def fit(
+        self,
+        embedding: ArrayLike,
+        semantic: ArrayLike,
+        counts: Matrix,
+        average: csr_array,
+        *,
+        points: np.ndarray | None = None,
+        batch: NDArray[np.integer] | None = None,
+    ) -> Self:
         """Learn the modulation.
 
         Parameters
@@ -205,7 +217,7 @@ class SemanticHead:
         self.history_ = self._ensemble.history.drop(columns="network")
         return self
 
-    def transform(self, embedding, semantic):
+    def transform(self, embedding: ArrayLike, semantic: ArrayLike) -> NDArray[np.float32]:
         """Modulate other spots.
 
         Parameters

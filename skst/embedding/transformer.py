@@ -2,6 +2,7 @@
 
 import numbers
 from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from skst.inputs.places import read_batch, read_coordinates
 from skst.inputs.reading import ReadsSpots, names_told
 from skst.inputs.rows import match_rows
 from skst.inputs.spots import Spots
+from skst.inputs.types import PerSpot
 
 
 class SpatialGraphTransformer(
@@ -216,7 +218,7 @@ class SpatialGraphTransformer(
         self.random_state = random_state
 
     @classmethod
-    def paper(cls, method, **parameters):
+    def paper(cls, method: str, **parameters: Any) -> Self:
         """The published settings of an encoder, which reads the genes themselves.
 
         Parameters
@@ -243,7 +245,7 @@ class SpatialGraphTransformer(
     def _parts(self):
         return {"graph": partial(as_graph, normalize=self.normalize)}
 
-    def fit(self, X, y=None, *, coordinates=None, batch=None):
+    def fit(self, X: Any, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Self:
         """Find the principal axes of the averaged expression, and train the network where there is one.
 
         Parameters
@@ -264,7 +266,7 @@ class SpatialGraphTransformer(
         self.fit_transform(X, y, coordinates=coordinates, batch=batch)
         return self
 
-    def fit_transform(self, X, y=None, *, coordinates=None, batch=None):
+    def fit_transform(self, X: Any, y: Any = None, *, coordinates: PerSpot = None, batch: PerSpot = None) -> np.ndarray:
         """Find the principal axes and embed the spots they were found from.
 
         Parameters
@@ -307,7 +309,7 @@ class SpatialGraphTransformer(
         self.embedding_ = self._fit_modulation(X, spots, average, embedding, rng)
         return self.embedding_
 
-    def transform(self, X, *, coordinates=None, batch=None):
+    def transform(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> np.ndarray:
         """Embed spots by the axes found in ``fit``, on a graph among themselves.
 
         Parameters
@@ -338,7 +340,7 @@ class SpatialGraphTransformer(
             text = self.semantic_.transform(X)
         return self._head.transform(embedding, self._spread_text(text, average))
 
-    def average(self, values, *, coordinates, batch=None, counts=None):
+    def average(self, values: Any, *, coordinates: Any, batch: PerSpot = None, counts: Any = None) -> np.ndarray:
         """Average anything about spots over the hops that the embedding sees.
 
         Parameters

@@ -3,13 +3,17 @@
 The matrix of cells x genes stays sparse throughout; what is subtracted from it is never written out.
 """
 
+from typing import Self
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.ndimage import median_filter
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
 from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
+from skst.inputs.types import Matrix
 
 CRITERIA = ("residual", "trend")
 # A gene in fewer cells than this tells nothing about groups of cells.
@@ -44,7 +48,7 @@ class CellExpression:
     def __init__(self, normalize=True):
         self.normalize = normalize
 
-    def fit(self, X):
+    def fit(self, X: Matrix) -> Self:
         """Learn the statistics of genes.
 
         Parameters
@@ -79,7 +83,7 @@ class CellExpression:
         self._residual = _residual_variance(X[rows], sizes[rows]) if self.normalize else None
         return self
 
-    def read(self, X):
+    def read(self, X: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
         """Stabilised expression, and the standardised logarithm of each cell's library size.
 
         Parameters
@@ -94,12 +98,12 @@ class CellExpression:
         """
         return (square_root(scale_depth(X, self.depth_)) if self.normalize else X), self.log_depth(X)
 
-    def log_depth(self, X):
+    def log_depth(self, X: Matrix) -> NDArray[np.float64]:
         """Logarithm of each cell's library size, standardised by the cells of ``fit``."""
         centre, scale = self._log_size
         return (np.log(np.maximum(library_sizes(X), 1.0)) - centre) / scale
 
-    def genes(self, criterion, n_top_genes):
+    def genes(self, criterion: str, n_top_genes: int) -> NDArray[np.integer]:
         """Columns, ascending, of the genes that vary most.
 
         Parameters
@@ -166,7 +170,7 @@ class CellAxes:
         self.genes = genes
         self.n_components = n_components
 
-    def fit(self, values, log_depth, random_state):
+    def fit(self, values: Matrix, log_depth: NDArray[np.float64], random_state: np.random.RandomState) -> Self:
         """Find the axes.
 
         Parameters
@@ -208,7 +212,7 @@ class CellAxes:
         self.axes_ = svd_flip(axes, None, u_based_decision=True)[0] if n_genes > 1 else np.ones_like(axes)
         return self
 
-    def transform(self, values, log_depth):
+    def transform(self, values: Matrix, log_depth: NDArray[np.float64]) -> NDArray[np.float32]:
         """Scores of cells on the axes.
 
         Parameters
@@ -309,7 +313,7 @@ class GeneViews:
         self.normalize = normalize
         self.raw = raw
 
-    def fit(self, X, random_state):
+    def fit(self, X: Matrix, random_state: np.random.RandomState) -> Self:
         """Choose the genes and find the axes.
 
         Parameters
@@ -332,7 +336,7 @@ class GeneViews:
         if numbers_of_genes.size == 0 or numbers_of_genes.dtype.kind not in "iu" or numbers_of_genes.min() < 1:
             raise ValueError(f"n_top_genes={self.n_top_genes!r} is not a positive integer, nor a sequence of these.")
         self.expression_ = CellExpression(self.normalize).fit(X)
-        choices = {}
+        choices: dict[bytes, NDArray[np.integer]] = {}
         # The leading views are to differ in both, numbers and criteria.
         for shift in range(len(CRITERIA)):
             for i, n_genes in enumerate(numbers_of_genes):
@@ -356,7 +360,7 @@ class GeneViews:
             self._scales.append(np.float32(np.sqrt(leading.shape[1] / total) if total > 0 else 1.0))
         return self
 
-    def inputs(self, X):
+    def inputs(self, X: Matrix) -> list[Matrix]:
         """What is seen of cells.
 
         Parameters
@@ -373,7 +377,7 @@ class GeneViews:
             return [X[:, genes] for genes in self._genes]
         return self.axes(X)
 
-    def axes(self, X):
+    def axes(self, X: Matrix) -> list[NDArray[np.float32]]:
         """Principal axes of cells by each choice of genes; parameters and result as in :meth:`inputs`."""
         values, log_depth = self.expression_.read(X)
         return [axes.transform(values, log_depth) * scale for axes, scale in zip(self._axes, self._scales, strict=True)]

@@ -1,20 +1,23 @@
 """Normalisation of counts, the same for every estimator."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
+from skst.inputs.types import Matrix
 
-def library_sizes(X):
+
+def library_sizes(X: Matrix) -> NDArray[np.float64]:
     """Row sums, float64."""
     return np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
 
 
-def median_depth(sizes):
+def median_depth(sizes: NDArray[np.float64]) -> float:
     """Median of the library sizes that are not zero; 1 if all are."""
     return float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
 
 
-def scale_depth(X, depth, sizes=None):
+def scale_depth(X: Matrix, depth: float, sizes: NDArray[np.float64] | None = None) -> Matrix:
     """Scale each row from its library size to `depth`; a row of zeros stays as it is.
 
     Parameters
@@ -38,7 +41,7 @@ def scale_depth(X, depth, sizes=None):
     return X * factors[:, None]
 
 
-def square_root(X):
+def square_root(X: Matrix) -> Matrix:
     """Square root of every entry, which makes the variance of counts the same for weak and strong genes."""
     if sparse.issparse(X):
         return sparse.csr_array((np.sqrt(X.data), X.indices, X.indptr), shape=X.shape)

@@ -1,9 +1,10 @@
 """Views of the same spots on one scale, so that they can be added or stood side by side."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 
-def centre_and_scale(values):
+def centre_and_scale(values: np.ndarray) -> tuple[NDArray[np.float32], np.float32]:
     """Learn what centres a view and gives it unit total variance.
 
     Parameters

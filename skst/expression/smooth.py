@@ -5,11 +5,14 @@ it multiplies by the averaging operator and the expression in turn.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
 from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
+from skst.inputs.types import Matrix
 
 # Fewer molecules than this in a spot, and averaging square roots loses what averaging counts keeps.
 SUFFICIENT_DEPTH = 500.0
@@ -24,14 +27,14 @@ DENSE_GENES = 500
 POOLED_GENES = 1000
 
 
-def column_variance(X):
+def column_variance(X: Matrix) -> NDArray[np.float64]:
     """Variance of each column, float64."""
     mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
     squares = X.multiply(X) if sparse.issparse(X) else np.square(X)
     return np.asarray(squares.mean(axis=0, dtype=np.float64)).ravel() - mean**2
 
 
-def pooled_depth(X, average, n_hops):
+def pooled_depth(X: Matrix, average: csr_array, n_hops: int) -> float:
     """Effective number of molecules behind a spot's profile after averaging over `n_hops` hops.
 
     Averaging with weights w reduces noise as ``1 / sum(w**2)`` spots pooled with equal weight would, so the
@@ -45,7 +48,7 @@ def pooled_depth(X, average, n_hops):
     return float(np.median(library_sizes(X)) * len(rows) / weights.multiply(weights).sum())
 
 
-def pooling_hops(X, average):
+def pooling_hops(X: Matrix, average: csr_array) -> int:
     """0 if spots are deep enough, else the fewest hops (at most 16) that make pooled profiles so."""
     if pooled_depth(X, average, 0) >= SUFFICIENT_DEPTH:
         return 0
@@ -55,7 +58,7 @@ def pooling_hops(X, average):
     return MAX_POOLING
 
 
-def propagate(average, values, weights):
+def propagate(average: csr_array, values: Matrix, weights: ArrayLike) -> Matrix:
     """Weighted sum of averages over 0, 1, 2, ... hops.
 
     Parameters
@@ -80,12 +83,14 @@ def propagate(average, values, weights):
     return total
 
 
-def single_hop(n_hops):
+def single_hop(n_hops: int) -> NDArray[np.float32]:
     """Weights for :func:`propagate` that average over exactly `n_hops` hops."""
     return np.eye(n_hops + 1, dtype=np.float32)[n_hops]
 
 
-def principal_axes(X, average, weights, n_components, random_state):
+def principal_axes(
+    X: Matrix, average: csr_array, weights: ArrayLike, n_components: int, random_state: np.random.RandomState
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Leading principal axes of averaged expression.
 
     Parameters
@@ -165,7 +170,7 @@ class AveragedPCA:
         self.n_top_genes = n_top_genes
         self.normalize = normalize
 
-    def fit_scores(self, X, average, random_state):
+    def fit_scores(self, X: Matrix, average: csr_array, random_state: np.random.RandomState) -> NDArray[np.float32]:
         """Find the axes; return the score of each spot by its own expression, before it is averaged.
 
         Parameters
@@ -197,27 +202,29 @@ class AveragedPCA:
         self.axes_, self.offset_ = axes * scale, mean @ axes * scale
         return scores * scale
 
-    def scores(self, X, average):
+    def scores(self, X: Matrix, average: csr_array) -> NDArray[np.float32]:
         """Score of each spot by its own expression; parameters and result as in :meth:`fit_scores`."""
         sizes = self._sizes(X, average)
         axes, scale = self._unscaled
         return np.asarray(self._values(X[:, self.kept_], average, sizes) @ axes, dtype=np.float32) * scale
 
-    def expression(self, X, average):
+    def expression(self, X: Matrix, average: csr_array) -> NDArray[np.float32]:
         """Stabilised expression of the genes kept, ndarray of shape (n_spots, n_kept), float32."""
         values = self._values(X[:, self.kept_], average, self._sizes(X, average))
         return np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
 
-    def average(self, scores, average):
+    def average(self, scores: NDArray[np.float32], average: csr_array) -> NDArray[np.float32]:
         """Scores averaged over the graph and centred: the embedding."""
         return propagate(average, scores, self.hop_weights_) - self.offset_
 
-    def spread(self, values, average):
+    def spread(self, values: Matrix, average: csr_array) -> Matrix:
         """Anything about spots, averaged over the hops that the embedding sees, pooling included."""
         pooled = propagate(average, values, single_hop(self.n_pool_))
         return propagate(average, pooled, self.hop_weights_)
 
-    def genes(self, X, averaged, n_genes):
+    def genes(
+        self, X: Matrix, averaged: np.ndarray, n_genes: int
+    ) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.float32]]:
         """The genes that vary most along the axes, and how their rates follow the embedding.
 
         Parameters

@@ -1,7 +1,9 @@
 """Which genes are specific to a spot, to its neighbours and to a region, in one measure."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse import csr_array
 
 from skst.expression.counts import library_sizes
 
@@ -82,12 +84,12 @@ class SpecificGenes:
             [self._root_scores(slice(start, start + _ROWS)) for start in range(0, n_spots, _ROWS)], format="csr"
         )
 
-    def of_spots(self, k):
+    def of_spots(self, k: int) -> NDArray[np.integer]:
         """The genes of highest score of each spot: ndarray of int of shape (n_spots, k), -1 beyond the last."""
         chunks = (self._roots[start : start + _ROWS].toarray() for start in range(0, self._roots.shape[0], _ROWS))
         return np.concatenate([leading(own**2, k, _LEAST_PART) for own in chunks])
 
-    def of_neighbors(self, k):
+    def of_neighbors(self, k: int) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
         """The genes that the neighbours of each spot share, and how like them the spot is.
 
         Returns
@@ -104,7 +106,7 @@ class SpecificGenes:
             likeness.append((own * around).sum(axis=1) / np.maximum(lengths, 1e-12))
         return np.concatenate(columns), np.concatenate(likeness)
 
-    def differences(self, spots, k):
+    def differences(self, spots: NDArray[np.integer], k: int) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         """The genes of which some spots score more than what their neighbours share, and less.
 
         Parameters
@@ -118,14 +120,15 @@ class SpecificGenes:
         -------
         more, less : ndarray of int of shape (n, k)
         """
-        more, less = [np.empty((0, k), dtype=np.int64)], [np.empty((0, k), dtype=np.int64)]
+        more: list[NDArray[np.integer]] = [np.empty((0, k), dtype=np.int64)]
+        less: list[NDArray[np.integer]] = [np.empty((0, k), dtype=np.int64)]
         for own, around in self._chunks(spots):
             difference = own**2 - around**2
             more.append(leading(difference, k))
             less.append(leading(-difference, k))
         return np.concatenate(more), np.concatenate(less)
 
-    def of_regions(self, members, k):
+    def of_regions(self, members: csr_array, k: int) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
         r"""The genes that mark regions, and how far each region is above the tissue.
 
         The score of a gene is the mean of :math:`w_j (y_{ij} - \bar y_j)` over the spots of a region where the mean of
@@ -207,7 +210,7 @@ class SpecificGenes:
             yield self._roots[rows].toarray(), (self._average[rows] @ self._roots).toarray()
 
 
-def leading(scores, k, least_part=0.0):
+def leading(scores: np.ndarray, k: int, least_part: float = 0.0) -> NDArray[np.integer]:
     """Columns of the highest positive scores of each row, highest first and equal ones in the order of columns.
 
     Parameters

@@ -44,7 +44,7 @@ def _user_cache() -> Path:
         return Path(tempfile.gettempdir()) / "skst"
 
 
-def find_file(name: str, data_home: str | os.PathLike[str] | None = None) -> Path | None:
+def find_file(name: str | os.PathLike[str], data_home: str | os.PathLike[str] | None = None) -> Path | None:
     """Path of `name` in the data home, else where an earlier download left it, else None."""
     for home in (get_data_home(data_home), cache_home()):
         if (home / name).is_file():

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skst.inputs.gene_names import is_missing
 from skst.inputs.rows import shown
@@ -14,7 +15,7 @@ NO_NAMES = (
 )
 
 
-def coverage_of_text(counts, with_text):
+def coverage_of_text(counts: np.ndarray, with_text: NDArray[np.bool_]) -> float:
     """Share of the counts that are of genes with text.
 
     Parameters
@@ -32,7 +33,9 @@ def coverage_of_text(counts, with_text):
     return float(counts[with_text].sum() / counts.sum() if counts.any() else with_text.mean())
 
 
-def fault_of_coverage(coverage, names, with_text, species, table):
+def fault_of_coverage(
+    coverage: float, names: NDArray[np.object_], with_text: NDArray[np.bool_], species: str, table: str
+) -> tuple[str, str] | None:
     """What to tell a user of whose genes few or none have text, and what would help.
 
     Parameters
@@ -75,7 +78,7 @@ def fault_of_coverage(coverage, names, with_text, species, table):
     return f"Only {share}, are in {known}, and others{such} are not", fix
 
 
-def warn_of_equal_vectors(vectors, origin):
+def warn_of_equal_vectors(vectors: np.ndarray, origin: str) -> None:
     """Warn if all genes have one and the same vector.
 
     Parameters

@@ -35,6 +35,6 @@ class GeneDescriptions(Settings):
         self.detail = detail
 
 
-def as_descriptions(descriptions):
+def as_descriptions(descriptions: GeneDescriptions | pd.DataFrame | str | os.PathLike[str] | None) -> GeneDescriptions:
     """The :class:`GeneDescriptions` that a table, a path or None stands for."""
     return descriptions if isinstance(descriptions, GeneDescriptions) else GeneDescriptions(descriptions)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pooch
+from numpy.typing import NDArray
 
 from skst.files.home import find_file, get_data_home, writable_home
 from skst.files.untrusted import open_text, told
@@ -37,7 +38,9 @@ _GENE_INFO = {"human": "Homo_sapiens", "mouse": "Mus_musculus"}
 _MARKERS = Path(__file__).with_name("marker_descriptions.tsv")
 
 
-def fetch_gene_descriptions(species="human", *, data_home=None, download_if_missing=True):
+def fetch_gene_descriptions(
+    species: str = "human", *, data_home: str | os.PathLike[str] | None = None, download_if_missing: bool = True
+) -> pd.DataFrame:
     """Names and summaries of all genes of a species.
 
     The table is read from ``gene_text/{species}.tsv.gz`` in the data home.  Where it is not there, NCBI's
@@ -92,7 +95,7 @@ def fetch_gene_descriptions(species="human", *, data_home=None, download_if_miss
     return read_descriptions(path)
 
 
-def load_marker_descriptions(species="human"):
+def load_marker_descriptions(species: str = "human") -> pd.DataFrame:
     """Descriptions of some 380 marker genes, which come with the package.
 
     They cover the layers and cell types of the cortex, blood and immune cells, pancreas, breast, lung, the
@@ -129,7 +132,9 @@ def load_marker_descriptions(species="human"):
     return _complete(table, "the marker table")[list(COLUMNS)]
 
 
-def find_descriptions(species, given=None):
+def find_descriptions(
+    species: str, given: pd.DataFrame | str | os.PathLike[str] | None = None
+) -> tuple[pd.DataFrame, str]:
     """The table that describes the genes of a species, without a download, and where it is from.
 
     Parameters
@@ -149,7 +154,7 @@ def find_descriptions(species, given=None):
     return (load_marker_descriptions(species), "markers") if path is None else (read_descriptions(path), "fetched")
 
 
-def read_descriptions(descriptions):
+def read_descriptions(descriptions: pd.DataFrame | str | os.PathLike[str]) -> pd.DataFrame:
     """Read a description table.
 
     Parameters
@@ -184,7 +189,9 @@ def read_descriptions(descriptions):
     return _read_complete(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
 
 
-def describe_genes(names, descriptions, species, text):
+def describe_genes(
+    names: NDArray[np.object_], descriptions: pd.DataFrame, species: str, text: str
+) -> tuple[pd.DataFrame, NDArray[np.object_]]:
     """Match genes and write their texts.
 
     Parameters
@@ -233,7 +240,7 @@ def _check_species(species):
         raise ValueError(f"species={species!r} is not one of {sorted(_TAX_IDS)}.")
 
 
-def table_of(species):
+def table_of(species: str) -> Path:
     """Where in the data home the table of a species is kept."""
     return Path("gene_text") / f"{species}.tsv.gz"
 

@@ -1,9 +1,11 @@
 """What a gene is called: match the names of a data set to the genes of a description table."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from skst.inputs.gene_names import clean_names, is_missing, is_number
 
@@ -35,12 +37,12 @@ _DATE_GENES = {
 _MONTHS = {"03": "mar", "09": "sep", "12": "dec", "sept": "sep"}
 
 
-def is_ensembl(name):
+def is_ensembl(name: str) -> bool:
     """True if `name` is an Ensembl gene id, with or without version."""
     return _ENSEMBL.match(name) is not None
 
 
-def detect_species(names):
+def detect_species(names: Sequence[str] | NDArray[np.object_]) -> str:
     """Tell human from mouse gene names.
 
     Parameters
@@ -78,7 +80,9 @@ def _is_human(name):
     return bool(_SAYS_HUMAN.search(name) or _LIKE_HUMAN.match(_FIELDS.split(_PREFIX.sub("", name))[0]))
 
 
-def match_genes(names, descriptions, species="auto"):
+def match_genes(
+    names: Sequence[str] | NDArray[np.object_], descriptions: pd.DataFrame, species: str = "auto"
+) -> pd.DataFrame:
     """Match gene names to the rows of a description table.
 
     The first rule that finds one gene wins: the symbol itself; an Ensembl id, its version ignored; the symbol
@@ -139,7 +143,9 @@ def match_genes(names, descriptions, species="auto"):
     return pd.DataFrame({"gene": names, "symbol": symbols[rows], "matched": [how for _, how in found], "row": rows})
 
 
-def match_vectors(genes, names, descriptions, species):
+def match_vectors(
+    genes: pd.DataFrame, names: Sequence[str] | NDArray[np.object_], descriptions: pd.DataFrame, species: str
+) -> NDArray[np.integer]:
     """Find the vectors of matched genes in a table that may call them otherwise.
 
     Parameters

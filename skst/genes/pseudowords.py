@@ -1,15 +1,17 @@
 """Words without meaning in place of gene symbols: what is left of a text when its biology is taken away."""
 
 import hashlib
+from collections.abc import Callable
 from itertools import count
 
 import numpy as np
+from numpy.typing import NDArray
 
 CONSONANTS_V1 = "bdfgklmnprstvz"
 VOWELS_V1 = "aeiou"
 
 
-def pseudoword(symbol, attempt=0):
+def pseudoword(symbol: str, attempt: int = 0) -> str:
     """A pronounceable word that means nothing and stands for a gene.
 
     Parameters
@@ -39,7 +41,7 @@ def pseudoword(symbol, attempt=0):
     return "".join(letters).capitalize()
 
 
-def pseudowords(symbols):
+def pseudowords(symbols: NDArray[np.object_]) -> NDArray[np.object_]:
     """A word without meaning for each gene symbol.
 
     Parameters
@@ -63,7 +65,7 @@ def pseudowords(symbols):
     return distinct_names(symbols, pseudoword)
 
 
-def distinct_names(symbols, name):
+def distinct_names(symbols: NDArray[np.object_], name: Callable[[str, int], str]) -> NDArray[np.object_]:
     """A name for each gene symbol, no two alike.
 
     Parameters

@@ -1,9 +1,13 @@
 """Which genes are named of a spot, and how many."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
+
+from skst.inputs.types import Matrix
 
 FEWEST_GENES = 5
 """Least that an adaptive rule names: fewer genes give the same text to most spots of a tissue."""
@@ -32,7 +36,7 @@ class RankedGenes(NamedTuple):
     starts: np.ndarray
     columns: np.ndarray
 
-    def take(self, spots):
+    def take(self, spots: Sequence[int] | NDArray[np.integer]) -> "RankedGenes":
         """The ranking of some spots: those whose indices are given, in this order."""
         numbers = np.diff(self.starts)[spots]
         starts = np.concatenate([[0], np.cumsum(numbers)])
@@ -40,7 +44,7 @@ class RankedGenes(NamedTuple):
         return RankedGenes(starts, self.columns[np.arange(starts[-1]) + shift])
 
 
-def adaptive_k(X, rule):
+def adaptive_k(X: Matrix, rule: str) -> NDArray[np.integer]:
     r"""How many genes to name of each spot, from its own expression.
 
     With :math:`p_1 \ge p_2 \ge \dots` the shares of the spot's counts, the rules are
@@ -96,7 +100,7 @@ def adaptive_k(X, rule):
     return np.clip(numbers, FEWEST_GENES, MOST_GENES)
 
 
-def rank_genes(X, symbols, k):
+def rank_genes(X: Matrix, symbols: NDArray[np.object_], k: int | str) -> RankedGenes:
     """The most expressed genes of each spot, highest first.
 
     Equal values are ranked by symbol, so that the order of columns does not matter.  Library normalisation divides a

@@ -6,9 +6,11 @@ import warnings
 import zipfile
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from skst.files.hdf5 import read_h5ad
 from skst.files.plain_pickle import read_plain_pickle
@@ -20,7 +22,7 @@ _MAX_DIMENSIONS = 2**16
 _PARQUET_ROWS = 512
 
 
-def read_gene_vectors(source):
+def read_gene_vectors(source: Any) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
     """Read a table of gene vectors.
 
     Parameters
@@ -76,9 +78,9 @@ def read_gene_vectors(source):
     if isinstance(source, dict):
         return _table(list(source), list(source.values()), "the dict")
     if isinstance(source, pd.DataFrame):
-        return _table(*_split_frame(source), "the DataFrame")
+        return _table(*_split_frame(source), "the DataFrame")  # type: ignore[call-arg]
     if is_anndata(source):
-        return _table(*_split_anndata(source), "the AnnData")
+        return _table(*_split_anndata(source), "the AnnData")  # type: ignore[call-arg]
     try:
         path = Path(source).expanduser()
     except TypeError:

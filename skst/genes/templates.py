@@ -4,7 +4,13 @@ Every template is a versioned constant.  A change of wording changes the vectors
 instead of a new value, and vectors cached for the old wording stay valid.
 """
 
-from skst.genes.ranking import rank_genes
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skst.genes.ranking import RankedGenes, rank_genes
+from skst.inputs.types import Matrix
 
 GENE_NAME_V1 = "{symbol}: {name}."
 """Symbol and full name of a gene."""
@@ -41,7 +47,7 @@ CELL_EMPTY_V1 = "No gene is expressed."
 _ORGANISMS = {"human": "Homo sapiens", "mouse": "Mus musculus"}
 
 
-def gene_text(row, kind="summary"):
+def gene_text(row: Mapping[str, str], kind: str = "summary") -> str:
     """What is said of one gene.
 
     Parameters
@@ -72,7 +78,7 @@ def gene_text(row, kind="summary"):
     symbol, name, summary = (row.get(field, "") for field in ("symbol", "name", "summary"))
     if kind == "card":
         fields = dict(row)
-        fields["species"] = _ORGANISMS.get(fields.get("species"), fields.get("species", ""))
+        fields["species"] = _ORGANISMS.get(fields.get("species", ""), fields.get("species", ""))
         return "\n".join(
             f"{label}: {fields[field].replace('|', ', ')}" for label, field in GENE_CARD_V1 if fields.get(field)
         )
@@ -85,7 +91,7 @@ def gene_text(row, kind="summary"):
     return symbol
 
 
-def cell_text(symbols, mode="prompt"):
+def cell_text(symbols: Sequence[str], mode: str = "prompt") -> str:
     """What is written of one cell or spot.
 
     Parameters
@@ -116,7 +122,7 @@ def cell_text(symbols, mode="prompt"):
     return CELL_PROMPT_V1.format(genes=", ".join(symbols))
 
 
-def cell_texts(X, symbols, k=30, mode="prompt"):
+def cell_texts(X: Matrix, symbols: NDArray[np.object_], k: int | str = 30, mode: str = "prompt") -> list[str]:
     """Write about every cell or spot, naming its most expressed genes.
 
     Parameters
@@ -145,7 +151,7 @@ def cell_texts(X, symbols, k=30, mode="prompt"):
     return ranked_texts(rank_genes(X, symbols, k), symbols, mode)
 
 
-def ranked_texts(ranked, names, mode="prompt"):
+def ranked_texts(ranked: RankedGenes, names: NDArray[np.object_], mode: str = "prompt") -> list[str]:
     """Write about every cell or spot whose genes are ranked already.
 
     Parameters

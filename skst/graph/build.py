@@ -1,7 +1,9 @@
 """Spatial graphs: who is whose neighbour, slice by slice."""
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from scipy.sparse import csr_array
 from scipy.spatial import Delaunay, cKDTree
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
@@ -9,11 +11,12 @@ from sklearn.utils import check_random_state
 from skst import limits
 from skst.inputs.places import read_batch, read_coordinates, suggested_radius
 from skst.inputs.rows import match_rows
+from skst.inputs.types import RandomState
 
 KINDS = ("knn", "radius", "delaunay")
 
 
-def nearest_neighbors(points, n_neighbors):
+def nearest_neighbors(points: np.ndarray, n_neighbors: int) -> NDArray[np.int64]:
     """Indices of the `n_neighbors` nearest other points.
 
     Parameters
@@ -39,7 +42,14 @@ def nearest_neighbors(points, n_neighbors):
     return found[~own].reshape(n_points, k)
 
 
-def spatial_graph(coordinates, *, kind="knn", n_neighbors=6, radius=None, batch=None):
+def spatial_graph(
+    coordinates: ArrayLike,
+    *,
+    kind: str = "knn",
+    n_neighbors: int = 6,
+    radius: float | None = None,
+    batch: ArrayLike | None = None,
+) -> csr_array:
     """Undirected graph of spatial neighbours, with no edge between slices.
 
     Parameters
@@ -82,13 +92,13 @@ def spatial_graph(coordinates, *, kind="knn", n_neighbors=6, radius=None, batch=
             f"radius={radius!r}, but graph='radius' needs a positive distance in units of the coordinates."
         )
     (batch,) = match_rows(coordinates, origin="coordinates", batch=batch)
-    n_spots = len(coordinates)
+    n_spots = len(coordinates)  # type: ignore[arg-type]
     coordinates, batch = read_coordinates(coordinates, n_spots), read_batch(batch, n_spots)
     batch = np.zeros(n_spots, dtype=np.int64) if batch is None else batch
     rows, cols = [], []
     for code in range(batch.max(initial=-1) + 1):
         members = np.flatnonzero(batch == code)
-        i, j = _edges(coordinates[members], kind, n_neighbors, radius)
+        i, j = _edges(coordinates[members], kind, n_neighbors, radius)  # type: ignore[index]
         rows.append(members[i])
         cols.append(members[j])
     rows, cols = np.concatenate(rows), np.concatenate(cols)
@@ -149,7 +159,7 @@ def _triangulation(places):
     return sparse.csr_array((np.ones(n_places - 1), ends), shape=(n_places, n_places))
 
 
-def expression_graph(embedding, *, n_neighbors=15, random_state=None):
+def expression_graph(embedding: ArrayLike, *, n_neighbors: int = 15, random_state: RandomState = None) -> csr_array:
     """Undirected graph of spots whose embeddings point the same way, wherever they lie.
 
     Parameters
@@ -200,7 +210,7 @@ def expression_graph(embedding, *, n_neighbors=15, random_state=None):
     return _adjacency(rows[others], cols[others], n_spots)
 
 
-def averaging_operator(graph):
+def averaging_operator(graph: csr_array) -> csr_array:
     """Row-normalised ``A + I``: multiplying by it replaces each spot by the mean of itself and its neighbours.
 
     Parameters

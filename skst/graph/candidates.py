@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.preprocessing import normalize
 
@@ -44,7 +45,7 @@ class Candidates(NamedTuple):
     scores: np.ndarray
     chance: np.ndarray
 
-    def averaged(self, p):
+    def averaged(self, p: NDArray[np.float64]) -> NDArray[np.float32]:
         """Scores averaged twice over the expected graph, p the probabilities of the edges; shaped as they are."""
         n_spots = len(self.scores)
         average = sparse.coo_array((p.astype(np.float32), tuple(self.edges)), shape=(n_spots, n_spots)).tocsr()
@@ -116,7 +117,7 @@ def _rank(values, edges, n_spots):
     return share.reshape(2, -1).mean(axis=0)
 
 
-def chance_cosine(vectors, batch):
+def chance_cosine(vectors: np.ndarray, batch: NDArray[np.integer] | None) -> NDArray[np.float64]:
     """Mean cosine of two different spots of its slice, for each spot; float64."""
     units = normalize(vectors)
     batch = np.zeros(len(units), dtype=np.int64) if batch is None else batch

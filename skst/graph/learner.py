@@ -3,10 +3,13 @@
 import time
 import warnings
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import sparse
+from scipy.sparse import csr_array
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -21,6 +24,7 @@ from skst.graph.reward import GAINS, GraphReward, policy_gradient
 from skst.inputs.counting import check_counts
 from skst.inputs.order import content_order
 from skst.inputs.reading import ReadsSpots
+from skst.inputs.types import Expression
 
 # How often in training communities are found anew.
 REFRESHES = 4
@@ -171,7 +175,7 @@ class SpatialGraphLearner(ReadsSpots, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, coordinates, *, batch=None):
+    def fit(self, X: Expression, coordinates: ArrayLike, *, batch: ArrayLike | None = None) -> Self:
         """Train the policy and build the graph.
 
         Parameters
@@ -230,7 +234,7 @@ class SpatialGraphLearner(ReadsSpots, BaseEstimator):
         self.probabilities_ = _adjacency(candidates, order, np.ones(n_edges, dtype=bool), expit(logits))
         return self
 
-    def build(self, X, coordinates, *, batch=None):
+    def build(self, X: Expression, coordinates: ArrayLike, *, batch: ArrayLike | None = None) -> csr_array:
         """Graph of any spots by the policy as it is; parameters as in :meth:`fit`.
 
         Returns

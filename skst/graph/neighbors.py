@@ -1,7 +1,10 @@
 """Graphs as parameters of an estimator: which spots are neighbours, by distance or learnt."""
 
 import numbers
+from typing import Any, Self
 
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator
 
 from skst._constraints import HasMethods, Interval, StrOptions
@@ -60,7 +63,7 @@ class SpatialNeighbors(BaseEstimator):
     def __getstate__(self):
         return {name: value for name, value in super().__getstate__().items() if name != "graph_"}
 
-    def fit(self, X, coordinates, *, batch=None):
+    def fit(self, X: object, coordinates: ArrayLike, *, batch: ArrayLike | None = None) -> Self:
         """Build the graph of spots and keep it.
 
         Parameters
@@ -80,7 +83,7 @@ class SpatialNeighbors(BaseEstimator):
         self.graph_ = self.build(X, coordinates, batch=batch)
         return self
 
-    def build(self, X, coordinates, *, batch=None):
+    def build(self, X: object, coordinates: ArrayLike, *, batch: ArrayLike | None = None) -> csr_array:
         """Graph of any spots; parameters as in :meth:`fit`.
 
         Returns
@@ -91,7 +94,7 @@ class SpatialNeighbors(BaseEstimator):
         return spatial_graph(coordinates, kind=self.kind, n_neighbors=self.n_neighbors, radius=self.radius, batch=batch)
 
 
-def as_graph(graph, normalize=True):
+def as_graph(graph: Any, normalize: bool = True) -> Any:
     """What builds the graph that a name stands for.
 
     Parameters

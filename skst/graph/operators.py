@@ -1,18 +1,23 @@
 """From the graph that an estimator asks for to the operator that averages over it."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse import csr_array
 from sklearn.base import clone
 
 from skst.graph.build import averaging_operator
 from skst.graph.neighbors import SpatialNeighbors, as_graph
 from skst.inputs.places import warn_of_graph, warn_of_places
 from skst.inputs.reading import missing
+from skst.inputs.spots import Spots
 
 
-def fit_operator(graph, spots, rng, *, spatial_key, strict, normalize=True):
+def fit_operator(
+    graph: Any, spots: Spots, rng: np.random.RandomState, *, spatial_key: str, strict: bool, normalize: bool = True
+) -> tuple[csr_array, Any]:
     """Fit a graph to spots; without coordinates, each spot is alone.
 
     Parameters
@@ -58,7 +63,7 @@ def fit_operator(graph, spots, rng, *, spatial_key, strict, normalize=True):
     return averaging_operator(builder.graph_), builder
 
 
-def operator_of(graph, spots, *, spatial_key, strict, warn=True):
+def operator_of(graph: Any, spots: Spots, *, spatial_key: str, strict: bool, warn: bool = True) -> csr_array:
     """Averaging operator of other spots than those of ``fit``.
 
     Parameters

@@ -1,29 +1,37 @@
 """A tissue as the data of torch-geometric, and its graphs as ours."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import sparse
+from scipy.sparse import csr_array
 
 from skst.files.untrusted import check_sparse
 from skst.graph.neighbors import as_graph
 from skst.inputs.rows import detached, match_rows, row_names
 from skst.inputs.spots import Where, read_spots
+from skst.inputs.types import Expression
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
 def to_pyg(
-    X,
-    coordinates=None,
+    X: Expression,
+    coordinates: ArrayLike | None = None,
     *,
-    features=None,
-    text=None,
-    graph="knn",
-    batch=None,
-    per_slice=False,
-    layer=None,
-    spatial_key="spatial",
-    batch_key=None,
-    gene_names=None,
-):
+    features: ArrayLike | None = None,
+    text: ArrayLike | None = None,
+    graph: Any = "knn",
+    batch: ArrayLike | None = None,
+    per_slice: bool = False,
+    layer: str | None = None,
+    spatial_key: str = "spatial",
+    batch_key: str | None = None,
+    gene_names: ArrayLike | None = None,
+) -> Any:
     """A tissue as ``torch_geometric.data.Data``, for networks of one's own.
 
     Parameters
@@ -185,7 +193,7 @@ def _read_rows(name, values, n_spots):
     return values
 
 
-def from_pyg(data):
+def from_pyg(data: "Data") -> csr_array:
     """The graph of a ``torch_geometric.data.Data`` as those that skst makes: undirected, without loops.
 
     Parameters

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import entr, expit
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -41,7 +42,7 @@ class GraphReward:
         self.agreement = AGREEMENT * agreement / self.n_wanted
         self.compactness = -COMPACTNESS * distance / self.n_wanted
 
-    def settle(self, embedding, random_state):
+    def settle(self, embedding: np.ndarray, random_state: np.random.RandomState) -> None:
         """Take clusters of the embedding of the spots for communities."""
         n_spots = len(embedding)
         sample = embedding
@@ -57,7 +58,7 @@ class GraphReward:
                 labels = kmeans.fit(sample).predict(embedding)
             self.partitions.append((labels, labels[i] == labels[j]))
 
-    def exact(self, p):
+    def exact(self, p: NDArray[np.float64]) -> tuple[dict[str, float], NDArray[np.float64]]:
         """Expectation of all terms but modularity over independent edges, by name, and the gradient of their sum."""
         i, j = self.edges
         k, n_wanted, n_spots = self.k, self.n_wanted, self.n_spots
@@ -77,13 +78,13 @@ class GraphReward:
         }
         return terms, self.agreement + self.compactness - slope
 
-    def modularity(self, weights):
+    def modularity(self, weights: np.ndarray) -> float:
         """Newman's modularity of a weighted graph, mean over the partitions."""
         total, census = self._census(weights)
         shares = [within / total - np.square(volumes / (2 * total)).sum() for *_, within, volumes in census]
         return float(np.mean(shares))
 
-    def modularity_slope(self, weights):
+    def modularity_slope(self, weights: np.ndarray) -> NDArray[np.float64]:
         """Derivative of the modularity by the weight of each edge."""
         i, j = self.edges
         total, census = self._census(weights)
@@ -103,7 +104,9 @@ class GraphReward:
         ]
 
 
-def policy_gradient(logits, reward, drawn):
+def policy_gradient(
+    logits: NDArray[np.float64], reward: GraphReward, drawn: list[NDArray[np.bool_]]
+) -> tuple[NDArray[np.float64], dict[str, float]]:
     """Unbiased estimate of the gradient of the expected reward and entropy.
 
     Parameters

@@ -1,13 +1,15 @@
 """Columns of ``X``: what they are called, and in which order a fit saw them."""
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from skst.inputs.gene_names import clean_names, is_missing, is_number
 from skst.inputs.rows import match_rows, shown, unmasked
+from skst.inputs.types import Expression, Matrix
 
 
 class Columns(NamedTuple):
@@ -21,13 +23,13 @@ class Columns(NamedTuple):
         How many there are; None if nothing was fitted.
     """
 
-    names: object = None
+    names: NDArray[np.object_] | None = None
     n_genes: int | None = None
 
 
-def flat_columns(X):
+def flat_columns(X: Expression) -> Expression:
     """A table as it is, but that columns of a MultiIndex of one level are a plain index."""
-    columns = getattr(X, "columns", None)
+    columns: Any = getattr(X, "columns", None)
     if getattr(columns, "nlevels", 1) > 1:
         raise ValueError(
             f"X has MultiIndex columns with {columns.nlevels} levels; keep the one that names the genes, "
@@ -36,12 +38,14 @@ def flat_columns(X):
     return X.set_axis(columns.get_level_values(0), axis=1) if isinstance(columns, pd.MultiIndex) else X
 
 
-def numbered(n):
+def numbered(n: int) -> NDArray[np.object_]:
     """Names that AnnData gives to columns when it is told none."""
     return np.arange(n).astype(str).astype(object)
 
 
-def order_as_fitted(matrix, genes, fitted):
+def order_as_fitted(
+    matrix: Matrix, genes: NDArray[np.object_] | None, fitted: NDArray[np.object_] | None
+) -> tuple[Matrix, NDArray[np.object_] | None]:
     """Put columns into the order in which a fit saw them.
 
     Parameters
@@ -90,7 +94,7 @@ def order_as_fitted(matrix, genes, fitted):
     return matrix[:, order], fitted
 
 
-def given_names(given, columns, n_genes):
+def given_names(given: Any, columns: NDArray[np.object_] | None, n_genes: int) -> NDArray[np.object_]:
     """Check ``gene_names=`` and return them as an array of texts.
 
     Parameters
@@ -134,7 +138,7 @@ def given_names(given, columns, n_genes):
     return names
 
 
-def warn_of_duplicates(genes):
+def warn_of_duplicates(genes: NDArray[np.object_]) -> None:
     """Warn of names that more than one column has."""
     genes = genes[[not is_missing(name) and not is_number(name) for name in genes]]
     duplicated = pd.Index(genes).duplicated()

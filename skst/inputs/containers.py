@@ -4,12 +4,14 @@ Nothing that can hold counts fails with the words of another library.
 """
 
 import os
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from skst.inputs.rows import detached, is_anndata
+from skst.inputs.types import Expression
 
 # Objects of other packages that hold an AnnData, by package and type, and how to get at it.
 _HOLDERS = {
@@ -24,7 +26,7 @@ _HOLDERS = {
 _PATH = (str, bytes, os.PathLike)
 
 
-def refuse_unreadable(X, *, slices=True):
+def refuse_unreadable(X: Any, *, slices: bool = True) -> None:
     """Raise at once, in one sentence, if `X` is something that may hold counts but is not a table of them.
 
     Parameters
@@ -71,7 +73,7 @@ def refuse_unreadable(X, *, slices=True):
         raise TypeError(f"X is {found}; pass an AnnData, a DataFrame or an array of counts.")
 
 
-def in_memory(X):
+def in_memory(X: Expression) -> Expression:
     """`X` with everything that is backed or lazy (HDF5, zarr, dask) read.
 
     Parameters

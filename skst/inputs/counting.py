@@ -7,9 +7,11 @@ from scipy import sparse
 
 from skst.inputs.containers import in_memory
 from skst.inputs.rows import is_anndata, layer_names
+from skst.inputs.spots import Spots
+from skst.inputs.types import Expression
 
 
-def check_counts(spots, X, *, unless=None):
+def check_counts(spots: Spots, X: Expression, *, unless: str | None = None) -> None:
     """Check that ``spots.X`` can be raw counts.
 
     Parameters
@@ -65,7 +67,7 @@ def _can_be_counts(matrix):
     return values.size > 0 and values.dtype.kind in "buif" and values.min() >= 0 and not looks_logarithmic(values)
 
 
-def looks_logarithmic(values):
+def looks_logarithmic(values: np.ndarray) -> bool:
     """Tell logarithms from counts: fractions among them, and none above 16, which is ``log(1 + 10**7)``.
 
     Parameters

@@ -1,9 +1,12 @@
 """Which names of genes are names: no missing ones, and no bare numbers."""
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from skst.inputs.rows import unmasked
 
@@ -12,7 +15,7 @@ _MISSING = {"", "nan", "na", "none", "null", "<na>", "nat", "n/a", "#n/a"}
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d+)?(e[+-]?\d+)?|inf(inity)?)", re.IGNORECASE)
 
 
-def is_missing(name):
+def is_missing(name: object) -> bool:
     """True for NaN, None and NA, and for their texts ("nan", "None", "<NA>", ...).
 
     Parameters
@@ -34,12 +37,12 @@ def is_missing(name):
     return name.strip().lower() in _MISSING
 
 
-def is_number(name):
+def is_number(name: str) -> bool:
     """True for the text of a bare number, which numbers a row or is an id of a database that is not read here."""
     return _NUMBER.fullmatch(name.strip()) is not None
 
 
-def clean_names(names):
+def clean_names(names: Any) -> NDArray[np.object_]:
     """Names as text, with "" where one is missing.
 
     Parameters
@@ -57,7 +60,7 @@ def clean_names(names):
     return np.array(texts, dtype=object)
 
 
-def any_named(names):
+def any_named(names: Iterable[str]) -> bool:
     """False if no name tells of a gene: all are missing or bare numbers."""
     return any(not is_missing(name) and not is_number(name) for name in names)
 

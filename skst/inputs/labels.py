@@ -1,11 +1,11 @@
 """Columns of labels: read in whatever form they come, and matched to each other by the names of spots."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from skst.inputs.rows import is_anndata, match_rows, unmasked
 
@@ -15,7 +15,7 @@ Labels: TypeAlias = Sequence[Any] | ArrayLike
 UNLABELLED = ("NA", "nan", "None", "<NA>")
 
 
-def column_of(values, name):
+def column_of(values: Any, name: str) -> pd.Series:
     """A column of labels as a Series with row numbers, where a NaN among strings stays a NaN.
 
     Parameters
@@ -45,12 +45,12 @@ def column_of(values, name):
     return pd.Series(values, dtype=object if is_text else None).reset_index(drop=True)
 
 
-def known_labels(labels, ignore):
+def known_labels(labels: pd.Series, ignore: Iterable[Any]) -> NDArray[np.bool_]:
     """Mask of the spots that have a label, from a Series and what else means "unlabelled"."""
     return ~(labels.isna() | labels.isin(list(ignore))).to_numpy(dtype=bool)
 
 
-def labelled(y_true, y_pred, ignore=UNLABELLED):
+def labelled(y_true: Labels, y_pred: Labels, ignore: Sequence[Any] = UNLABELLED) -> tuple[np.ndarray, np.ndarray]:
     """Both columns as arrays, matched by the names of spots, without the spots whose true label is missing.
 
     Parameters
@@ -81,7 +81,7 @@ def labelled(y_true, y_pred, ignore=UNLABELLED):
     return true[known].to_numpy(), pred.to_numpy()
 
 
-def label_column(source, labels, name, n_spots):
+def label_column(source: Any, labels: Any, name: str, n_spots: int) -> pd.Series:
     """Labels of the spots as a Series in the order of `source`, NaN where unlabelled.
 
     Parameters
@@ -111,7 +111,7 @@ def label_column(source, labels, name, n_spots):
     return labels.mask(labels.isin(UNLABELLED))
 
 
-def sort_labels(labels):
+def sort_labels(labels: Iterable[Any]) -> list[Any]:
     """Labels in order; as texts, where they cannot be compared."""
     try:
         return sorted(labels)

@@ -6,12 +6,13 @@ from scipy import sparse
 from sklearn.utils.validation import check_array
 
 from skst.files.untrusted import check_sparse, told
+from skst.inputs.types import Expression, Matrix
 
 # Squares of larger numbers do not add up in float32, and no molecules were counted so often.
 _LARGEST = 1e15
 
 
-def check_matrix(matrix, reader=None):
+def check_matrix(matrix: Expression, reader: str | None = None) -> Matrix:
     """Expression as float32, an ndarray or a CSR matrix.
 
     Parameters
@@ -57,7 +58,7 @@ def check_matrix(matrix, reader=None):
         raise kind(f"X holds something else than numbers ({told(error)}); {fix}.") from error
 
 
-def check_finite(matrix):
+def check_finite(matrix: Matrix) -> None:
     """Raise if an entry is NaN, infinite, or too large to be computed with.
 
     Parameters

@@ -1,10 +1,13 @@
 """An order of spots that does not depend on how they came, for all that is drawn row by row."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
+from skst.inputs.types import Matrix
 
-def content_order(X, coordinates=None, *, axis=0):
+
+def content_order(X: Matrix, coordinates: NDArray[np.floating] | None = None, *, axis: int = 0) -> NDArray[np.integer]:
     """Rows sorted by what they hold, so that random starts, samples and batches are the same in any order of spots.
 
     Sorted is by what rounding cannot touch: places and, for counts, sums of powers, which are the same in any order of
@@ -37,7 +40,9 @@ def content_order(X, coordinates=None, *, axis=0):
     return np.lexsort([*keys, *(() if coordinates is None else coordinates.T)])
 
 
-def in_content_order(X, columns=None):
+def in_content_order(
+    X: Matrix, columns: NDArray[np.integer] | None = None
+) -> tuple[Matrix, NDArray[np.integer], NDArray[np.integer]]:
     """X in an order and a form that depend on its content alone, so that what follows is the same to the last digit.
 
     Parameters

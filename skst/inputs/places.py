@@ -1,10 +1,13 @@
 """Where spots lie: coordinates and slices, and whether they tell anything."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
 from skst.files.untrusted import told
@@ -20,7 +23,7 @@ _ENOUGH = 50
 _SMALLEST = 1e-150
 
 
-def read_coordinates(coordinates, n_spots):
+def read_coordinates(coordinates: ArrayLike | None, n_spots: int) -> NDArray[np.float64] | None:
     """Positions as an array of shape (n_spots, 2) or (n_spots, 3), float64; None if there are none.
 
     Parameters
@@ -58,7 +61,7 @@ def read_coordinates(coordinates, n_spots):
     return coordinates
 
 
-def as_numbers(coordinates):
+def as_numbers(coordinates: Any) -> NDArray[np.float64]:
     """Coordinates of any shape as float64, NaN where one is missing.
 
     Parameters
@@ -89,7 +92,7 @@ def as_numbers(coordinates):
     return np.asarray(values.filled(np.nan))
 
 
-def read_batch(batch, n_spots):
+def read_batch(batch: ArrayLike | None, n_spots: int) -> NDArray[np.integer] | None:
     """Slices as codes from 0, in order of appearance; None if none are named.
 
     Parameters
@@ -128,7 +131,7 @@ def read_batch(batch, n_spots):
     return codes
 
 
-def warn_of_places(coordinates, batch):
+def warn_of_places(coordinates: NDArray[np.float64], batch: NDArray[np.integer] | None) -> bool:
     """Warn, once and with the number of spots, if places or slices cannot tell who is whose neighbour.
 
     Parameters
@@ -212,7 +215,9 @@ def _fault_of_line(coordinates, batch):
     )
 
 
-def warn_of_graph(graph, coordinates, batch, setting):
+def warn_of_graph(
+    graph: csr_array, coordinates: NDArray[np.float64], batch: NDArray[np.integer] | None, setting: str
+) -> None:
     """Warn, with the number of spots, if a graph joins most spots to none, or to most of their slice.
 
     Parameters
@@ -249,7 +254,7 @@ def warn_of_graph(graph, coordinates, batch, setting):
     warnings.warn(f"{setting} joins {found}; {fix}.", UserWarning, stacklevel=5)
 
 
-def suggested_radius(coordinates):
+def suggested_radius(coordinates: NDArray[np.float64]) -> float:
     """A radius that reaches the next spots: one and a half of the median distance to the nearest place."""
     places = np.unique(coordinates, axis=0)
     if len(places) < 2:

@@ -1,14 +1,18 @@
 """How estimators read ``X``, and hand it on to transformers of their own."""
 
 import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
 from skst._constraints import StrOptions
 from skst.inputs.columns import Columns
-from skst.inputs.spots import Where, read_spots
+from skst.inputs.spots import Spots, Where, read_spots
+from skst.inputs.types import Expression
 
 _TOLD_BEFORE = r"\d+ gene names are duplicated|X has no gene names, unlike that of fit"
 
@@ -29,7 +33,14 @@ class ReadsSpots:
     These are ``layer``, ``spatial_key``, ``batch_key`` and ``gene_names``, or those of them that it has.
     """
 
-    def _read_spots(self, X, *, coordinates=None, batch=None, reset=False):
+    def _read_spots(
+        self,
+        X: Expression,
+        *,
+        coordinates: ArrayLike | None = None,
+        batch: ArrayLike | None = None,
+        reset: bool = False,
+    ) -> Spots:
         """Read `X` as :func:`skst.inputs.spots.read_spots` does.
 
         Parameters
@@ -78,7 +89,7 @@ class ReadsSpots:
         return inherit(transformer, gene_names=self.gene_names, layer=self.layer, random_state=seed)
 
 
-def where_of(parameters):
+def where_of(parameters: Mapping[str, Any]) -> Where:
     """Where in ``X`` things are, by those parameters of an estimator that say so.
 
     Parameters
@@ -94,7 +105,7 @@ def where_of(parameters):
     return Where(**known, sliced="batch_key" in known)
 
 
-def inherit(transformer, **handed):
+def inherit(transformer: Any, **handed: Any) -> Any:
     """A copy of a transformer with parameters of whoever uses it, where it has none of its own.
 
     Parameters
@@ -114,14 +125,14 @@ def inherit(transformer, **handed):
 
 
 @contextmanager
-def names_told():
+def names_told() -> Iterator[None]:
     """Leave out warnings about names of genes that whoever hands X on has given before."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", _TOLD_BEFORE, UserWarning)
         yield
 
 
-def missing(lack, goes_on, fix, *, strict):
+def missing(lack: str, goes_on: str, fix: str, *, strict: bool) -> None:
     """Say that `X` lacks something: a warning, or an error where ``on_missing="error"``.
 
     Parameters

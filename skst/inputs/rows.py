@@ -6,33 +6,37 @@ given beside X is brought into the order of X by these names, and names that can
 
 import re
 import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 _NUMBER = re.compile(r"\d+")
 # Signs of a name that a message shows.
 _LONGEST = 60
 
 
-def is_anndata(X):
+def is_anndata(X: object) -> bool:
     """True if `X` is an AnnData; never imports anndata, which is slow to load."""
     anndata = sys.modules.get("anndata")
     return anndata is not None and isinstance(X, anndata.AnnData)
 
 
-def layer_names(adata):
+def layer_names(adata: "AnnData") -> list[str]:
     """Names of the layers of an AnnData, without the None that stands for X since anndata 0.13."""
     return [name for name in adata.layers if name is not None]
 
 
-def shown(name):
+def shown(name: object) -> str:
     """A name as a message shows it: in quotes, and not longer than a line."""
     text = str(name)
     return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
-def unmasked(values):
+def unmasked(values: Any) -> Any:
     """`values`, with None for what a masked array masks, which numpy would hand on as if it were not."""
     if not isinstance(values, np.ma.MaskedArray):
         return values
@@ -41,19 +45,19 @@ def unmasked(values):
     return plain
 
 
-def detached(values):
+def detached(values: Any) -> Any:
     """`values`, a tensor of torch as an array whatever it is used for."""
     return values.detach().cpu().numpy() if hasattr(values, "detach") and hasattr(values, "numpy") else values
 
 
-def row_names(values):
+def row_names(values: Any) -> pd.Index | None:
     """Names of the rows of an AnnData, DataFrame or Series as an Index; None for anything else."""
     if is_anndata(values):
         return values.obs_names
     return values.index if isinstance(values, (pd.DataFrame, pd.Series)) else None
 
 
-def match_rows(X, *, origin="X", **values):
+def match_rows(X: object, *, origin: str = "X", **values: Any) -> list[Any]:
     """Bring what is said about the rows of `X` into their order.
 
     Row numbers, such as pandas fills in, are no names, unless both sides have them.

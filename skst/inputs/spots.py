@@ -5,19 +5,22 @@
 about graphs, text or estimators.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from skst.files.untrusted import check_sparse
-from skst.inputs.columns import flat_columns, given_names, numbered, order_as_fitted, warn_of_duplicates
+from skst.inputs.columns import Columns, flat_columns, given_names, numbered, order_as_fitted, warn_of_duplicates
 from skst.inputs.containers import in_memory, refuse_unreadable
 from skst.inputs.gene_names import any_named, clean_names
 from skst.inputs.matrix import check_finite, check_matrix
 from skst.inputs.places import read_batch, read_coordinates
 from skst.inputs.rows import is_anndata, layer_names, match_rows
+from skst.inputs.types import Expression, Matrix
 
 
 class Spots(NamedTuple):
@@ -35,10 +38,10 @@ class Spots(NamedTuple):
         Slice (sample) of each spot as codes from 0; None where all spots are of one slice.
     """
 
-    X: object
-    genes: object
-    coordinates: object
-    batch: object
+    X: Matrix
+    genes: NDArray[np.object_] | None
+    coordinates: NDArray[np.float64] | None
+    batch: NDArray[np.integer] | None
 
 
 class Where(NamedTuple):
@@ -61,11 +64,20 @@ class Where(NamedTuple):
     layer: str | None = None
     spatial_key: str | None = None
     batch_key: str | None = None
-    gene_names: object = None
+    gene_names: ArrayLike | None = None
     sliced: bool = False
 
 
-def read_spots(X, where=None, *, coordinates=None, batch=None, fitted=None, reader=None, check_names=None):
+def read_spots(
+    X: Expression,
+    where: Where | None = None,
+    *,
+    coordinates: ArrayLike | None = None,
+    batch: ArrayLike | None = None,
+    fitted: Columns | None = None,
+    reader: str | None = None,
+    check_names: Callable[[Any], object] | None = None,
+) -> tuple[Spots, NDArray[np.object_] | Literal[False] | None]:
     """Read any accepted `X` into a :class:`Spots`.
 
     Parameters
@@ -119,7 +131,7 @@ def read_spots(X, where=None, *, coordinates=None, batch=None, fitted=None, read
         raise ValueError(
             f"X has {matrix.shape[1]} features, but {reader} is expecting {fitted.n_genes} features as input."
         )
-    called = names
+    called: Any = names
     if names is False:
         called = clean_names(X.columns) if isinstance(X, pd.DataFrame) else None if fitted is None else fitted.names
     if where.gene_names is not None:

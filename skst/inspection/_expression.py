@@ -1,9 +1,12 @@
 """Expression with named genes, read as the estimators read it."""
 
-from skst.inputs.spots import Where, read_spots
+from numpy.typing import ArrayLike
+
+from skst.inputs.spots import Spots, Where, read_spots
+from skst.inputs.types import Expression
 
 
-def read_named_genes(X, gene_names, layer):
+def read_named_genes(X: Expression, gene_names: ArrayLike | None, layer: str | None) -> Spots:
     """Read `X` where the names of its genes must be known.
 
     Parameters

@@ -1,13 +1,14 @@
 """Randomisation tests of paired differences, and corrections for many tests."""
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 _EXACT = 16  # differences up to which all 2 ** n sign patterns are listed
 _DRAWS = 9999
 
 
-def sign_flip_p(differences, rng):
+def sign_flip_p(differences: np.ndarray, rng: np.random.Generator) -> float:
     """One-sided p of mean(`differences`) > 0, where under the null each difference has either sign alike.
 
     All sign patterns are listed for up to 16 differences, the observed one among them; beyond, 9,999 are
@@ -26,7 +27,7 @@ def sign_flip_p(differences, rng):
     return as_large / 2**n if exact else (1 + as_large) / (1 + _DRAWS)
 
 
-def mean_interval(differences):
+def mean_interval(differences: np.ndarray) -> tuple[float, float]:
     """The 95 % interval of Student's t for the mean; NaN for a single difference."""
     n = len(differences)
     if n < 2:
@@ -36,7 +37,7 @@ def mean_interval(differences):
     return float(mean - half), float(mean + half)
 
 
-def holm(p):
+def holm(p: ArrayLike) -> NDArray[np.float64]:
     """Holm's step-down correction: controls the chance of a single false finding among all tests.
 
     scipy corrects the rate of false findings alone.

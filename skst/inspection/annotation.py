@@ -1,15 +1,19 @@
 """What clusters of cells are: by overlap of markers, by what is written about their genes, by known labels."""
 
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 from sklearn.base import clone
 
 from skst.genes.described import as_descriptions
 from skst.genes.identity import detect_species
-from skst.inputs.labels import label_column, sort_labels
+from skst.inputs.labels import Labels, label_column, sort_labels
+from skst.inputs.types import RandomState
 from skst.inspection._statistics import holm
 from skst.inspection.cell_types import _check_columns, _within, load_cell_types
 from skst.metrics import hungarian_match
@@ -20,8 +24,16 @@ from skst.text.text_vectors import TextVectors
 
 
 def annotate_by_markers(
-    markers, table=None, *, species=None, tissue=None, n_top=50, min_overlap=2, alpha=0.05, background=None
-):
+    markers: pd.DataFrame,
+    table: pd.DataFrame | None = None,
+    *,
+    species: str | Sequence[str] | None = None,
+    tissue: str | Sequence[str] | None = None,
+    n_top: int = 50,
+    min_overlap: int = 2,
+    alpha: float = 0.05,
+    background: ArrayLike | None = None,
+) -> pd.DataFrame:
     r"""Name each cluster by the cell type whose known markers its own markers overlap beyond chance.
 
     A cluster that overlaps no type beyond chance is left without a name: unlike :func:`best_mapping`, which has to name
@@ -137,16 +149,16 @@ def annotate_by_markers(
 
 
 def annotate_by_text(
-    markers,
-    cell_types=None,
+    markers: pd.DataFrame,
+    cell_types: Any = None,
     *,
-    tissue=None,
-    n_top=20,
-    model="auto",
-    descriptions=None,
-    control=None,
-    random_state=None,
-):
+    tissue: str | Sequence[str] | None = None,
+    n_top: int = 20,
+    model: Any = "auto",
+    descriptions: Any = None,
+    control: str | None = None,
+    random_state: RandomState = None,
+) -> pd.DataFrame:
     r"""Name each cluster in words: what is written about its genes against what cell types are said to do.
 
     It needs no table of markers, only a sentence for each type, and always names the nearest one: look at "margin", and
@@ -255,7 +267,7 @@ def annotate_by_text(
     return _by_cluster(rows, found)
 
 
-def best_mapping(labels, reference):
+def best_mapping(labels: Labels, reference: Labels) -> pd.DataFrame:
     """Name clusters by known labels, one to one, so that as many cells as possible are named as they are known.
 
     Parameters
@@ -290,7 +302,7 @@ def best_mapping(labels, reference):
     1           alpha        1  1.000000
     2            None        1  0.000000
     """
-    cells, labels = labels, label_column(None, labels, "labels", len(labels))
+    cells, labels = labels, label_column(None, labels, "labels", len(labels))  # type: ignore[arg-type]
     reference = label_column(cells, reference, "reference", len(labels))
     found = labels.notna()
     labels, reference = labels[found], reference[found]

@@ -1,5 +1,6 @@
 """The cell types that come with the package, and which of them a tissue can have."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,7 @@ _TYPES = Path(__file__).with_name("cell_types.tsv")
 _EVERYWHERE = "any"
 
 
-def load_cell_types(tissue=None):
+def load_cell_types(tissue: str | Sequence[str] | None = None) -> pd.DataFrame:
     """Read the cell types that come with the package.
 
     Some 140 types of human and mouse tissues and common tumours, each with a description of what it does and of the

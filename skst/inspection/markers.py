@@ -4,15 +4,24 @@ from numbers import Integral
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import sparse
 
 from skst.expression.counts import library_sizes, median_depth, scale_depth
 from skst.inputs.counting import looks_logarithmic
-from skst.inputs.labels import label_column, sort_labels
+from skst.inputs.labels import Labels, label_column, sort_labels
+from skst.inputs.types import Expression
 from skst.inspection._expression import read_named_genes
 
 
-def marker_genes(X, labels, *, n_top=100, gene_names=None, layer=None):
+def marker_genes(
+    X: Expression,
+    labels: Labels,
+    *,
+    n_top: int | None = 100,
+    gene_names: ArrayLike | None = None,
+    layer: str | None = None,
+) -> pd.DataFrame:
     r"""Find the genes most specific to each cluster.
 
     Genes are ranked by Welch's t statistic of their log-normalised expression, cluster against all other cells.
@@ -65,7 +74,7 @@ def marker_genes(X, labels, *, n_top=100, gene_names=None, layer=None):
     0       a  Ins1
     1       b   Gcg
     """
-    if n_top is not None and (not isinstance(n_top, Integral) or n_top < 1):
+    if n_top is not None and (not isinstance(n_top, Integral) or n_top < 1):  # type: ignore[unreachable]
         raise ValueError(f"n_top={n_top!r} is not a positive integer; give one, or None for all genes.")
     spots = read_named_genes(X, gene_names, layer)
     labels = label_column(X, labels, "labels", spots.X.shape[0])
@@ -84,12 +93,12 @@ def marker_genes(X, labels, *, n_top=100, gene_names=None, layer=None):
         place = {
             "cluster": pd.Categorical([cluster] * len(order), clusters),
             "rank": np.arange(1, len(order) + 1),
-            "gene": spots.genes[order],
+            "gene": spots.genes[order],  # type: ignore[index]
         }
         tables.append(pd.DataFrame({**place, **columns}))
     markers = pd.concat(tables, ignore_index=True)
     # A tuple, because pandas compares attributes with == when it combines tables.
-    markers.attrs["genes"] = tuple(map(str, spots.genes))
+    markers.attrs["genes"] = tuple(map(str, spots.genes))  # type: ignore[arg-type]
     return markers
 
 

@@ -1,10 +1,12 @@
 """What modulation factors do: which dimensions they act on, and with which genes they go."""
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import sparse, stats
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
@@ -12,6 +14,7 @@ from skst.expression.counts import library_sizes, median_depth, scale_depth, squ
 from skst.files.untrusted import told
 from skst.inputs.counting import check_counts
 from skst.inputs.rows import match_rows
+from skst.inputs.types import Expression
 from skst.inspection._expression import read_named_genes
 
 
@@ -31,7 +34,9 @@ class ModulationGenes(NamedTuple):
     gene_sets: pd.DataFrame | None
 
 
-def modulation_report(alpha, beta, *, features=None, tol=0.01):
+def modulation_report(
+    alpha: ArrayLike, beta: ArrayLike, *, features: ArrayLike | None = None, tol: float = 0.01
+) -> pd.DataFrame:
     r"""Say how much each dimension is modulated, and warn if hardly any is.
 
     Feature-wise modulation (SemST) turns the feature z of a spot into :math:`(1 + \alpha) z + \beta`.  What is the
@@ -118,7 +123,15 @@ def modulation_report(alpha, beta, *, features=None, tol=0.01):
     return report
 
 
-def modulation_genes(factor, X, *, gene_names=None, layer=None, gene_sets=None, n_top=10):
+def modulation_genes(
+    factor: ArrayLike,
+    X: Expression,
+    *,
+    gene_names: ArrayLike | None = None,
+    layer: str | None = None,
+    gene_sets: Mapping[str, Sequence[str]] | None = None,
+    n_top: int = 10,
+) -> ModulationGenes:
     """Find the genes and gene sets whose expression goes with each dimension of a modulation factor.
 
     Parameters
@@ -179,7 +192,7 @@ def modulation_genes(factor, X, *, gene_names=None, layer=None, gene_sets=None, 
         raise ValueError(f"factor has {len(factor)} rows but X has {spots.X.shape[0]}; give one row a spot.")
     r = _correlations(factor, spots.X)
     varies = np.isfinite(r).any(axis=1)
-    r, genes = r[varies], spots.genes[varies]
+    r, genes = r[varies], spots.genes[varies]  # type: ignore[index]
     sets = None if gene_sets is None else _compare_sets(r, genes, gene_sets)
     return ModulationGenes(_top_genes(r, genes, n_top), sets)
 

@@ -2,10 +2,13 @@
 
 import numbers
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import clone, is_clusterer
 from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.parallel import Parallel, delayed
@@ -13,10 +16,11 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skst._progress import progress_bar
 from skst.inputs.containers import in_memory
-from skst.inputs.labels import column_of
+from skst.inputs.labels import Labels, column_of
 from skst.inputs.reading import where_of
 from skst.inputs.rows import match_rows
 from skst.inputs.spots import read_spots
+from skst.inputs.types import Expression, RandomState
 from skst.inspection._statistics import holm, mean_interval, sign_flip_p
 from skst.metrics import agreement_matrix, pas_score, score_partition
 from skst.text import GeneTextEncoder
@@ -56,7 +60,7 @@ class SemanticTest:
     tests: pd.DataFrame
     interrupted: bool
 
-    def summary(self):
+    def summary(self) -> str:
         """What was found, a line for each test and one for the whole.
 
         Returns
@@ -81,20 +85,20 @@ class SemanticTest:
 
 
 def semantic_permutation_test(
-    estimator,
-    X,
-    y=None,
+    estimator: Any,
+    X: Expression,
+    y: Labels | None = None,
     *,
-    coordinates=None,
-    batch=None,
-    n_permutations=20,
-    n_gaussian=None,
-    n_seeds=2,
-    metrics=None,
-    n_jobs=None,
-    random_state=None,
-    verbose=0,
-):
+    coordinates: ArrayLike | None = None,
+    batch: ArrayLike | None = None,
+    n_permutations: int = 20,
+    n_gaussian: int | None = None,
+    n_seeds: int = 2,
+    metrics: Sequence[str] | None = None,
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+    verbose: int = 0,
+) -> SemanticTest:
     r"""Test on your own data whether the text of genes mattered to a clustering.
 
     The estimator is refitted with the real text and with controls, everything else equal: each gene with the text of

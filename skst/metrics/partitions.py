@@ -136,7 +136,7 @@ def weighted_f1(y_true: Labels, y_pred: Labels, *, ignore: Sequence[Any] = UNLAB
     return _weighted_f1(*labelled(y_true, y_pred, ignore))
 
 
-def hungarian_match(y_true: Labels, y_pred: Labels, *, ignore: Sequence[Any] = UNLABELLED) -> dict[Any, Any]:
+def hungarian_match(y_true: Labels, y_pred: Labels, *, ignore: Sequence[Any] = UNLABELLED) -> NDArray[np.object_]:
     """Rename clusters to the domains they match best, one cluster to a domain.
 
     Parameters

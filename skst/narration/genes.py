@@ -1,13 +1,18 @@
 """What the genes of a tissue are called in its texts, and what they are said to do."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skst.genes.coverage import NO_NAMES, coverage_of_text, fault_of_coverage
+from skst.genes.described import GeneDescriptions
 from skst.genes.descriptions import describe_genes, find_descriptions
 from skst.genes.identity import detect_species
+from skst.inputs.spots import Spots
 
 
-def genes_in_words(spots, described):
+def genes_in_words(
+    spots: Spots, described: GeneDescriptions
+) -> tuple[NDArray[np.object_], NDArray[np.object_] | None, tuple[str, str] | None]:
     """Symbols of genes and their functions in words.
 
     Parameters

@@ -2,8 +2,10 @@
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse import csr_array
 
 from skst.inputs.rows import match_rows
+from skst.inputs.types import Matrix
 
 
 def read_tissue(X, graph, regions, symbols, functions, coordinates, batch):
@@ -44,7 +46,7 @@ def read_tissue(X, graph, regions, symbols, functions, coordinates, batch):
     return X, edges_of(graph), regions, symbols, functions, coordinates, slices
 
 
-def edges_of(graph):
+def edges_of(graph: Matrix) -> csr_array:
     """Ones where a spot has another for a neighbour, float64."""
     graph = sparse.coo_array(graph)
     edge = (graph.data != 0) & (graph.row != graph.col)

@@ -1,13 +1,27 @@
 """Reading what is told of a tissue, level by level."""
 
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from skst.narration.narrator import TissueNarrator
+from skst.text.text_vectors import TextVectors
 
 _COLUMNS = ["level", "texts", "distinct", "read", "seconds"]
 
 
-def read_levels(narrator, levels, encode, *, noise, compose, say):
+def read_levels(
+    narrator: TissueNarrator,
+    levels: Sequence[str],
+    encode: TextVectors | None,
+    *,
+    noise: Callable[[list[str]], np.ndarray],
+    compose: Callable[[], np.ndarray] | None,
+    say: Callable[[str], object],
+) -> tuple[list[np.ndarray], pd.DataFrame]:
     """Vectors of each level for each spot, and what it took to make them.
 
     Parameters
@@ -50,6 +64,6 @@ def read_levels(narrator, levels, encode, *, noise, compose, say):
     return vectors, report_of(rows)
 
 
-def report_of(rows):
+def report_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """A table of texts, distinct ones, those read by the model, and seconds: one row a level."""
     return pd.DataFrame(rows, columns=_COLUMNS).set_index("level")

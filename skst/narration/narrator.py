@@ -1,9 +1,11 @@
 """A tissue told as text: each spot, its neighbourhood and its region."""
 
 import numbers
+from typing import Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import sparse
 
 from skst._constraints import Interval, StrOptions
@@ -11,6 +13,7 @@ from skst._parameters import Settings
 from skst.expression.counts import library_sizes
 from skst.expression.specificity import SpecificGenes
 from skst.genes.pseudowords import pseudowords
+from skst.inputs.types import Matrix
 from skst.narration import phrases as wording
 from skst.narration.inputs import read_tissue
 from skst.narration.position import expression_axis, members_of_slices, tissue_depth
@@ -126,7 +129,17 @@ class TissueNarrator(Settings):
         self.max_tokens = max_tokens
         self.names = names
 
-    def fit(self, X, graph, regions, *, symbols, functions=None, coordinates=None, batch=None):
+    def fit(
+        self,
+        X: Matrix,
+        graph: Matrix,
+        regions: ArrayLike,
+        *,
+        symbols: ArrayLike,
+        functions: ArrayLike | None = None,
+        coordinates: ArrayLike | None = None,
+        batch: ArrayLike | None = None,
+    ) -> Self:
         """Find out what there is to tell.
 
         Parameters
@@ -180,7 +193,7 @@ class TissueNarrator(Settings):
         self._survey_spots(genes, edges)
         return self
 
-    def spot_texts(self):
+    def spot_texts(self) -> list[str]:
         """The text of each spot: its most specific genes, and where it lies.
 
         Returns
@@ -189,7 +202,7 @@ class TissueNarrator(Settings):
         """
         return [self._spot_text(i) for i in range(len(self._counted))]
 
-    def neighborhood_texts(self):
+    def neighborhood_texts(self) -> list[str]:
         """The text of the neighbourhood of each spot: what its neighbours share, their regions, how the spot differs.
 
         Only the quarter of the spots least like their neighbours is said to differ from them.
@@ -200,7 +213,7 @@ class TissueNarrator(Settings):
         """
         return [self._neighborhood_text(i) for i in range(len(self._counted))]
 
-    def region_texts(self):
+    def region_texts(self) -> list[str]:
         """The text of each region: its markers, size, shape and place, and the regions that it borders.
 
         Returns
@@ -210,7 +223,7 @@ class TissueNarrator(Settings):
         """
         return [self._region_text(region) for region in self._regions]
 
-    def describe(self, i):
+    def describe(self, i: int) -> str:
         """What is written about one spot, at all three levels.
 
         Parameters
@@ -236,7 +249,7 @@ class TissueNarrator(Settings):
         }
         return "\n\n".join(f"{level}\n{text}" for level, text in levels.items())
 
-    def table(self):
+    def table(self) -> pd.DataFrame:
         """The regions as a table.
 
         Returns

@@ -4,9 +4,11 @@ Every template is a versioned constant.  A change of wording changes the vectors
 instead of a new value, and vectors cached for the old wording stay valid.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skst.text.tokens import count_tokens
 
@@ -108,7 +110,7 @@ class GenePhrases(NamedTuple):
     explained_tokens: np.ndarray
 
 
-def gene_phrases(names, functions):
+def gene_phrases(names: NDArray[np.object_], functions: NDArray[np.object_]) -> GenePhrases:
     """Phrases for genes.
 
     Parameters
@@ -138,7 +140,9 @@ def gene_phrases(names, functions):
     )
 
 
-def listing(template, columns, phrases, n_explained, max_tokens):
+def listing(
+    template: str, columns: Sequence[int] | NDArray[np.integer], phrases: GenePhrases, n_explained: int, max_tokens: int
+) -> str:
     """A sentence that lists as many genes as fit, the first of them with what they do.
 
     What fits is found by leaving out first what the last genes do, then the last genes.
@@ -190,7 +194,7 @@ def listing(template, columns, phrases, n_explained, max_tokens):
     return template.format(genes=", ".join(named))
 
 
-def joined(sentences, max_tokens):
+def joined(sentences: Iterable[str], max_tokens: int) -> str:
     """The sentences that fit, earlier ones first served.
 
     Parameters
@@ -219,13 +223,13 @@ def joined(sentences, max_tokens):
     return " ".join(kept)
 
 
-def enumerated(items):
+def enumerated(items: Sequence[str]) -> str:
     """Items of a sentence: "a", "a and b", "a, b and c"."""
     *head, last = items
     return f"{', '.join(head)} and {last}" if head else last
 
 
-def rounded_share(share):
+def rounded_share(share: float) -> str:
     """A share in few words: to 5 % above 7.5 %, to 1 % below.
 
     Parameters

@@ -4,7 +4,9 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import Delaunay, cKDTree
 
@@ -34,7 +36,7 @@ class ExpressionAxis(NamedTuple):
     covariance: np.ndarray
     correlation: np.ndarray
 
-    def end_gene(self, sign, weights):
+    def end_gene(self, sign: int, weights: NDArray[np.float64]) -> int | None:
         """The gene that marks the end at `sign`: a column, or None if no gene is bound to that end."""
         needed = max(_CORRELATION, _STANDARD_ERRORS / np.sqrt(len(self.along)))
         scores = np.rint(1e6 * sign * weights * self.covariance)
@@ -43,7 +45,7 @@ class ExpressionAxis(NamedTuple):
         return best if len(scores) and scores[best] > 0 else None
 
 
-def tissue_depth(coordinates, *, batch=None):
+def tissue_depth(coordinates: ArrayLike, *, batch: ArrayLike | None = None) -> NDArray[np.float64]:
     """How deep below the outer edge of its slice each spot lies.
 
     The spots are triangulated (in space: joined to tetrahedra), and triangles too wide to be tissue are taken away
@@ -84,13 +86,15 @@ def tissue_depth(coordinates, *, batch=None):
     return np.round(depth, 9)
 
 
-def members_of_slices(batch, n_spots):
+def members_of_slices(batch: ArrayLike | None, n_spots: int) -> list[NDArray[np.integer]]:
     """Indices of the spots of each slice, one array a slice."""
     codes = np.zeros(n_spots, dtype=np.int64) if batch is None else np.unique(batch, return_inverse=True)[1]
     return [np.flatnonzero(codes == code) for code in range(codes.max(initial=-1) + 1)]
 
 
-def expression_axis(coordinates, values, weights):
+def expression_axis(
+    coordinates: NDArray[np.float64], values: csr_array, weights: NDArray[np.float64]
+) -> ExpressionAxis | None:
     r"""The direction of a slice along which expression changes most.
 
     With Q an orthonormal basis of the centred coordinates, Y the expression of the slice and W the diagonal matrix of

@@ -4,9 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from skst.expression.specificity import SpecificGenes
 from skst.narration import phrases as wording
 
 # Least share of a border that is called only, mostly, partly, slightly.
@@ -46,10 +49,21 @@ class Region(NamedTuple):
     place: str
     shape: str
     columns: np.ndarray
-    borders: list
+    borders: list[str]
 
 
-def survey_regions(codes, edges, genes, gene_names, n_markers, *, slices, depth=None, depth_words=None, end_words=None):
+def survey_regions(
+    codes: np.ndarray,
+    edges: csr_array,
+    genes: SpecificGenes,
+    gene_names: NDArray[np.object_],
+    n_markers: int,
+    *,
+    slices: NDArray[np.integer],
+    depth: NDArray[np.float64] | None = None,
+    depth_words: NDArray[np.object_] | None = None,
+    end_words: NDArray[np.object_] | None = None,
+) -> tuple[list[Region], NDArray[np.integer]]:
     """Put regions in an order that does not depend on their codes, and find out what there is to tell of them.
 
     Parameters

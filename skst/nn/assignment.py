@@ -1,6 +1,7 @@
 """Soft assignment of cells to clusters, and the balanced target that it is trained towards."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ _MOST = -math.log(1e-16)
 _PLAIN_RANGE = 300.0
 
 
-def soft_assignment(z, centers, dof=1.0):
+def soft_assignment(z: torch.Tensor, centers: torch.Tensor, dof: float = 1.0) -> torch.Tensor:
     r"""Share of each cluster in each cell, by Student's t kernel (DEC).
 
     .. math:: q_{ij} \propto \left(1 + \|z_i - c_j\|^2 / \nu\right)^{-(\nu + 1) / 2}
@@ -63,7 +64,9 @@ def soft_assignment(z, centers, dof=1.0):
     return torch.softmax(torch.log1p(distances / dof) * (-(dof + 1) / 2), dim=1)
 
 
-def sinkhorn_target(assignment, sizes=None, power=5.0, n_iter=1000, tol=1e-5):
+def sinkhorn_target(
+    assignment: Any, sizes: Any = None, power: float = 5.0, n_iter: int = 1000, tol: float = 1e-5
+) -> torch.Tensor:
     r"""Sharpened assignment with clusters of given sizes (scLLM-DSC's optimal-transport target).
 
     The plan P with rows that sum to 1 and columns that sum to `sizes` which minimises
@@ -142,7 +145,7 @@ def sinkhorn_target(assignment, sizes=None, power=5.0, n_iter=1000, tol=1e-5):
     return target
 
 
-def assignment_divergence(assignment, target):
+def assignment_divergence(assignment: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     r"""Kullback-Leibler divergence of an assignment from its target, a cell.
 
     .. math:: \frac{1}{n} \sum_{ij} P_{ij} \log \frac{P_{ij}}{Q_{ij}}

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from skst.nn.modulation import make_fusion
-from skst.nn.propagation import GraphBranch
+from skst.nn.propagation import GraphBranch, SparseOperator
 from skst.nn.surroundings import linear_layer, options
 
 
@@ -33,16 +33,16 @@ class SpotBatch(NamedTuple):
         Spots that the loss looks at.
     """
 
-    averaged: list
-    start: list
-    operators: list
+    averaged: list[torch.Tensor]
+    start: list[torch.Tensor]
+    operators: list[SparseOperator]
     semantic: torch.Tensor | None
     counts: torch.Tensor | None
     log_size: torch.Tensor | None
     edges: torch.Tensor | None
     n_core: int
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> "SpotBatch":
         """The same on another device."""
         return SpotBatch(*(_moved(part, device) for part in self))
 
@@ -65,7 +65,7 @@ class Decoded(NamedTuple):
     """
 
     embedding: torch.Tensor
-    views: tuple
+    views: tuple[torch.Tensor, ...]
     moved: torch.Tensor
     log_mean: torch.Tensor
     log_dispersion: torch.Tensor
@@ -133,7 +133,7 @@ class SpotAutoencoder(nn.Module):
         self.dropout = linear_layer(n_components, n_genes, generator=generator) if zero_inflation else None
         self.log_dispersion = nn.Parameter(torch.ones(n_genes, **options(generator)))
 
-    def embed(self, batch):
+    def embed(self, batch: SpotBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Representation of the core spots of a batch, and the views side by side that it is made of."""
         views = [start[: batch.n_core] for start in batch.start]
         if self.branches:
@@ -146,7 +146,7 @@ class SpotAutoencoder(nn.Module):
         features = torch.cat(views, dim=1)
         return self.fuse(features, semantic), features
 
-    def forward(self, batch):
+    def forward(self, batch: SpotBatch) -> Decoded:
         """Everything a loss needs to know of a :class:`SpotBatch`, as :class:`Decoded`."""
         embedding, features = self.embed(batch)
         views = features.split(self.n_components, dim=1)
@@ -156,7 +156,7 @@ class SpotAutoencoder(nn.Module):
         return Decoded(embedding, views, moved, self.decoder(embedding) + batch.log_size, self.log_dispersion, logits)
 
     @torch.no_grad()
-    def start_decoder(self, log_rates):
+    def start_decoder(self, log_rates: torch.Tensor) -> None:
         """Begin to decode with the mean of each gene.
 
         Parameters
@@ -170,7 +170,7 @@ class SpotAutoencoder(nn.Module):
             nn.init.constant_(self.dropout.bias, -3.0)
 
     @torch.no_grad()
-    def start_averaged(self, loadings):
+    def start_averaged(self, loadings: torch.Tensor) -> None:
         """Begin with the first :math:`S_g` as the representation: nothing is added to it until it is trained.
 
         Parameters

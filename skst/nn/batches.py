@@ -1,12 +1,15 @@
 """Mini-batches of a tissue: compact tiles, and what a graph network must see around them.  NumPy and SciPy only."""
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from scipy.sparse import csr_array
 
 
-def tiles(points, size, *, batch=None):
+def tiles(points: ArrayLike, size: int, *, batch: ArrayLike | None = None) -> list[NDArray[np.int64]]:
     """Cut points into compact tiles of equal size, slice by slice.
 
     Each part is halved across its axis of largest variance, as in a k-d tree, until the tiles are small enough; this
@@ -51,14 +54,16 @@ def tiles(points, size, *, batch=None):
             raise ValueError(f"batch has shape {batch.shape} but points {len(points)} rows; give one slice a spot.")
         names, codes = np.unique(batch, return_inverse=True)
         slices = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes, minlength=len(names)))[:-1])
-    found = []
+    found: list[NDArray[np.int64]] = []
     for members in slices:
         if len(members):
             _halve(points, members, max(1, round(len(members) / size)), found)
     return found
 
 
-def epoch_batches(tiles, tiles_per_batch, rng):
+def epoch_batches(
+    tiles: Sequence[NDArray[np.integer]], tiles_per_batch: int, rng: np.random.Generator | np.random.RandomState
+) -> Iterator[NDArray[np.integer]]:
     """Group the tiles of one epoch at random.
 
     A batch that is a union of tiles from all over the tissue lets a loss over pairs see near and far spots.
@@ -113,7 +118,7 @@ class Patch(NamedTuple):
 
     nodes: np.ndarray
     n_core: int
-    operators: list
+    operators: list[csr_array]
 
 
 class Halo:
@@ -172,7 +177,9 @@ class Halo:
         if any(most is not None and most < 1 for most in self.fanout):
             raise ValueError(f"fanout={fanout!r} keeps no neighbour; give at least 1, or None to keep all.")
 
-    def __call__(self, core, rng=None):
+    def __call__(
+        self, core: NDArray[np.integer], rng: np.random.Generator | np.random.RandomState | None = None
+    ) -> Patch:
         """Cut out the patch of some spots.
 
         Parameters

@@ -1,9 +1,11 @@
 """Cells handed out whole or in random batches."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 
 
@@ -27,10 +29,10 @@ class CellBatch(NamedTuple):
     target: torch.Tensor | None
 
     @property
-    def n_core(self):
+    def n_core(self) -> int:
         return len(self.inputs)
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> "CellBatch":
         """The batch on another device."""
         semantic, target = (None if part is None else part.to(device) for part in (self.semantic, self.target))
         return CellBatch(self.inputs.to(device), semantic, self.rows, target)
@@ -66,7 +68,7 @@ class CellBatches:
         return self.inputs.shape[0]
 
     @property
-    def n_batches(self):
+    def n_batches(self) -> int:
         """Steps of an epoch."""
         # Two cells at least in each: the cut looks at pairs.
         return 1 if self.batch_size is None else min(-(-len(self) // self.batch_size), len(self) // 2)
@@ -80,7 +82,7 @@ class CellBatches:
         for rows in np.array_split(order, self.n_batches):  # of one size, give or take a cell
             yield self.batch(np.sort(rows)), None
 
-    def batch(self, rows):
+    def batch(self, rows: NDArray[np.integer] | None) -> CellBatch:
         """The :class:`CellBatch` of some cells; of all if `rows` is None."""
         where = slice(None) if rows is None else rows
         inputs = self.inputs[where]
@@ -89,7 +91,7 @@ class CellBatches:
         target = None if self.target is None else self.target[where]
         return CellBatch(torch.from_numpy(np.ascontiguousarray(inputs)), semantic, rows, target)
 
-    def in_order(self, size=16_384):
+    def in_order(self, size: int = 16_384) -> Iterator[CellBatch]:
         """Batches of all cells as they come."""
         for start in range(0, len(self), size):
             yield self.batch(np.arange(start, min(start + size, len(self))))

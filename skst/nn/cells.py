@@ -92,7 +92,7 @@ class CellAutoencoder(nn.Module):
             _silence(self.project_text[-1])
         self.centers = None
 
-    def encode(self, inputs):
+    def encode(self, inputs: torch.Tensor) -> torch.Tensor:
         """Structural embedding of cells."""
         code = self.encoder(inputs)
         return code + inputs[:, : self.n_components] if self.from_axes else code
@@ -125,7 +125,7 @@ class CellAutoencoder(nn.Module):
         self.predict.weight.copy_(torch.linalg.solve(gram, semantic.T @ centred).T)
         self.predict.bias.copy_(embedding.mean(dim=0))
 
-    def start_clusters(self, centers):
+    def start_clusters(self, centers: torch.Tensor) -> None:
         """Take `centers`, of shape (n_clusters, n_components), as parameters."""
         self.centers = nn.Parameter(torch.as_tensor(centers, dtype=torch.float32, device="cpu"))
 

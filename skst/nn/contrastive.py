@@ -7,7 +7,9 @@ from torch.autograd.function import once_differentiable
 from skst.nn.losses import unit_length
 
 
-def info_nce(first, second, temperature=0.1, chunk=None):
+def info_nce(
+    first: torch.Tensor, second: torch.Tensor, temperature: float = 0.1, chunk: int | None = None
+) -> torch.Tensor:
     r"""Tell the two views of a cell from the views of all other cells (symmetric InfoNCE, scLLM-DSC, Eq. 8 and 9).
 
     With S the cosines between the rows of the two views divided by the temperature,
@@ -73,7 +75,7 @@ def info_nce(first, second, temperature=0.1, chunk=None):
     return (F.cross_entropy(similarity, pairs) + F.cross_entropy(similarity.T, pairs)) / 2
 
 
-def variance_hinge(values, eps=1e-4, target=1.0):
+def variance_hinge(values: torch.Tensor, eps: float = 1e-4, target: float = 1.0) -> torch.Tensor:
     r"""Penalise columns that vary less than they should (scLLM-DSC, Eq. 10, for one view).
 
     .. math:: \frac{1}{d} \sum_k \max\left(0, s - \sqrt{\mathrm{Var}(V_{:, k}) + \epsilon}\right)

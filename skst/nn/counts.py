@@ -13,7 +13,12 @@ LOG_DISPERSION_RANGE = (math.log(1e-4), math.log(1e4))
 _SHIFT = 4
 
 
-def zinb_loss(counts, log_mean, log_dispersion, dropout_logits=None):
+def zinb_loss(
+    counts: torch.Tensor,
+    log_mean: torch.Tensor,
+    log_dispersion: torch.Tensor,
+    dropout_logits: torch.Tensor | None = None,
+) -> torch.Tensor:
     r"""Mean negative log-likelihood of counts under a (zero-inflated) negative binomial.
 
     With mean :math:`\mu`, inverse dispersion :math:`\theta` (variance :math:`\mu + \mu^2 / \theta`) and dropout

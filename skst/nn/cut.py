@@ -1,5 +1,7 @@
 """Normalised cut of a graph of cells that is never built, whole or from a mini-batch."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -101,18 +103,18 @@ class NormalizedCut:
         self._second_order = None
 
     @property
-    def n_cells(self):
+    def n_cells(self) -> int:
         return self._rows.shape[0]
 
     @property
-    def dtype(self):
+    def dtype(self) -> torch.dtype:
         return self._operator.dtype
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self._operator.device
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> "NormalizedCut":
         """The loss on another device.
 
         Parameters
@@ -164,7 +166,7 @@ class NormalizedCut:
         ortho = (unit.T @ unit - torch.eye(z.shape[1], dtype=unit.dtype, device=unit.device)).square().mean()
         return self._loss(traces / z.shape[1], ortho).to(z.dtype)
 
-    def estimate(self, z, rows, norms=None):
+    def estimate(self, z: torch.Tensor, rows: Any, norms: torch.Tensor | None = None) -> torch.Tensor:
         r"""Loss of all cells, estimated from the embedding of some.
 
         Traces and squared inner products are sums over pairs of cells.  Of n cells out of N, pairs of different cells

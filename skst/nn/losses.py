@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 _SOFTPLUS_0, _SOFTPLUS_1, _SOFTPLUS_2 = 0.69374797, 0.5, 0.12009575
 
 
-def correlation_reduction(first, second):
+def correlation_reduction(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     r"""Make the columns of two views agree, and differ from each other (SemST's correlation reduction).
 
     With S the cosines between the d columns of one view and those of the other,
@@ -64,7 +64,14 @@ def correlation_reduction(first, second):
     return agreement + others / max(n_features * (n_features - 1), 1)
 
 
-def spatial_regularization(embedding, edges, edge_weight=None, n_negatives=None, generator=None, balanced=True):
+def spatial_regularization(
+    embedding: torch.Tensor,
+    edges: torch.Tensor,
+    edge_weight: torch.Tensor | None = None,
+    n_negatives: int | None = None,
+    generator: torch.Generator | None = None,
+    balanced: bool = True,
+) -> torch.Tensor:
     r"""Pull neighbours together and push all other pairs of spots apart (SemST's spatial regularisation).
 
     With A the weights of the spatial graph (0 off the edges), c the cosine of two rows of the embedding and
@@ -181,7 +188,7 @@ class _EdgeProducts(torch.autograd.Function):
         return grad, None
 
 
-def unit_length(values, dim):
+def unit_length(values: torch.Tensor, dim: int) -> torch.Tensor:
     """Scale to unit length along `dim`; zeros stay zeros and have gradient zero."""
     square = values.square().sum(dim=dim, keepdim=True)
     positive = square > torch.finfo(values.dtype).tiny

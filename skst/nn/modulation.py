@@ -146,7 +146,7 @@ class SemanticModulation(_Fusion):
     def _last_of_text(self):
         return self.mlp[-1]
 
-    def factors(self, semantic):
+    def factors(self, semantic: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Scale and shift of each feature of each spot.
 
         Parameters
@@ -161,7 +161,7 @@ class SemanticModulation(_Fusion):
         self._check_columns("semantic", semantic, self.n_semantic)
         return self.mlp(semantic).chunk(2, dim=1)
 
-    def forward(self, features, semantic):
+    def forward(self, features: torch.Tensor, semantic: torch.Tensor) -> torch.Tensor:
         """Modulate and project.
 
         Parameters
@@ -212,7 +212,7 @@ class SemanticConcatenation(_Fusion):
         super().__init__(n_features, n_semantic, n_out, n_projected=n_features + hidden, generator=generator)
         self.mlp = _mlp(n_semantic, max(1, n_semantic // 2), hidden, generator=generator)
 
-    def forward(self, features, semantic):
+    def forward(self, features: torch.Tensor, semantic: torch.Tensor) -> torch.Tensor:
         """Concatenate and project; parameters and result as in :meth:`SemanticModulation.forward`."""
         self._check(features, semantic)
         return self.project(torch.cat([features, self.mlp(semantic)], dim=1))
@@ -246,7 +246,7 @@ class SemanticAddition(_Fusion):
     def _last_of_text(self):
         return self.mlp[-1]
 
-    def forward(self, features, semantic):
+    def forward(self, features: torch.Tensor, semantic: torch.Tensor) -> torch.Tensor:
         """Add and project; parameters and result as in :meth:`SemanticModulation.forward`."""
         self._check(features, semantic)
         return self.project(features + self.mlp(semantic))
@@ -299,7 +299,7 @@ class SemanticCrossAttention(_Fusion):
     def _last_of_text(self):
         return self.value
 
-    def forward(self, features, semantic):
+    def forward(self, features: torch.Tensor, semantic: torch.Tensor) -> torch.Tensor:
         """Attend and project; parameters and result as in :meth:`SemanticModulation.forward`."""
         self._check(features, semantic)
         tokens = self.tokens(semantic).unflatten(1, (self.n_tokens, self.n_features))
@@ -335,7 +335,7 @@ class NoSemantics(_Fusion):
     def __init__(self, n_features, n_semantic=None, n_out=None, *, generator=None):
         super().__init__(n_features, 1 if n_semantic is None else n_semantic, n_out, generator=generator)
 
-    def forward(self, features, semantic=None):
+    def forward(self, features: torch.Tensor, semantic: torch.Tensor | None = None) -> torch.Tensor:
         """Project the features; `semantic` is ignored and may be None."""
         self._check_columns("features", features, self.n_features)
         return self.project(features)
@@ -350,7 +350,14 @@ FUSIONS = {
 }
 
 
-def make_fusion(fusion, n_features, n_semantic, n_out=None, *, generator=None):
+def make_fusion(
+    fusion: str | None,
+    n_features: int,
+    n_semantic: int,
+    n_out: int | None = None,
+    *,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
     """Build a fusion of features and text by name.
 
     Parameters

@@ -62,25 +62,25 @@ class SparseOperator:
         self._backward = _csr_tensor(matrix.T.tocsr())
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         return tuple(self._forward.shape)
 
     @property
-    def dtype(self):
+    def dtype(self) -> torch.dtype:
         return self._forward.dtype
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self._forward.device
 
     @property
-    def T(self):
+    def T(self) -> "SparseOperator":
         """The transpose, which shares its memory."""
         transpose = object.__new__(SparseOperator)
         transpose._forward, transpose._backward = self._backward, self._forward
         return transpose
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> "SparseOperator":
         """The operator on another device.
 
         Parameters
@@ -166,7 +166,7 @@ class GraphBranch(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.second = _GraphConvolution(n_hidden, n_out, generator)
 
-    def forward(self, x, operator, *, averaged=False):
+    def forward(self, x: torch.Tensor, operator: SparseOperator, *, averaged: bool = False) -> torch.Tensor:
         """Embed spots.
 
         Parameters

@@ -6,12 +6,13 @@ names its dtype, and each network is drawn by a generator of its own.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
 
-def options(generator):
+def options(generator: torch.Generator | None) -> dict[str, Any]:
     """What parameters that `generator` draws are made with, as keywords.
 
     Parameters
@@ -27,7 +28,7 @@ def options(generator):
     return {} if generator is None else {"dtype": torch.float32, "device": generator.device}
 
 
-def linear_layer(n_in, n_out, *, bias=True, generator=None):
+def linear_layer(n_in: int, n_out: int, *, bias: bool = True, generator: torch.Generator | None = None) -> nn.Linear:
     """A linear layer with the start that torch gives it, from a generator of one's own.
 
     Parameters

@@ -52,7 +52,7 @@ class SpotBatches:
         return len(self.start[0])
 
     @property
-    def n_batches(self):
+    def n_batches(self) -> int:
         """Steps of an epoch."""
         return 1 if self.tiles is None else -(-len(self.tiles) // TILES_A_BATCH)
 
@@ -65,7 +65,7 @@ class SpotBatches:
             patch = self._halo(core, self.random_state)
             yield self.batch(patch.nodes, patch.operators, patch.n_core), None
 
-    def whole(self):
+    def whole(self) -> SpotBatch:
         """All spots and all edges as one batch, without counts where training goes by mini-batches."""
         if self._whole is None:
             self._whole = self.batch(np.arange(len(self)), self.operators, len(self), counts=self.tiles is None)
@@ -265,7 +265,7 @@ def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbo
     return pd.DataFrame(rows, columns=[name for name in columns if not rows or name in rows[0]]), net.interrupted
 
 
-def resolve_device(device):
+def resolve_device(device: str) -> str:
     """ "cuda" where there is one for "auto", else `device` itself; ValueError if torch cannot use it here."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,9 +1,12 @@
 """Which clusterer, how many domains, and what the neighbours say."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.cluster import KMeans
@@ -12,8 +15,9 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils import check_array, check_random_state
 
 from skst.graph.build import spatial_graph
-from skst.inputs.labels import column_of
+from skst.inputs.labels import Labels, column_of
 from skst.inputs.rows import match_rows
+from skst.inputs.types import RandomState
 from skst.metrics import agreement_matrix
 from skst.partition.communities import GraphCommunities
 from skst.partition.mixture import ConsensusMixture
@@ -25,7 +29,7 @@ CLUSTERERS = ("mixture", "kmeans", "leiden", "louvain")
 _COLLAPSED = 0.95
 
 
-def make_clusterer(clusterer, n_clusters, random_state=None, *, n_views=1):
+def make_clusterer(clusterer: Any, n_clusters: int, random_state: RandomState = None, *, n_views: int = 1) -> Any:
     """An unfitted clusterer from its name, or a copy of the one given.
 
     Parameters
@@ -78,7 +82,13 @@ def make_clusterer(clusterer, n_clusters, random_state=None, *, n_views=1):
     return copy
 
 
-def estimate_n_clusters(embedding, *, n_clusters=range(1, 16), max_samples=20_000, random_state=None):
+def estimate_n_clusters(
+    embedding: ArrayLike,
+    *,
+    n_clusters: Sequence[int] = range(1, 16),
+    max_samples: int = 20_000,
+    random_state: RandomState = None,
+) -> tuple[int, pd.DataFrame]:
     """Estimate the number of domains from the bend of the BIC curve of tied Gaussian mixtures.
 
     The BIC of real tissue falls with every component added, as no domain is Gaussian; where it stops falling
@@ -142,7 +152,13 @@ def _bic(embedding, k, seed):
     return min(fit_tied_mixture(embedding, k, seed + start).bic(len(embedding)) for start in range(3))
 
 
-def soft_labels(clusterer, embedding, labels, n_clusters, numbers=None):
+def soft_labels(
+    clusterer: Any,
+    embedding: np.ndarray,
+    labels: NDArray[np.integer],
+    n_clusters: int,
+    numbers: dict[int, int] | None = None,
+) -> NDArray[np.float64]:
     """Share of each cluster in each row of an embedding.
 
     Parameters
@@ -174,7 +190,7 @@ def soft_labels(clusterer, embedding, labels, n_clusters, numbers=None):
     return shares
 
 
-def warn_of_collapse(labels, n_clusters, advice, rows="cells"):
+def warn_of_collapse(labels: NDArray[np.integer], n_clusters: int, advice: str, rows: str = "cells") -> None:
     """Warn if fewer than `n_clusters` clusters hold rows, or one of several holds more than 95 %.
 
     Parameters
@@ -200,7 +216,7 @@ def warn_of_collapse(labels, n_clusters, advice, rows="cells"):
         )
 
 
-def agreement_medoid(labelings):
+def agreement_medoid(labelings: Sequence[Labels]) -> tuple[int, NDArray[np.float64]]:
     """The partition that agrees best with all others, by adjusted Rand index.
 
     Parameters
@@ -227,7 +243,9 @@ def agreement_medoid(labelings):
     return int(agreement.argmax()), agreement
 
 
-def majority_vote(labels, coordinates, *, n_neighbors=18, batch=None):
+def majority_vote(
+    labels: Labels, coordinates: ArrayLike, *, n_neighbors: int = 18, batch: ArrayLike | None = None
+) -> np.ndarray:
     """Give each spot the commonest label among itself and its spatial neighbours.
 
     Parameters

@@ -3,9 +3,11 @@
 import numbers
 import random
 import warnings
+from typing import Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.neighbors import NearestNeighbors
@@ -84,7 +86,7 @@ class GraphCommunities(ClusterMixin, BaseEstimator):
         self.max_iter = max_iter
         self.random_state = random_state
 
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Search the resolution and assign each row to a community.
 
         Parameters
@@ -139,7 +141,7 @@ class GraphCommunities(ClusterMixin, BaseEstimator):
     def _predict(self, X):
         return self._communities[self._nearest.kneighbors(X, return_distance=False).ravel()]
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray[np.integer]:
         """Community of the nearest row seen in ``fit``.
 
         Parameters

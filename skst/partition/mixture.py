@@ -1,9 +1,11 @@
 """Consensus of Gaussian mixtures: the default step from embedding to domains."""
 
 import numbers
+from typing import Self
 
 import numpy as np
 from joblib import Parallel, delayed
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.decomposition import PCA
@@ -12,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skst._constraints import Interval
 from skst.metrics import agreement_matrix
-from skst.partition.tied import fit_tied_mixture
+from skst.partition.tied import TiedMixture, fit_tied_mixture
 
 _MAX_SEED = np.iinfo(np.int32).max
 
@@ -116,7 +118,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Fit the mixtures and assign each row to a domain.
 
         Parameters
@@ -152,7 +154,8 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
             delayed(fit_tied_mixture)(rows[view][:, :depth], self.n_clusters, seed) for view, depth, seed in starts
         )
         # Likelihoods can be compared at one depth of one view only.
-        self.mixtures_, self._view_of = [], []
+        self.mixtures_: list[TiedMixture] = []
+        self._view_of: list[int] = []
         for i in range(0, len(fitted), self.n_init):
             self.mixtures_ += sorted(fitted[i : i + self.n_init], key=lambda m: -m.log_likelihood)[: self.n_keep]
             self._view_of += [starts[i][0]] * (len(self.mixtures_) - len(self._view_of))
@@ -194,7 +197,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         parts = [self._posterior(X[i : i + chunk]).argmax(axis=1) for i in range(0, len(X), chunk)]
         return np.concatenate(parts).astype(np.int64)
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray[np.integer]:
         """Domain of each row: the component with the largest mean posterior.
 
         Parameters
@@ -209,7 +212,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         check_is_fitted(self)
         return self._predict(validate_data(self, X, dtype=np.float64, reset=False))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Mean posterior of each domain.
 
         Parameters

@@ -1,9 +1,10 @@
 """Numbers of clusters that do not depend on the order in which a clusterer happens to find them."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 
-def stable_numbers(labels):
+def stable_numbers(labels: NDArray[np.integer]) -> dict[int, int]:
     """A number for each label: the largest cluster first, and of equal ones that whose first row comes first.
 
     Which number a cluster has would otherwise depend on rounding, and so on threads and on the container of X.
@@ -29,7 +30,7 @@ def stable_numbers(labels):
     return {int(found[place]): number for number, place in enumerate(order)}
 
 
-def renumber(labels, numbers):
+def renumber(labels: NDArray[np.integer], numbers: dict[int, int]) -> NDArray[np.integer]:
     """Labels by the numbers of :func:`stable_numbers`; labels that it did not see get the numbers that follow.
 
     Parameters

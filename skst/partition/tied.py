@@ -4,6 +4,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
@@ -24,18 +25,26 @@ class TiedMixture(NamedTuple):
     intercepts: np.ndarray
     log_likelihood: float
 
-    def posterior(self, X):
+    def posterior(self, X: np.ndarray) -> NDArray[np.float64]:
         """Posterior of each cluster; of X the leading columns are read."""
         return _softmax(X[:, : len(self.coefficients)] @ self.coefficients + self.intercepts)[0]
 
-    def bic(self, n_rows):
+    def bic(self, n_rows: int) -> float:
         """Bayesian information criterion of a fit to `n_rows` rows; lower is better."""
         d, k = self.coefficients.shape
         n_parameters = k * d + d * (d + 1) / 2 + k - 1
         return -2 * n_rows * self.log_likelihood + n_parameters * np.log(n_rows)
 
 
-def fit_tied_mixture(X, n_clusters, random_state, *, max_iter=200, tol=1e-3, ridge=1e-6):
+def fit_tied_mixture(
+    X: NDArray[np.float64],
+    n_clusters: int,
+    random_state: int,
+    *,
+    max_iter: int = 200,
+    tol: float = 1e-3,
+    ridge: float = 1e-6,
+) -> TiedMixture:
     """Fit a mixture by EM from one start of k-means.
 
     The common covariance is the total scatter less that of the means, and with precision P the log-density of
@@ -93,13 +102,20 @@ def _softmax(logits):
     return logits, np.log(sums) + top
 
 
-def likeliest_clusters(embedding, seed, n_clusters):
+def likeliest_clusters(embedding: np.ndarray, seed: int, n_clusters: int) -> NDArray[np.integer]:
     """Hard clusters of the likeliest mixture, ndarray of int of shape (n_spots,); parameters as there."""
     values = embedding.astype(np.float64)
     return likeliest_mixture(values, n_clusters, np.random.RandomState(seed)).posterior(values).argmax(axis=1)
 
 
-def likeliest_mixture(X, n_clusters, random_state, *, n_init=4, max_samples=20_000):
+def likeliest_mixture(
+    X: NDArray[np.float64],
+    n_clusters: int,
+    random_state: np.random.RandomState,
+    *,
+    n_init: int = 4,
+    max_samples: int = 20_000,
+) -> TiedMixture:
     """The likeliest of a few tied mixtures, from different starts.
 
     Parameters

@@ -1,14 +1,19 @@
 """What clusters are called, one way of naming beside another."""
 
 import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from sklearn.isotonic import isotonic_regression
 
-from skst.inputs.labels import label_column, sort_labels
+from skst.inputs.labels import Labels, label_column, sort_labels
 from skst.plotting._axes import check_named, check_table, drawable, read_axes
 from skst.plotting._colours import PALETTE, UNLABELLED_COLOUR
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 UNASSIGNED = "unassigned"
 _CLUSTER_COLOUR = "#3C3C3C"
@@ -16,7 +21,9 @@ _BAR = 0.05  # width of a column; neighbouring columns are 1 apart
 _LINE = 13  # points from one name to the next
 
 
-def plot_annotation(labels, annotations, *, cluster_title="cluster", ax=None):
+def plot_annotation(
+    labels: Labels, annotations: Mapping[str, Any], *, cluster_title: str = "cluster", ax: "Axes | None" = None
+) -> "Axes":
     """Draw how ways of naming clusters agree, as flows of cells between the names.
 
     Each way is a column of bars, one a name, as high as the cells that have it.  Clusters stand in the second column,
@@ -55,7 +62,7 @@ def plot_annotation(labels, annotations, *, cluster_title="cluster", ax=None):
     ['0 > alpha cell', '1 > beta cell', '2 > unassigned']
     """
     check_named(annotations, "annotations", "give at least one way of naming by what it is called")
-    cells, labels = labels, label_column(None, labels, "labels", len(labels))
+    cells, labels = labels, label_column(None, labels, "labels", len(labels))  # type: ignore[arg-type]
     known = labels.notna()
     if not known.any():
         raise ValueError("labels hold no cluster; give that of each cell.")

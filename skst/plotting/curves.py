@@ -1,13 +1,19 @@
 """The choice of the number of domains, and scores under each text."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from skst.plotting._axes import check_table, drawable, new_figure
 from skst.plotting._colours import PALETTE
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-def plot_k_curve(curve, ax=None):
+
+def plot_k_curve(curve: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     """Draw the criterion by which a number of clusters was chosen.
 
     Parameters
@@ -43,7 +49,7 @@ def plot_k_curve(curve, ax=None):
     chosen = curve[curve["chosen"].astype(bool)]
     ax.plot(curve["n_clusters"], curve["criterion"], "-o", color=PALETTE[0], markersize=4)
     ax.plot(chosen["n_clusters"], chosen["criterion"], "o", color=PALETTE[3], markersize=9, label="chosen")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     ax.set(xlabel="number of clusters", ylabel="criterion")
     ax.spines[["top", "right"]].set_visible(False)
     if len(chosen):
@@ -51,7 +57,7 @@ def plot_k_curve(curve, ax=None):
     return ax
 
 
-def plot_text_scores(scores):
+def plot_text_scores(scores: pd.DataFrame) -> "Figure":
     """Draw the scores of refits with the real text and with each control.
 
     Parameters

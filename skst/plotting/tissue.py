@@ -1,27 +1,35 @@
 """Domains and modulation on the tissue."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skst.files.untrusted import told
-from skst.inputs.labels import label_column
+from skst.inputs.labels import Labels, label_column
 from skst.inputs.rows import match_rows, row_names
 from skst.metrics import score_partition
 from skst.plotting._axes import add_legend, bare, check_named, new_figure, read_coordinates, touching_size
 from skst.plotting._colours import UNLABELLED_COLOUR, assign_colours
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 
 def plot_domains(
-    adata_or_coordinates,
-    labels,
+    adata_or_coordinates: Any,
+    labels: Labels,
     *,
-    reference=None,
-    ax=None,
-    title=None,
-    spot_size=None,
-    palette=None,
-    legend=True,
-    spatial_key="spatial",
-):
+    reference: Labels | None = None,
+    ax: "Axes | None" = None,
+    title: str | None = None,
+    spot_size: float | None = None,
+    palette: Any = None,
+    legend: bool = True,
+    spatial_key: str = "spatial",
+) -> "Axes":
     """Draw the labels of spots where they lie in the tissue.
 
     Parameters
@@ -84,7 +92,7 @@ def plot_domains(
         # One picture per group, not one path per spot: a vector file of a large slice stays small.
         ax.scatter(
             *coordinates[mask].T,
-            s=size,
+            s=size,  # type: ignore[misc]
             color=colour,
             label=name,
             linewidths=0,
@@ -95,7 +103,14 @@ def plot_domains(
     return ax
 
 
-def plot_domain_comparison(adata, *, truth, predictions, spatial_key="spatial", spot_size=None):
+def plot_domain_comparison(
+    adata: Any,
+    *,
+    truth: Labels,
+    predictions: Mapping[str, Labels],
+    spatial_key: str = "spatial",
+    spot_size: float | None = None,
+) -> "Figure":
     """Draw the known domains and, beside them, what methods found.
 
     Parameters
@@ -156,8 +171,14 @@ def plot_domain_comparison(adata, *, truth, predictions, spatial_key="spatial", 
 
 
 def plot_modulation(
-    adata_or_coordinates, factor, *, n_factors=6, name="dimension", spot_size=None, spatial_key="spatial"
-):
+    adata_or_coordinates: Any,
+    factor: ArrayLike,
+    *,
+    n_factors: int = 6,
+    name: str = "dimension",
+    spot_size: float | None = None,
+    spatial_key: str = "spatial",
+) -> "Figure":
     """Draw the leading dimensions of a modulation factor on the tissue.
 
     Parameters

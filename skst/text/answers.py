@@ -8,6 +8,7 @@ import time
 import unicodedata
 import zlib
 from functools import partial
+from typing import Any
 
 _DEEPEST = 64
 _BLIND = 8
@@ -86,7 +87,7 @@ class _MeteredSocket(io.RawIOBase):
         super().close()
 
 
-def read_body(response, most):
+def read_body(response: Any, most: int) -> bytearray:
     """Read a body no further than its limit, whatever length it claims.
 
     Parameters
@@ -131,7 +132,7 @@ def _unpacker():
     return zlib.decompressobj(zlib.MAX_WBITS | 32)  # with a header of gzip or zlib
 
 
-def parse_json(body, most_brackets):
+def parse_json(body: bytes | bytearray, most_brackets: int) -> Any:
     """Parse strict JSON whose parts are limited, since small ones take far more memory than bytes.
 
     Parameters
@@ -174,7 +175,7 @@ def _integer(digits):
     return int(digits) if len(digits) < 20 else float(digits)
 
 
-def words_without(key, answer):
+def words_without(key: str | None, answer: object) -> str:
     """Find what a server says is wrong, fit to be shown to people.
 
     Parameters

@@ -4,12 +4,13 @@ import hashlib
 import os
 import sys
 from numbers import Integral
+from typing import Any
 
 from skst.text.named_models import _resolve_name, _sentence_vectors
 from skst.text.vectors import _ObjectBackend
 
 
-def resolve_backend(model, *, device="auto", batch_size=64):
+def resolve_backend(model: Any, *, device: str = "auto", batch_size: int = 64) -> Any:
     """Find the backend that `model` stands for.
 
     No weights are loaded before the first ``encode``, so a run whose vectors are all cached never imports
@@ -62,9 +63,9 @@ def resolve_backend(model, *, device="auto", batch_size=64):
     """
     if not isinstance(device, str) or not device:
         raise ValueError(f'device={device!r} is not the name of a torch device; use "auto", "cpu" or "cuda".')
-    if not isinstance(batch_size, Integral) or isinstance(batch_size, bool) or batch_size < 1:
+    if not isinstance(batch_size, Integral) or isinstance(batch_size, bool) or batch_size < 1:  # type: ignore[unreachable]
         raise ValueError(f"batch_size={batch_size!r} is not a positive integer; 64 is the default.")
-    if isinstance(model, os.PathLike):
+    if isinstance(model, os.PathLike):  # type: ignore[unreachable]
         model = os.fspath(model)
     if isinstance(model, str):
         return _resolve_name(model, device, int(batch_size))

@@ -1,9 +1,13 @@
 """Text vectors as a few columns that networks can read."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 
 from skst.inputs.reading import names_told
+from skst.inputs.types import Expression
 
 # Principal components that are kept.
 TEXT_COLUMNS = 64
@@ -27,7 +31,7 @@ class TextColumns:
     def __init__(self, prepare):
         self.prepare = prepare
 
-    def fit_transform(self, vectors, random_state, *context):
+    def fit_transform(self, vectors: ArrayLike, random_state: int, *context: Any) -> NDArray[np.float32]:
         """Learn the components and their scale.
 
         Parameters
@@ -59,7 +63,7 @@ class TextColumns:
         self._scale = values.mean(axis=0), np.float32(np.sqrt(values.var(axis=0).mean()) or 1.0)
         return self._scaled(values)
 
-    def transform(self, vectors, *context):
+    def transform(self, vectors: ArrayLike, *context: Any) -> NDArray[np.float32]:
         """Columns of other spots; parameters and result as in :meth:`fit_transform`."""
         return self._scaled(self.prepare(self._pca.transform(np.asarray(vectors, dtype=np.float32)), *context))
 
@@ -83,7 +87,9 @@ class TextOfSpots:
         self.encoder = encoder
         self._columns = TextColumns(prepare)
 
-    def fit_transform(self, X, seed, *context, order=slice(None)):
+    def fit_transform(
+        self, X: Expression, seed: int, *context: Any, order: NDArray[np.integer] | slice = slice(None)
+    ) -> NDArray[np.float32] | None:
         """Fit encoder and columns.
 
         Parameters
@@ -106,7 +112,9 @@ class TextOfSpots:
         columns = self._columns.fit_transform(vectors, seed, *context)
         return columns if self._columns.informative_ else None
 
-    def transform(self, X, *context, order=slice(None)):
+    def transform(
+        self, X: Expression, *context: Any, order: NDArray[np.integer] | slice = slice(None)
+    ) -> NDArray[np.float32] | None:
         """Columns of other spots; parameters as in :meth:`fit_transform`."""
         with names_told():
             vectors = np.asarray(self.encoder.transform(X))[order]

@@ -8,8 +8,10 @@ about as many tokens as a symbol.
 """
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skst.genes.pseudowords import distinct_names
 
@@ -69,7 +71,7 @@ UNRELATED_V1 = "The {person} {deed} the {look} {stuff} {thing} near the {place} 
 """What is said of a gene under "unrelated"; `other` is a second thing."""
 
 
-def unrelated_text(symbol):
+def unrelated_text(symbol: str) -> str:
     """A sentence about everyday things that stands for a gene.
 
     Parameters
@@ -104,7 +106,7 @@ def unrelated_text(symbol):
     )
 
 
-def unrelated_names(symbols):
+def unrelated_names(symbols: NDArray[np.object_]) -> NDArray[np.object_]:
     """Three everyday words in place of each gene symbol.
 
     There are 2**18 such names, so that a few of many thousand genes would share one; of these the later in the
@@ -147,7 +149,7 @@ def _everyday_name(symbol, attempt):
     return f"{draw(LOOKS_V1)} {draw(STUFFS_V1)} {draw(THINGS_V1)}"
 
 
-def permuted_order(groups, rng):
+def permuted_order(groups: Sequence[NDArray[np.bool_]], rng: np.random.RandomState) -> NDArray[np.integer]:
     """Which gene gets the text of which: a permutation that keeps to groups.
 
     Parameters
@@ -167,7 +169,7 @@ def permuted_order(groups, rng):
     return order
 
 
-def gaussian_like(vectors, rng):
+def gaussian_like(vectors: np.ndarray, rng: np.random.RandomState) -> NDArray[np.float64]:
     """Gaussian vectors of the shape and root mean square of `vectors`.
 
     Parameters
@@ -184,7 +186,7 @@ def gaussian_like(vectors, rng):
     return rng.standard_normal(vectors.shape) * np.sqrt(np.mean(np.square(vectors)))
 
 
-def gaussian_of_texts(texts, seed, d):
+def gaussian_of_texts(texts: Sequence[str], seed: int, d: int) -> NDArray[np.float32]:
     """A Gaussian vector for each text that depends on the text and `seed` alone, so that new spots get theirs too.
 
     Parameters

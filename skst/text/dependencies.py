@@ -4,16 +4,18 @@ import hashlib
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 from skst._version import __version__
 from skst.files.home import find_file
 from skst.genes.descriptions import table_of
+from skst.text.models import TextModel
 from skst.text.text_vectors import TextVectors
 
 SPECIES = ("human", "mouse")
 
 
-def outside_content(vectors, table, model):
+def outside_content(vectors: Any, table: Any, model: TextModel | None) -> tuple[str, ...]:
     """Content of all that a :class:`~skst.GeneTextEncoder` reads from outside, for keys of what it made.
 
     A path stands for another content once its file is rewritten, and "auto" for another model once that is installed.

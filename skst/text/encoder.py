@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -218,7 +219,7 @@ class GeneTextEncoder(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMi
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: object = None) -> Self:
         """Match and encode the genes of `X`, and learn its statistics.
 
         Parameters
@@ -235,7 +236,7 @@ class GeneTextEncoder(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMi
         self._learn(X)
         return self
 
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Any, y: object = None) -> np.ndarray:
         """Fit to `X` and encode it; the same as ``fit(X).transform(X)``, but each text is encoded once.
 
         Parameters
@@ -252,7 +253,7 @@ class GeneTextEncoder(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMi
         self._count_lookups(encode)
         return encoded
 
-    def transform(self, X):
+    def transform(self, X: Any) -> np.ndarray:
         """Encode cells or spots.
 
         Parameters
@@ -274,7 +275,7 @@ class GeneTextEncoder(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMi
         reads = self.has_text_ and self.mode != "aggregate" and self._spot_texts.needs_model
         return self._embed(spots.X, self._vectors_of_texts(self._model) if reads else None)
 
-    def check(self):
+    def check(self) -> Self:
         """Raise a ValueError if a parameter is out of range, or of no use beside another.
 
         Returns
@@ -294,7 +295,7 @@ class GeneTextEncoder(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMi
             )
         return self
 
-    def outside(self):
+    def outside(self) -> tuple[str, ...]:
         """What vectors depend on beside parameters and X: files, tables and models that may change.
 
         Returns
@@ -376,8 +377,7 @@ class GeneTextEncoder(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMi
         if self.mode != "dual":
             return ranked, None
         written = self._spot_texts.vectors(ranked, encode)
-        aggregate = self._aggregated(X)
-        self._paths = PathMixture(aggregate, written, model=encode.backend.name)
+        self._paths = PathMixture(self._aggregated(X), written, model=encode.backend.name)
         return ranked, written
 
     def _embed(self, X, encode, ranked=None, written=None):

@@ -132,14 +132,14 @@ class EndpointBackend:
         return f"EndpointBackend(model={self.model!r}, base_url={self.base_url!r}, dimensions={self.dimensions})"
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self.model
 
     @property
-    def key(self):
+    def key(self) -> str:
         return f"{self._url()} {self.model} dimensions={self.dimensions}"
 
-    def encode(self, texts):
+    def encode(self, texts: list[str]) -> np.ndarray:
         """Embed texts.
 
         Parameters

@@ -1,13 +1,15 @@
 """Cells as sums of the vectors of their genes."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from skst.expression.counts import scale_depth, square_root
+from skst.inputs.types import Matrix
 
 
-def weights_of_genes(X, weighting, normalize):
+def weights_of_genes(X: Matrix, weighting: str, normalize: bool) -> Matrix:
     """How much each gene counts in each cell.
 
     Parameters
@@ -28,14 +30,16 @@ def weights_of_genes(X, weighting, normalize):
     return shares if weighting == "abundance" else square_root(shares)
 
 
-def moments(Y):
+def moments(Y: Matrix) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of each column."""
     if sparse.issparse(Y):
         return mean_variance_axis(Y, axis=0)
     return Y.mean(axis=0, dtype=np.float64), Y.var(axis=0, dtype=np.float64)
 
 
-def sum_vectors(Y, vectors, known, mean=None):
+def sum_vectors(
+    Y: Matrix, vectors: NDArray[np.float32], known: NDArray[np.bool_], mean: NDArray[np.float32] | None = None
+) -> np.ndarray:
     """Sums of gene vectors.
 
     Parameters
@@ -86,7 +90,7 @@ class PathMixture:
             )
         self._statistics = [_centre_and_size(path) for path in (summed, written)]
 
-    def mix(self, summed, written, share):
+    def mix(self, summed: np.ndarray, written: np.ndarray, share: float) -> NDArray[np.float32]:
         """``share * summed + (1 - share) * written``, both centred and scaled; of shape (n_spots, d), float32."""
         pairs = zip((summed, written), self._statistics, strict=True)
         summed, written = ((path - centre) / size for path, (centre, size) in pairs)

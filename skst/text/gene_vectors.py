@@ -1,14 +1,17 @@
 """Which genes have a text or a vector, and which vector each is given."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from skst.genes.coverage import coverage_of_text, fault_of_coverage, warn_of_equal_vectors
+from skst.genes.described import GeneDescriptions
 from skst.genes.descriptions import describe_genes, find_descriptions
 from skst.genes.identity import detect_species, match_vectors
 from skst.genes.table import read_gene_vectors
+from skst.inputs.types import Matrix
 from skst.text.controls import gaussian_like, permuted_order, unrelated_text
 
 
@@ -37,10 +40,12 @@ class KnownGenes(NamedTuple):
     known: np.ndarray
     vectors: np.ndarray | None
     coverage: float
-    lack: tuple | None
+    lack: tuple[str, str] | None
 
 
-def look_up(names, X, described, detail, vectors=None):
+def look_up(
+    names: NDArray[np.object_], X: Matrix, described: GeneDescriptions, detail: str, vectors: Any = None
+) -> KnownGenes:
     """Look genes up in the table of descriptions, and in that of vectors.
 
     Parameters
@@ -74,7 +79,13 @@ def look_up(names, X, described, detail, vectors=None):
     return KnownGenes(species, report, symbols, known, vectors, coverage, lack)
 
 
-def choose_genes(known, variance, n_top_genes, control, rng):
+def choose_genes(
+    known: NDArray[np.bool_],
+    variance: np.ndarray,
+    n_top_genes: int | None,
+    control: str | None,
+    rng: np.random.RandomState,
+) -> tuple[NDArray[np.bool_], NDArray[np.integer]]:
     """Which genes get a vector, and whose.
 
     Parameters
@@ -101,7 +112,14 @@ def choose_genes(known, variance, n_top_genes, control, rng):
     return wanted, np.arange(len(known))
 
 
-def vectors_of_genes(genes, names, wanted, encode, control, rng):
+def vectors_of_genes(
+    genes: KnownGenes,
+    names: NDArray[np.object_],
+    wanted: NDArray[np.bool_],
+    encode: Any,
+    control: str | None,
+    rng: np.random.RandomState,
+) -> NDArray[np.float32]:
     """Vectors of the genes that are wanted, and zeros.
 
     Parameters

@@ -1,9 +1,11 @@
 """Text vectors from the words themselves: no model, no download, the same on every machine."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from numbers import Integral
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.preprocessing import normalize
@@ -64,14 +66,14 @@ class LexicalBackend:
         return f"LexicalBackend(n_components={self.n_components})"
 
     @property
-    def name(self):
+    def name(self) -> str:
         return "lexical"
 
     @property
-    def key(self):
+    def key(self) -> str:
         return f"{KEY_PREFIX}{_VERSION}:{self.n_components}"
 
-    def encode(self, texts):
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts.
 
         Parameters

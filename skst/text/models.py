@@ -2,6 +2,7 @@
 
 import numbers
 import os
+from typing import Any
 
 from skst._constraints import Interval
 from skst._parameters import Settings
@@ -46,6 +47,6 @@ class TextModel(Settings):
         self.cache = cache
 
 
-def as_text_model(model):
+def as_text_model(model: Any) -> TextModel:
     """The :class:`TextModel` that a name, a path or an object with ``encode`` stands for."""
     return model if isinstance(model, TextModel) else TextModel(model)

@@ -1,8 +1,13 @@
 """Vectors of texts that were not read, from the genes that they name."""
 
+from typing import Self
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.linear_model import RidgeCV
+
+from skst.genes.ranking import RankedGenes
 
 _ALPHAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
@@ -40,7 +45,7 @@ class TextRegression:
     ((200, 8), 1.0)
     """
 
-    def fit(self, ranked, vectors):
+    def fit(self, ranked: RankedGenes, vectors: np.ndarray) -> Self:
         """Learn from texts whose vectors are known.
 
         Parameters
@@ -65,7 +70,7 @@ class TextRegression:
         self._intercept = ridge.intercept_.astype(np.float32)
         return self
 
-    def predict(self, ranked):
+    def predict(self, ranked: RankedGenes) -> NDArray[np.float32]:
         """Vectors of texts.
 
         Parameters

@@ -1,12 +1,15 @@
 """What is written about spots, and its vectors: read by a model, predicted, or random."""
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
-from skst.genes.ranking import rank_genes
+from skst.genes.ranking import RankedGenes, rank_genes
 from skst.genes.templates import CELL_EMPTY_V1, ranked_texts
+from skst.inputs.types import Matrix
 from skst.text.controls import gaussian_of_texts
 from skst.text.regression import TextRegression
 from skst.text.tokens import count_tokens
@@ -54,15 +57,17 @@ class SpotTexts:
         self.regression = self.noise = self._empty = None
 
     @property
-    def needs_model(self):
+    def needs_model(self) -> bool:
         """False if `vectors` makes no use of `encode`."""
         return self.regression is None and self.noise is None
 
-    def rank(self, X):
+    def rank(self, X: Matrix) -> RankedGenes:
         """The genes that are named of each spot, as a :class:`~skst.genes.ranking.RankedGenes`."""
         return rank_genes(X, self.symbols, self.k)
 
-    def learn_to_predict(self, ranked, encode, max_texts, rng):
+    def learn_to_predict(
+        self, ranked: RankedGenes, encode: Callable[[list[str]], np.ndarray], max_texts: int, rng: np.random.RandomState
+    ) -> None:
         """Encode a sample of texts and learn to predict the vectors of all, if distinct ones are too many.
 
         Parameters
@@ -101,7 +106,7 @@ class SpotTexts:
                 stacklevel=5,
             )
 
-    def vectors(self, ranked, encode):
+    def vectors(self, ranked: RankedGenes, encode: Callable[[list[str]], np.ndarray]) -> NDArray[np.float32]:
         """Vectors of the texts of spots.
 
         Parameters
@@ -137,7 +142,7 @@ class SpotTexts:
         return (mean @ encode(whole)) / mean.sum(axis=1)[:, None]
 
 
-def split_sentence(sentence, max_tokens):
+def split_sentence(sentence: str, max_tokens: int) -> list[str]:
     """Cut a sentence of gene symbols into pieces that a model reads to their end.
 
     Parameters
@@ -161,7 +166,8 @@ def split_sentence(sentence, max_tokens):
     room = max(1, max_tokens - 2)
     if count_tokens(sentence) <= room:
         return [sentence]
-    pieces, used = [], room
+    pieces: list[list[str]] = []
+    used = room
     for symbol in sentence.split(" "):
         n_tokens = count_tokens(symbol)
         if used + n_tokens > room:

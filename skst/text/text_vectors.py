@@ -1,7 +1,11 @@
 """From texts to their vectors, as an encoder is told to make them."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from skst.text.backends import resolve_backend
 from skst.text.cache import VectorCache
@@ -75,16 +79,16 @@ class TextVectors:
             self.cache = VectorCache(self.identity.key, directory)
 
     @cached_property
-    def identity(self):
+    def identity(self) -> ModelIdentity:
         """The :class:`ModelIdentity` of the backend."""
         return ModelIdentity(self.backend.name, self.backend.key)
 
     @property
-    def max_tokens(self):
+    def max_tokens(self) -> int | None:
         """Number of tokens beyond which the model cuts a text off; None if there is no such number."""
         return self.backend.max_tokens
 
-    def __call__(self, texts):
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of texts, each distinct one encoded once and cached ones not at all.
 
         Parameters

@@ -6,7 +6,7 @@ _PLAIN = re.compile(r"[a-z]+")
 _PIECE = re.compile(r"[^\W_]+|[^\w\s]|_")
 
 
-def count_tokens(text):
+def count_tokens(text: str) -> int:
     """Estimate how many tokens a language model splits a text into.
 
     A word of small letters counts one for every five of them that it begins, any other word (a gene symbol, a number)

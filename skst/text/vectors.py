@@ -1,10 +1,14 @@
 """Vectors that a model returns, checked, and texts handed to it a few at a time."""
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skst._progress import progress_bar
+from skst.text.cache import VectorCache
 
 # A call of the model is to take about this long: efficient, and yet little is lost by Ctrl-C.
 _CHUNK_SECONDS = 4.0
@@ -13,7 +17,9 @@ _CHUNK_SECONDS = 4.0
 _MAX_BATCHES = 32
 
 
-def encode_texts(texts, backend, cache=None, *, batch_size=64, verbose=0):
+def encode_texts(
+    texts: Sequence[str], backend: Any, cache: VectorCache | None = None, *, batch_size: int = 64, verbose: int = 0
+) -> NDArray[np.float32]:
     """Encode texts, each distinct one once and cached ones not at all.
 
     The longest texts come first, so that lack of memory shows at once.  They go to the backend in chunks of

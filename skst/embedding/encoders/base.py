@@ -2,16 +2,19 @@
 
 import numbers
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from skst import limits
 from skst._constraints import Interval, StrOptions
 from skst._modes import undisturbed
+from skst.inputs.types import RandomState
 from skst.nn.batches import Halo, epoch_batches, tiles
 from skst.nn.propagation import SparseOperator
 from skst.nn.training import LossNet, resolve_device, train
@@ -44,10 +47,10 @@ class GraphBatch(NamedTuple):
     inputs: torch.Tensor
     operator: SparseOperator
     edges: torch.Tensor
-    more: dict
+    more: dict[str, torch.Tensor]
     n_core: int
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> "GraphBatch":
         """The same on another device."""
         more = {name: part.to(device) for name, part in self.more.items()}
         return GraphBatch(self.inputs.to(device), self.operator.to(device), self.edges.to(device), more, self.n_core)
@@ -234,7 +237,7 @@ class GraphEncoder(BaseEstimator):
     """Parameters of :class:`~skst.SpatialGraphTransformer` that go with them."""
 
     @classmethod
-    def paper(cls, **parameters):
+    def paper(cls, **parameters: Any) -> Self:
         """An encoder with the published settings.
 
         Parameters
@@ -248,7 +251,16 @@ class GraphEncoder(BaseEstimator):
         """
         return cls(**cls.PAPER | parameters)
 
-    def fit_embed(self, expression, average, n_components, *, points=None, batch=None, random_state=None):
+    def fit_embed(
+        self,
+        expression: NDArray[np.float32],
+        average: csr_array,
+        n_components: int,
+        *,
+        points: np.ndarray | None = None,
+        batch: NDArray[np.integer] | None = None,
+        random_state: RandomState = None,
+    ) -> NDArray[np.float32]:
         """Train the network and embed the spots it was trained on.
 
         Parameters
@@ -307,7 +319,14 @@ class GraphEncoder(BaseEstimator):
         self._mean, self._axes = _principal(raw, n_components)
         return (raw - self._mean) @ self._axes
 
-    def embed(self, expression, average, *, points=None, batch=None):
+    def embed(
+        self,
+        expression: NDArray[np.float32],
+        average: csr_array,
+        *,
+        points: np.ndarray | None = None,
+        batch: NDArray[np.integer] | None = None,
+    ) -> NDArray[np.float32]:
         """Embed other spots, on a graph of their own.
 
         Parameters
