@@ -19,13 +19,13 @@ from skst.partition.mixture import check_n_clusters
 from skst.partition.numbers import renumber, stable_numbers
 
 # What parameters of the same name may be, on every estimator.
-PARTITION = {
+PARTITION: dict[str, list] = {
     "n_clusters": [Interval(numbers.Integral, 1, None, closed="left"), None],
     "text": [HasMethods(["fit_transform", "transform"]), None],
     "clusterer": [str, HasMethods(["fit", "predict"]), None],
     **READING,
 }
-DOMAINS = {
+DOMAINS: dict[str, list] = {
     **PARTITION,
     "n_vote_neighbors": [Interval(numbers.Integral, 0, None, closed="left")],
     "spatial_key": [str],

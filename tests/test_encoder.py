@@ -19,11 +19,15 @@ from skst.files.home import get_data_home
 from skst.genes import load_marker_descriptions
 from skst.genes.ranking import adaptive_k
 from skst.genes.templates import CELL_EMPTY_V1, cell_text, gene_text
-from skst.text import GeneTextEncoder, LexicalBackend
+from skst.text import GeneTextEncoder, LexicalBackend, TextModel
 from skst.text.controls import unrelated_names, unrelated_text
 
 MODES = ("aggregate", "sentence", "prompt", "dual")
 WEIGHTINGS = ("contrast", "abundance")
+
+
+class KeptBackend(LexicalBackend):
+    key = "kept 1"  # so that its vectors are cached, as those of a model are
 
 
 class LetterBackend:
@@ -182,7 +186,7 @@ def test_unrelated_cell_texts_change_nothing_but_the_names(counts, mode, k_g):
 @pytest.mark.parametrize("mode", MODES)
 def test_unrelated_control_is_deterministic_and_cached(counts, mode):
     X, genes = counts
-    encoder = _encoder(genes, mode=mode, control="unrelated", random_state=None)
+    encoder = _encoder(genes, model=KeptBackend(), mode=mode, control="unrelated", random_state=None)
     H = encoder.fit_transform(X)
     again = clone(encoder)
     np.testing.assert_array_equal(again.fit_transform(X), H)
@@ -402,19 +406,20 @@ def test_entries_stored_in_parts(counts):
 
 def test_cache_counts_hits(counts):
     X, genes = counts
-    first = _encoder(genes, mode="dual")
+    first = _encoder(genes, model=KeptBackend(), mode="dual")
     first.fit_transform(X)
     assert first.cache_hits_ == 0 and first.cache_misses_ == len(genes) + len({row.tobytes() for row in X})
-    again = _encoder(genes, mode="dual")
+    again = _encoder(genes, model=KeptBackend(), mode="dual")
     again.fit_transform(X)
     assert (again.cache_hits_, again.cache_misses_) == (first.cache_misses_, 0)
-    off = _encoder(genes, mode="dual", model__cache=False).fit(X)
+    off = _encoder(genes, model=KeptBackend(), mode="dual", model__cache=False).fit(X)
     assert off.cache_hits_ == off.cache_misses_ == 0
+    assert _encoder(genes, mode="dual").fit(X).cache_misses_ == 0  # words are hashed faster than found
 
 
 def test_cache_directory(counts, tmp_path):
     X, genes = counts
-    _encoder(genes, model__cache=tmp_path / "own").fit(X)
+    _encoder(genes, model=TextModel(KeptBackend(), cache=tmp_path / "own")).fit(X)
     assert list((tmp_path / "own").rglob("*.npz")) and not (tmp_path / "vectors").exists()
 
 

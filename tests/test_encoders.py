@@ -13,7 +13,7 @@ from skst import GeneTextEncoder, SpatialGraphTransformer, limits
 from skst.datasets import make_spatial_domains
 from skst.embedding.encoders import base
 from skst.embedding.encoders.base import GraphBatches
-from skst.embedding.transformer import ENCODERS, _encoder_class
+from skst.embedding.methods import ENCODERS, encoder_class
 from skst.graph import averaging_operator, spatial_graph
 from skst.metrics import score_partition
 from skst.partition import make_clusterer
@@ -54,7 +54,7 @@ def noisy():
 def _make(name, **parameters):
     if name == "pruned":
         name, parameters = "stagate", {"pruned_weight": 0.5, **parameters}
-    return _encoder_class(name)(**{"n_inputs": 10, "n_hidden": 16, "max_epochs": 5, **parameters})
+    return encoder_class(name)(**{"n_inputs": 10, "n_hidden": 16, "max_epochs": 5, **parameters})
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -244,7 +244,7 @@ def test_text_modulates_what_the_network_made(name, tissue):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_simple_domains_are_found(name, tissue):
-    model = SpatialGraphTransformer(_encoder_class(name)(max_epochs=50), n_components=8, random_state=0)
+    model = SpatialGraphTransformer(encoder_class(name)(max_epochs=50), n_components=8, random_state=0)
     labels = make_clusterer("kmeans", 3, random_state=0).fit_predict(model.fit_transform(tissue))
     assert score_partition(tissue.obs["label"], labels)["ari"] > 0.8
 

@@ -449,9 +449,6 @@ def test_nothing_of_size_n_by_n_is_allocated(bare_home, batch_size, largest_tens
     assert peak < n * n * 4
 
 
-# Part of scikit-learn
-
-
 def test_clone_keeps_parameters_alone(cells, epoch_watch):
     model = _llmdsc(network__callbacks=[epoch_watch()], text=_text(k_g=7))
     parameters = model.get_params()
@@ -480,9 +477,6 @@ def test_in_a_pipeline(cells):
     pipeline = make_pipeline(FunctionTransformer(), _llmdsc())
     np.testing.assert_array_equal(pipeline.fit_predict(cells), _llmdsc().fit_predict(cells))
     np.testing.assert_array_equal(pipeline.predict(cells), pipeline[-1].labels_)
-
-
-# Real cells
 
 
 @pytest.fixture

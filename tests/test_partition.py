@@ -452,9 +452,6 @@ def test_the_medoid_agrees_best_with_the_others():
     assert agreement_medoid([truth])[0] == 0
 
 
-# Shares, collapse
-
-
 def test_shares_by_student_s_kernel_equal_brute_force():
     X, labels = _blobs(3, n=40)
     labels = np.array([0, 2, 3])[labels]  # nothing in 1

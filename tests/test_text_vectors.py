@@ -10,7 +10,7 @@ import pytest
 from sklearn.base import clone
 
 from skst import GeneTextEncoder, LLMDSCClusterer, SpaLLMFusion, SpatialGraphTransformer, STLLMClusterer
-from skst.text import backends
+from skst.text import LexicalBackend
 
 
 class Model:
@@ -78,7 +78,7 @@ def installed(monkeypatch):
             if model == "auto":
                 model = self.model or "lexical"
             if model == "lexical":
-                return backends.LexicalBackend()
+                return LexicalBackend()
             if model != self.model:
                 raise ValueError(f"model={model!r} is not to be had.")
             return Model(model, model)

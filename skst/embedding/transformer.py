@@ -119,7 +119,6 @@ class SpatialGraphTransformer(
     See Also
     --------
     SpaLLMFusion : Adds gene text to this embedding and finds domains.
-    SemSTClusterer : Graph networks modulated by text, trained together.
 
     Notes
     -----

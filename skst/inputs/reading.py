@@ -18,13 +18,13 @@ _TOLD_BEFORE = r"\d+ gene names are duplicated|X has no gene names, unlike that 
 
 
 # What parameters of the same name may be, on every estimator, and on most.
-READING = {
+READING: dict[str, list] = {
     "gene_names": ["array-like", None],
     "layer": [str, None],
     "random_state": ["random_state"],
     "verbose": ["verbose"],
 }
-ON_MISSING = {"on_missing": [StrOptions({"warn", "error"})]}
+ON_MISSING: dict[str, list] = {"on_missing": [StrOptions({"warn", "error"})]}
 
 
 class ReadsSpots:

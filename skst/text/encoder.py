@@ -349,7 +349,6 @@ class GeneTextEncoder(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMi
         return expression, encode, ranked, written
 
     def _learn_genes(self, names, genes, variance, encode, rng):
-        """Text or vector of each gene, as `control` hands them out."""
         wanted, order = choose_genes(genes.known, variance, self.n_top_genes, self.control, rng)
         if self.mode != "aggregate":
             # In the unrelated control a spot names the same genes in the same order, by other words.
