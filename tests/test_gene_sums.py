@@ -1,0 +1,35 @@
+"""Cells as sums of the vectors of their genes, and the two paths put together."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from skst.text.gene_sums import PathMixture, moments, sum_vectors, weights_of_genes
+
+RNG = np.random.default_rng(0)
+COUNTS = RNG.poisson(2.0, (30, 6)).astype(np.float32)
+VECTORS = RNG.normal(size=(6, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_a_contrast_subtracts_the_mean_of_each_gene(make):
+    Y = weights_of_genes(make(COUNTS), "contrast", True)
+    mean, variance = moments(Y)
+    plain = np.sqrt(COUNTS / COUNTS.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(variance, plain.var(axis=0), rtol=1e-4)
+    known = np.array([True] * 5 + [False])
+    unit = VECTORS[:5] - VECTORS[:5].mean(axis=0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    expected = (plain - plain.mean(axis=0))[:, :5] @ unit
+    np.testing.assert_allclose(sum_vectors(Y, VECTORS, known, mean.astype(np.float32)), expected, atol=1e-5)
+
+
+def test_shares_say_which_path_is_which():
+    summed, written = 100 * RNG.normal(size=(50, 3)) + 7, RNG.normal(size=(50, 3))
+    mixture = PathMixture(summed, written, "m")
+    for share, path in ((1.0, summed), (0.0, written)):
+        centred = path - path.mean(axis=0)
+        size = np.sqrt((centred**2).sum(axis=1).mean())
+        np.testing.assert_allclose(mixture.mix(summed, written, share), centred / size, atol=1e-5)
+    with pytest.raises(ValueError, match="length 3 but model='m' makes vectors of length 2"):
+        PathMixture(summed, written[:, :2], "m")
