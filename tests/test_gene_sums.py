@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 from skst.text.gene_sums import PathMixture, moments, sum_vectors, weights_of_genes
+from skst.text.gene_vectors import choose_genes
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.poisson(2.0, (30, 6)).astype(np.float32)
@@ -33,3 +34,11 @@ def test_shares_say_which_path_is_which():
         np.testing.assert_allclose(mixture.mix(summed, written, share), centred / size, atol=1e-5)
     with pytest.raises(ValueError, match="length 3 but model='m' makes vectors of length 2"):
         PathMixture(summed, written[:, :2], "m")
+
+
+def test_permuted_genes_with_a_vector_get_one_of_another_with_a_vector():
+    known = np.array([True] * 40 + [False] * 10)
+    for seed in range(5):
+        wanted, order = choose_genes(known, np.arange(50.0), 8, "permuted", np.random.RandomState(seed))
+        assert wanted.sum() == 8 and wanted[order[wanted]].all() and sorted(order) == list(range(50))
+        assert known[order[known]].all() and (order[~known] == np.flatnonzero(~known)).all()
