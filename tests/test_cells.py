@@ -1,4 +1,4 @@
-"""The autoencoder of cells, its batches, its losses and its two stages, against brute force."""
+"""The autoencoder of cells, its batches, its loss and its two stages, against brute force."""
 
 import warnings
 
@@ -8,33 +8,12 @@ import torch
 import torch.nn.functional as F
 from scipy import sparse
 from skorch.callbacks import Callback
+from some_cells import LOSS_WEIGHTS, cell_cut, cell_groups, cell_inputs, cell_semantic
 
-from skst.nn import NormalizedCut, cell_ensemble, cells, info_nce, sinkhorn_target, soft_assignment
+from skst.nn import cell_ensemble, cells, info_nce, sinkhorn_target, soft_assignment
 from skst.nn.cell_batches import CellBatch, CellBatches
-from skst.nn.cell_ensemble import CellEnsemble, encode_all, fit_network
+from skst.nn.cell_ensemble import encode_all, fit_network
 from skst.nn.cells import CellAutoencoder, CellNet
-
-WEIGHTS = {"cut_weight": 0.7, "mse_weight": 0.5, "hinge_weight": 0.2, "temperature": 0.5, "n_contrast": None}
-
-
-def _inputs(n=60, n_inputs=6, seed=0):
-    """Three groups of cells on axes of falling variance."""
-    rng = np.random.default_rng(seed)
-    values = rng.normal(size=(n, n_inputs)) / np.arange(1, n_inputs + 1)
-    values[:, :2] += 3 * np.eye(3)[np.arange(n) % 3, :2]
-    return (values - values.mean(axis=0)).astype(np.float32)
-
-
-def _semantic(n=60, seed=0):
-    rng = np.random.default_rng(seed)
-    return (_inputs(n)[:, :3] @ rng.normal(size=(3, 4)) + 0.3 * rng.normal(size=(n, 4))).astype(np.float32)
-
-
-def _cut(n=60, **options):
-    """Affinities that follow the inputs."""
-    rng = np.random.default_rng(1)
-    X = np.exp(_inputs(n) @ rng.normal(size=(6, 9)) / 3)
-    return NormalizedCut(sparse.csr_array(X * (rng.random(X.shape) < 0.7)), deflate=True, **options)
 
 
 def _network(seed=0, rough=True, **options):
@@ -48,12 +27,8 @@ def _network(seed=0, rough=True, **options):
     return network
 
 
-def _groups(embedding):
-    return np.arange(len(embedding)) % 3
-
-
 def _fit(network, batches, **options):
-    weights = WEIGHTS | {"cut": _cut(len(batches)), "move_structure": True} | options.pop("weights", {})
+    weights = LOSS_WEIGHTS | {"cut": cell_cut(len(batches)), "move_structure": True} | options.pop("weights", {})
     options = {
         "max_epochs": 4,
         "kl_weight": 0.3,
@@ -67,14 +42,14 @@ def _fit(network, batches, **options):
     } | options
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
-        return fit_network(network, batches, options.pop("initial", _groups), weights=weights, **options)
+        return fit_network(network, batches, options.pop("initial", cell_groups), weights=weights, **options)
 
 
 # Batches
 
 
 def test_batches_hand_out_every_cell_once_and_rows_together():
-    values, semantic = sparse.csr_array(_inputs(50)), _semantic(50)
+    values, semantic = sparse.csr_array(cell_inputs(50)), cell_semantic(50)
     batches = CellBatches(values, semantic, batch_size=12, random_state=np.random.RandomState(0))
     batches.target = torch.rand(50, 2)
     assert len(batches) == 50 and batches.n_batches == 5
@@ -93,16 +68,16 @@ def test_batches_hand_out_every_cell_once_and_rows_together():
 
 @pytest.mark.parametrize("batch_size", [None, 50, 400])
 def test_all_cells_at_once(batch_size):
-    batches = CellBatches(_inputs(50), None, batch_size=batch_size)
+    batches = CellBatches(cell_inputs(50), None, batch_size=batch_size)
     [(batch, label)] = batches
     assert batch.rows is None and batch.semantic is None and batch.target is None and label is None
-    np.testing.assert_array_equal(batch.inputs, _inputs(50))
+    np.testing.assert_array_equal(batch.inputs, cell_inputs(50))
     assert batch.to("cpu").n_core == 50
 
 
 def test_cells_in_order():
-    values = _inputs(50)
-    parts = list(CellBatches(values, _semantic(50), batch_size=7).in_order(size=20))
+    values = cell_inputs(50)
+    parts = list(CellBatches(values, cell_semantic(50), batch_size=7).in_order(size=20))
     assert [part.n_core for part in parts] == [20, 20, 10]
     np.testing.assert_array_equal(torch.cat([part.inputs for part in parts]), values)
 
@@ -111,7 +86,9 @@ def test_cells_in_order():
 
 
 def _all(n=60, semantic=True):
-    return CellBatch(torch.from_numpy(_inputs(n)), torch.from_numpy(_semantic(n)) if semantic else None, None, None)
+    return CellBatch(
+        torch.from_numpy(cell_inputs(n)), torch.from_numpy(cell_semantic(n)) if semantic else None, None, None
+    )
 
 
 @pytest.mark.parametrize("linear", [False, True])
@@ -173,7 +150,7 @@ def test_text_begins_as_a_ridge_regression():
 
 @pytest.mark.parametrize("kl_weight", [0.0, 0.3])
 def test_text_that_is_not_aligned_still_predicts_the_structure(kl_weight):
-    network, batches = _network(rough=False, n_semantic=4), CellBatches(_inputs(), _semantic())
+    network, batches = _network(rough=False, n_semantic=4), CellBatches(cell_inputs(), cell_semantic())
     _fit(network, batches, align_weight=0.0, kl_weight=kl_weight)
     structure, text = (view - view.mean(axis=0) for view in cell_ensemble.view_all(network, batches))
     assert np.square(text - structure).sum() < 0.5 * np.square(structure).sum()
@@ -183,7 +160,7 @@ def test_text_that_is_not_aligned_still_predicts_the_structure(kl_weight):
 
 
 def _net(network, **options):
-    weights = WEIGHTS | {"cut": _cut(), "move_structure": True, "align_weight": 0.4, "kl_weight": 0.3}
+    weights = LOSS_WEIGHTS | {"cut": cell_cut(), "move_structure": True, "align_weight": 0.4, "kl_weight": 0.3}
     return CellNet(network, lr=0.1, **(weights | options)).initialize()
 
 
@@ -202,7 +179,7 @@ def test_losses_equal_their_formulas(n_projection):
     hinge = sum((1 - (view.var(dim=0, correction=0) + 1e-4).sqrt()).relu().mean() for view in unit)
     expected = {
         "mse": (0.5, (views.reconstruction - batch.inputs).square().mean()),
-        "cut": (0.7, _cut()(z)),
+        "cut": (0.7, cell_cut()(z)),
         "alignment": (0.4, info_nce(views.text, views.structure, 0.5) + 0.2 * hinge),
         "kl": (0.3, (target * (target / q).log()).sum(dim=1).mean()),
     }
@@ -231,7 +208,7 @@ def test_the_cut_of_a_batch_estimates_that_of_all_cells():
     batch = CellBatch(whole.inputs[rows], None, rows, None)
     views = network(batch)
     z = views.embedding - views.embedding.mean(dim=0)
-    torch.testing.assert_close(net.losses(views, batch)["cut"][1], _cut().estimate(z, rows))
+    torch.testing.assert_close(net.losses(views, batch)["cut"][1], cell_cut().estimate(z, rows))
     everything = whole._replace(rows=np.arange(60))
     exact, estimated = (net.losses(network(part), part)["cut"][1] for part in (whole, everything))
     torch.testing.assert_close(exact, estimated, atol=1e-5, rtol=1e-4)
@@ -286,13 +263,13 @@ class _Watch(Callback):
 
 
 def test_two_stages():
-    batches = CellBatches(_inputs(), _semantic())
+    batches = CellBatches(cell_inputs(), cell_semantic())
     network, watch = _network(rough=False, n_semantic=4), _Watch(batches)
     seen = []
 
     def initial(embedding):
         seen.append((embedding.copy(), encode_all(network, batches), watch.epochs))
-        return _groups(embedding)
+        return cell_groups(embedding)
 
     history, interrupted = _fit(network, batches, initial=initial, callbacks=[watch])
     assert not interrupted and history["stage"].tolist() == [1] * 4 + [2] * 4
@@ -310,7 +287,7 @@ def test_two_stages():
 
 
 def test_the_target_is_set_first_and_anew():
-    batches = CellBatches(_inputs(), None)
+    batches = CellBatches(cell_inputs(), None)
     watch = _Watch(batches)
     _fit(_network(rough=False), batches, max_epochs=21, callbacks=[watch])
     targets = watch.targets[21:]
@@ -322,7 +299,7 @@ def test_the_target_is_set_first_and_anew():
 
 
 def test_the_first_target_is_that_of_the_first_stage():
-    batches = CellBatches(_inputs(), None)
+    batches = CellBatches(cell_inputs(), None)
     network, watch = _network(rough=False), _Watch(batches, stop=5)
     found = {}
 
@@ -339,7 +316,7 @@ def test_the_first_target_is_that_of_the_first_stage():
 
 
 def test_with_many_batches_the_target_is_set_each_epoch():
-    batches = CellBatches(_inputs(), None, batch_size=5, random_state=np.random.RandomState(0))
+    batches = CellBatches(cell_inputs(), None, batch_size=5, random_state=np.random.RandomState(0))
     watch = _Watch(batches)
     history, _ = _fit(_network(rough=False), batches, max_epochs=3, callbacks=[watch])
     first, second, third = watch.targets[3:]
@@ -358,21 +335,21 @@ def test_with_many_batches_the_target_is_set_each_epoch():
 )
 def test_a_loss_without_weight_is_left_out(options, stages, terms):
     network = _network(rough=False, n_semantic=4)
-    history, _ = _fit(network, CellBatches(_inputs(), _semantic()), **options)
+    history, _ = _fit(network, CellBatches(cell_inputs(), cell_semantic()), **options)
     assert set(history["stage"]) == stages
     assert set(history) & {"mse", "cut", "alignment", "kl"} == terms
     assert (network.centers is None) == (options.get("kl_weight") == 0)
 
 
 def test_without_text_there_is_no_alignment():
-    batches = CellBatches(_inputs(), None)
+    batches = CellBatches(cell_inputs(), None)
     history, _ = _fit(_network(rough=False), batches, kl_weight=0.0)
     assert set(history["stage"]) == {1} and "alignment" not in history
 
 
 @pytest.mark.parametrize("batch_size", [None, 16])
 def test_training_lowers_the_losses(batch_size):
-    batches = CellBatches(_inputs(), _semantic(), batch_size=batch_size, random_state=np.random.RandomState(0))
+    batches = CellBatches(cell_inputs(), cell_semantic(), batch_size=batch_size, random_state=np.random.RandomState(0))
     network = _network(rough=False, n_semantic=4)
     history, _ = _fit(network, batches, max_epochs=30, weights={"cut_weight": 0.0, "cut": None})
     for stage, terms in ((1, ["mse"]), (2, ["alignment", "kl"])):
@@ -392,79 +369,9 @@ def test_ctrl_c_in_either_stage(monkeypatch, stop, stages):
         return whole(*args)
 
     monkeypatch.setattr(cells.F, "mse_loss", interrupt)
-    batches = CellBatches(_inputs(), _semantic())
+    batches = CellBatches(cell_inputs(), cell_semantic())
     network = _network(rough=False, n_semantic=4)
     history, interrupted = _fit(network, batches)
     assert interrupted and history["stage"].tolist() == stages
     assert batches.target is None and not network.training
     assert np.isfinite(encode_all(network, batches)).all()
-
-
-# Several networks
-
-
-def _ensemble(n_networks=2, semantic=True, batch_size=None, inputs=None, **shape):
-    shape = {"n_hidden": 8, "n_components": 3} | shape
-    inputs = [_inputs(seed=seed) for seed in range(n_networks)] if inputs is None else inputs
-    options = {"max_epochs": 3, "kl_weight": 0.3, "align_weight": 0.4, "power": 3.0, "device": "cpu", "lr": 1e-2}
-    options |= {"patience": None, "callbacks": None, "verbose": 0, "say": lambda step: None}
-    weights = WEIGHTS | {"cut": _cut(), "move_structure": False}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")
-        return CellEnsemble(shape).fit(
-            inputs,
-            _semantic() if semantic else None,
-            range(5, 5 + n_networks),
-            lambda embedding, seed: _groups(embedding),
-            batch_size=batch_size,
-            weights=weights,
-            **options,
-        )
-
-
-def test_views_of_an_ensemble():
-    inputs = [_inputs(), _inputs(seed=1)]
-    ensemble = _ensemble(inputs=inputs)
-    structure, text = ensemble.views(inputs, _semantic())
-    assert structure.shape == text.shape == (60, 6) and structure.dtype == text.dtype == np.float32
-    for number, (network, values) in enumerate(zip(ensemble.networks, inputs, strict=True)):
-        columns = slice(3 * number, 3 * number + 3)
-        encoded = network.encode(torch.from_numpy(values)).detach().numpy()
-        encoded = encoded - encoded.mean(axis=0)
-        np.testing.assert_allclose(structure[:, columns], encoded / np.sqrt(encoded.var(axis=0).sum()), atol=1e-5)
-        assert text[:, columns].var(axis=0).sum() == pytest.approx(1, rel=1e-4)
-        np.testing.assert_allclose(text[:, columns].mean(axis=0), 0, atol=1e-5)
-    # Other cells on the same scale, whoever is seen with them.
-    rows = [4, 30]
-    others = ensemble.views([part[rows] for part in inputs], _semantic()[rows])
-    for some, whole in zip(others, (structure, text), strict=True):
-        np.testing.assert_allclose(some, whole[rows], atol=1e-6)
-    history = ensemble.history
-    assert list(history)[:3] == ["network", "stage", "epoch"]
-    assert history["network"].tolist() == [0] * 6 + [1] * 6 and history["stage"].tolist() == 2 * [1, 1, 1, 2, 2, 2]
-
-
-def test_seeds_of_an_ensemble_decide_everything():
-    torch.manual_seed(1)
-    state = torch.get_rng_state()
-    inputs = [_inputs(), _inputs()]
-    views = [_ensemble(inputs=inputs, batch_size=16).views(inputs, _semantic()) for _ in range(2)]
-    for first, again in zip(*views, strict=True):
-        np.testing.assert_array_equal(first, again)
-        assert not np.allclose(first[:, :3], first[:, 3:], atol=1e-4)  # of two seeds
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("batch_size", [None, 16])
-def test_text_draws_nothing_from_the_structure(batch_size):
-    inputs = [_inputs()]
-    with_text = _ensemble(1, inputs=inputs, batch_size=batch_size).views(inputs, _semantic())[0]
-    [without] = _ensemble(1, inputs=inputs, batch_size=batch_size, semantic=False).views(inputs, None)
-    np.testing.assert_array_equal(with_text, without)
-
-
-def test_a_view_without_variance():
-    inputs = [np.zeros((60, 6), dtype=np.float32)]
-    ensemble = _ensemble(1, semantic=False, inputs=inputs)
-    [structure] = ensemble.views(inputs, None)
-    assert np.isfinite(structure).all() and np.isfinite(ensemble.history["train_loss"]).all()

@@ -1,6 +1,7 @@
-"""Small tissues of random expression, and attention written out densely, for the tests of the encoders."""
+"""Small tissues, places and blobs, and averages and attention written out densely."""
 
 import numpy as np
+from sklearn.datasets import make_blobs
 
 from skst.embedding.encoders.base import GraphBatches
 from skst.graph import averaging_operator, spatial_graph
@@ -29,3 +30,23 @@ def dense_attention(of_rows, of_columns, linked):
 
 def elu(x):
     return np.where(x > 0, x, np.expm1(x))
+
+
+def some_points(n=40, dims=2, seed=0):
+    return np.random.default_rng(seed).uniform(size=(n, dims))
+
+
+def graph_of(points, kind, batch=None):
+    return spatial_graph(points, kind=kind, n_neighbors=3, radius=0.3, batch=batch)
+
+
+def hops(average, weights):
+    """Dense form of what `propagate` multiplies by."""
+    dense = average.toarray().astype(float)
+    return sum(weight * np.linalg.matrix_power(dense, n) for n, weight in enumerate(weights))
+
+
+def blobs(n_clusters, n=300, dims=6, seed=0):
+    """Blobs on the corners of a simplex: all equally far apart."""
+    centers = 12 * np.eye(max(n_clusters, dims))[:n_clusters]
+    return make_blobs(n, centers=centers, cluster_std=1.0, random_state=seed)
