@@ -1,5 +1,6 @@
 """Parameters that are objects with parameters of their own."""
 
+from collections.abc import Callable
 from typing import Any, Self
 
 from sklearn.base import BaseEstimator
@@ -19,6 +20,11 @@ class Settings(BaseEstimator):
         """
         self._validate_params()
         return self
+
+
+def or_new(make: Callable[[], Any]) -> Callable[[Any], Any]:
+    """A function that leaves values as they are, but makes an object where there is None."""
+    return lambda value: make() if value is None else value
 
 
 class NestedParameters:

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from skst._constraints import Interval, StrOptions
+from skst._parameters import or_new
 from skst.base import PARTITION, CellTypeMixin
 from skst.expression.axes import GeneViews, WithoutDepth
 from skst.inputs.counting import check_counts
@@ -245,9 +246,9 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
 
     def _parts(self):
         return {
-            "text": lambda text: self._two_paths() if text is None else text,
-            "network": lambda network: CellNetwork() if network is None else network,
-            "losses": lambda losses: CellLosses() if losses is None else losses,
+            "text": or_new(self._two_paths),
+            "network": or_new(CellNetwork),
+            "losses": or_new(CellLosses),
         }
 
     def _two_paths(self):

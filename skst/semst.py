@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skst import limits
 from skst._constraints import Interval, StrOptions
+from skst._parameters import or_new
 from skst.base import DOMAINS, DomainMixin
 from skst.embedding.semantic import Modulation
 from skst.expression.counts import library_sizes, median_depth
@@ -260,10 +261,10 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
 
     def _parts(self):
         return {
-            "text": lambda text: self._prompts() if text is None else text,
+            "text": or_new(self._prompts),
             "graph": as_graph,
-            "network": lambda network: GraphNetwork() if network is None else network,
-            "losses": lambda losses: GraphLosses() if losses is None else losses,
+            "network": or_new(GraphNetwork),
+            "losses": or_new(GraphLosses),
         }
 
     def _prompts(self):

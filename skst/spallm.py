@@ -2,6 +2,7 @@
 
 import numbers
 import os
+from functools import partial
 from typing import Self
 
 import joblib
@@ -12,6 +13,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
 from skst._constraints import HasMethods, Interval, StrOptions
+from skst._parameters import or_new
 from skst._version import __version__
 from skst.base import DOMAINS, DomainMixin
 from skst.embedding import SpatialGraphTransformer
@@ -221,8 +223,8 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
 
     def _parts(self):
         return {
-            "spatial": lambda spatial: SpatialGraphTransformer() if spatial is None else spatial,
-            "text": lambda text: GeneTextEncoder(verbose=self.verbose) if text is None else text,
+            "spatial": or_new(SpatialGraphTransformer),
+            "text": or_new(partial(GeneTextEncoder, verbose=self.verbose)),
         }
 
     def _view(self, transformer, view, X, spots, memory, seeds):

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skst import limits
 from skst._constraints import Interval
+from skst._parameters import or_new
 from skst.base import DOMAINS, DomainMixin
 from skst.embedding.fusion import ViewFusion
 from skst.expression.smooth import AveragedPCA
@@ -320,9 +321,9 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
 
     def _parts(self):
         return {
-            "text": lambda text: GeneTextEncoder() if text is None else text,
+            "text": or_new(GeneTextEncoder),
             "graph": as_graph,
-            "narration": lambda narration: Narration() if narration is None else narration,
+            "narration": or_new(Narration),
         }
 
     def _name_genes(self, spots):

@@ -14,9 +14,6 @@ from skst.inputs.columns import Columns
 from skst.inputs.spots import Spots, Where, read_spots
 from skst.inputs.types import Expression
 
-_TOLD_BEFORE = r"\d+ gene names are duplicated|X has no gene names, unlike that of fit"
-
-
 # What parameters of the same name may be, on every estimator, and on most.
 READING: dict[str, list] = {
     "gene_names": ["array-like", None],
@@ -122,6 +119,9 @@ def inherit(transformer: Any, **handed: Any) -> Any:
     transformer = clone(transformer)
     unset = {name for name, value in transformer.get_params(deep=False).items() if value is None}
     return transformer.set_params(**{name: value for name, value in handed.items() if name in unset})
+
+
+_TOLD_BEFORE = r"\d+ gene names are duplicated|X has no gene names, unlike that of fit"
 
 
 @contextmanager

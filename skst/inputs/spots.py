@@ -163,11 +163,8 @@ def _matrix_of(adata, layer):
         )
     matrix = in_memory(adata.X if layer is None else adata.layers[layer])
     if matrix is None:
-        known = (
-            f"name one of its layers {layer_names(adata)} by layer="
-            if layer_names(adata)
-            else "pass one that has counts"
-        )
+        layers = layer_names(adata)
+        known = f"name one of its layers {layers} by layer=" if layers else "pass one that has counts"
         raise ValueError(f"X.X is empty; {known}.")
     return matrix
 
