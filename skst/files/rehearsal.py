@@ -9,6 +9,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     import h5py
 
 _BEGUN, _DONE = "begun", "done"
-_SECONDS = 3
-_BYTES_A_SECOND = 2_000_000  # of a file that holds nothing but texts, on a slow machine
+_SECONDS = 3  # for one read, of which the largest takes a tenth of a second
+_LEAST, _BYTES_A_SECOND = 60, 100_000  # for all of them, on a slow machine
 _MEMORY = 2**28
 _NUMBERS = 2**23  # bytes of a dataset of numbers that are read whole
 _TEXTS = 100_000  # read at a time
@@ -43,8 +44,8 @@ def survives(path: str | os.PathLike[str], n_bytes: int) -> bool:
     """
     if getattr(sys, "frozen", False) or not sys.executable:
         return True
-    seconds = _SECONDS + os.path.getsize(path) // _BYTES_A_SECOND
-    told = _words_of(map(str, (sys.executable, "-P", __file__, os.path.abspath(path), n_bytes, seconds)), 20 * seconds)
+    seconds = _LEAST + os.path.getsize(path) // _BYTES_A_SECOND
+    told = _words_of(map(str, (sys.executable, "-P", __file__, os.path.abspath(path), n_bytes, seconds)), 2 * seconds)
     return _BEGUN not in told or _DONE in told
 
 
@@ -53,11 +54,12 @@ def _words_of(command: Iterable[str], seconds: float) -> str:
     alone = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     quiet: Any = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
-        return subprocess.run([*command], stdout=subprocess.PIPE, timeout=seconds, env=alone, **quiet).stdout.decode()
+        words = subprocess.run([*command], stdout=subprocess.PIPE, timeout=seconds, env=alone, **quiet).stdout
     except subprocess.TimeoutExpired as error:
-        return (error.stdout or b"").decode()
+        words = error.stdout or b""
     except OSError:
         return ""
+    return words.decode(errors="replace")
 
 
 def _rehearse(path: str, n_bytes: int, seconds: int) -> None:
@@ -66,6 +68,7 @@ def _rehearse(path: str, n_bytes: int, seconds: int) -> None:
 
     _limit(seconds, n_bytes)
     print(_BEGUN, flush=True)
+    _allow()
     try:
         with h5py.File(path, "r") as file:
             _read_group(file, n_bytes, set())
@@ -91,6 +94,17 @@ def _limit(seconds: int, n_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (used + n_bytes + _MEMORY,) * 2)
 
 
+def _allow() -> None:
+    """Give one read its time; a loop in the library ends with it, and a long file that goes on does not."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    until = math.ceil(time.process_time()) + _SECONDS
+    resource.setrlimit(resource.RLIMIT_CPU, (until if most < 0 else min(until, most), most))
+
+
 def _read_group(group: "h5py.Group", n_bytes: int, seen: set[int]) -> None:
     import h5py
 
@@ -99,6 +113,7 @@ def _read_group(group: "h5py.Group", n_bytes: int, seen: set[int]) -> None:
         group = waiting.pop()
         _try(dict, group.attrs)
         for key in group:
+            _allow()
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                 continue
             try:
@@ -143,6 +158,7 @@ def _read_dataset(dataset: "h5py.Dataset", n_bytes: int) -> None:
         return
     step = _TEXTS // max(1, n_columns)
     for start in range(0, dataset.shape[0], step):
+        _allow()
         dataset[start : start + step]
 
 
