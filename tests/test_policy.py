@@ -15,6 +15,7 @@ from scipy.special import expit, logit
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+from skst import SpatialGraphTransformer
 from skst.datasets import make_spatial_domains
 from skst.graph import averaging_operator, spatial_graph
 from skst.graph import reward as rewards
@@ -417,6 +418,16 @@ def test_fit_detects_a_degenerate_policy(learner):
     with pytest.warns(UserWarning, match="as probable as each other") as caught:
         learner.fit(same, np.ones((15, 2)))
     assert len(caught) == 1 and np.diff(learner.graph_.indptr).min() >= 1
+
+
+def test_candidates_are_three_times_the_neighbors(deep):
+    by_name = SpatialGraphTransformer(graph="learned", random_state=0).set_params(graph__n_neighbors=8)
+    by_name.set_params(graph__max_epochs=1)
+    given = SpatialGraphTransformer(
+        graph=SpatialGraphLearner(n_candidates=24, n_neighbors=8, max_epochs=1), random_state=0
+    )
+    learnt = [model.fit(deep).graph_.probabilities_ for model in (by_name, given)]
+    assert (learnt[0] != learnt[1]).nnz == 0 and learnt[0].nnz > 24 * deep.n_obs
 
 
 @pytest.mark.parametrize(

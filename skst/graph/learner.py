@@ -44,8 +44,9 @@ class SpatialGraphLearner(ReadsSpots, BaseEstimator):
 
     Parameters
     ----------
-    n_candidates : int, default=18
+    n_candidates : int or None, default=None
         Nearest spots of its slice that are candidate neighbours of a spot; it is theirs, too.
+        None for three times `n_neighbors`, and at least 18.
     n_neighbors : int, default=6
         Mean degree of the learnt graph, at most `n_candidates`.
     n_components : int, default=20
@@ -144,7 +145,7 @@ class SpatialGraphLearner(ReadsSpots, BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "n_candidates": [Interval(Integral, 1, None, closed="left")],
+        "n_candidates": [Interval(Integral, 1, None, closed="left"), None],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 0, None, closed="left")],
@@ -157,7 +158,7 @@ class SpatialGraphLearner(ReadsSpots, BaseEstimator):
     def __init__(
         self,
         *,
-        n_candidates=18,
+        n_candidates=None,
         n_neighbors=6,
         n_components=20,
         max_epochs=100,
@@ -203,7 +204,7 @@ class SpatialGraphLearner(ReadsSpots, BaseEstimator):
             If the policy is degenerate: no edges, all edges, or all as probable as each other.
         """
         self._validate_params()
-        if self.n_neighbors > self.n_candidates:
+        if self.n_neighbors > self._n_candidates():
             raise ValueError(
                 f"n_neighbors={self.n_neighbors} is more than n_candidates={self.n_candidates}, out of which they are "
                 "chosen; raise n_candidates."
@@ -264,11 +265,14 @@ class SpatialGraphLearner(ReadsSpots, BaseEstimator):
         batch = None if spots.batch is None else spots.batch[order]
         return spots._replace(X=spots.X[order], coordinates=spots.coordinates[order], batch=batch), order
 
+    def _n_candidates(self):
+        return max(18, 3 * self.n_neighbors) if self.n_candidates is None else self.n_candidates
+
     def _survey(self, spots, random_state=None):
         """Candidate edges and what the policy sees of them; finds the principal axes if given a `random_state`."""
         near, wide = (
             averaging_operator(spatial_graph(spots.coordinates, n_neighbors=k, batch=spots.batch))
-            for k in (self.n_neighbors, self.n_candidates)
+            for k in (self.n_neighbors, self._n_candidates())
         )
         if random_state is not None:
             self.pca_ = AveragedPCA(self.n_components, normalize=self.normalize)
