@@ -20,17 +20,13 @@ def head(title, rows, command):
     """Title, command, commit, date, versions and machine of a page; `rows` tell by what code they were made."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
     made = {name: ", ".join(rows[name].astype(str).unique()) for name in ("version", "commit", "code", "date")}
-    return "\n".join(
-        [
-            f"# {title}",
-            "",
-            f"- Command: `python -m benchmarks {command}`",
-            f"- skst {made['version']}, commit {made['commit']}, code {made['code']}, {made['date']}",
-            f"- Python {platform.python_version()}, {versions}",
-            f"- {_machine()}",
-            "",
-        ]
-    )
+    return f"""# {title}
+
+- Command: `python -m benchmarks {command}`
+- skst {made["version"]}, commit {made["commit"]}, code {made["code"]}, {made["date"]}
+- Python {platform.python_version()}, {versions}
+- {_machine()}
+"""
 
 
 def _machine():
@@ -60,8 +56,8 @@ def body(name, context):
         {**vars(data), **globals(), "CONTROLS": CONTROLS, "len": len, **context}
     )
     first, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
-    sections = [section for section in sections if "\n|" in section]
-    return "\n" + re.sub(r"\n{3,}", "\n\n", "\n\n".join([first, *sections])).strip() + "\n"
+    text = "\n\n".join([first, *(section for section in sections if "\n|" in section)])
+    return "\n" + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def _shown(value):
@@ -102,22 +98,9 @@ def seed_counts(rows):
 
 
 def by_method(rows, value, *, index="data", digits=3):
-    """Mean ± SD over seeds of one column, one row a data set and one column a method.
+    """Mean ± SD over seeds of one column, one row a data set (or other `index`) and one column a method, as text.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Table of runs.
-    value : str
-        Column to show.
-    index : str, default="data"
-        Column that becomes the rows.
-    digits : int, default=3
-
-    Returns
-    -------
-    DataFrame of str
-        The last row is the mean over the rows that all methods have, left out if these are fewer than two.
+    The last row is the mean over the rows that all methods have, left out if these are fewer than two.
     """
     if rows.empty:
         return rows
@@ -132,23 +115,9 @@ def by_method(rows, value, *, index="data", digits=3):
 
 
 def paired(rows, references, *, method="SpaLLMFusion", value="ari", index="data"):
-    """Differences between one method and others, taken between runs of the same seed.
+    """Differences between one method and others, taken between runs of the same seed: mean ± SD over seeds, as text.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Table of runs.
-    references : sequence of str
-        Methods to subtract; those without runs are left out.
-    method : str, default="SpaLLMFusion"
-    value : str, default="ari"
-    index : str, default="data"
-
-    Returns
-    -------
-    DataFrame of str
-        Mean difference ± SD over seeds; the last row is the mean of the rows above ± their SD.  Empty without
-        runs to compare.
+    The last row is the mean of the rows above ± their SD.  Methods without runs are left out; empty without any.
     """
     if rows.empty:
         return rows
@@ -163,6 +132,11 @@ def paired(rows, references, *, method="SpaLLMFusion", value="ari", index="data"
         columns[f"minus {name}"] = column
     table = pd.DataFrame(columns)
     return table.reindex([*rows[index].unique(), "mean over rows"]).dropna(how="all").rename_axis(index)
+
+
+def averaged(rows, values, *names):
+    """Means of one column or more over the rows that share the columns `names`."""
+    return rows.groupby([*names], sort=False)[values].mean().reset_index()
 
 
 def seeds_of(rows):
@@ -181,37 +155,22 @@ def in_order(rows, order):
 
     Rows whose names have no place are left out.
     """
-    if rows.empty:
+    if rows.empty or not order:
         return rows.reindex(columns=dict.fromkeys([*rows, *order]))
-    places = {column: {name: i for i, name in enumerate(names)} for column, names in order.items() if names is not None}
+    places = {column: list(names) for column, names in order.items() if names is not None}
     for column, names in places.items():
         rows = rows[rows[column].isin(names)]
-    if not order:
-        return rows
-    return rows.sort_values(
-        list(order), kind="stable", key=lambda column: column.map(places.get(column.name, lambda value: value))
-    )
+
+    def place(column):
+        return column.map(places[column.name].index) if column.name in places else column
+
+    return rows.sort_values(list(order), kind="stable", key=place)
 
 
 def by_stage(rows, value, *, index="n_spots", columns="stage", name="cells", digits=None):
-    """One row a size and one column a stage, in the order of the rows.
+    """One row a size and one column a stage, in the order of the rows; numbers as they are without `digits`.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Table of runs.
-    value : str
-        Column to show; what became of a run that was ended, if "outcome" tells it, in place of its number.
-    index, columns : str
-        Columns that become the rows and the columns.
-    name : str, default="cells"
-        Heading of the rows.
-    digits : int, default=None
-        Decimal places; numbers as they are if None.
-
-    Returns
-    -------
-    DataFrame
+    What became of a run that was ended, if "outcome" tells it, stands in place of its number.
     """
     if rows.empty:
         return rows
@@ -239,6 +198,13 @@ def shares(levels):
     return ", ".join(f"{level} {data.LEVELS[level]:.2%}" for level in levels)
 
 
+def commits(rows, repositories, of="method"):
+    """Which published code rows are of, as a sentence, if there is any; the column `of` tells the repository."""
+    found = rows.dropna(subset="published").drop_duplicates(of).set_index(of)["published"]
+    which = ", ".join(f"github.com/{repositories[name]} at {commit}" for name, commit in found.items())
+    return f"  Published code: {which}." if which else ""
+
+
 def growth(rows, path, *, size="n_spots", stage="stage", bold=None):
     """Draw seconds and peak memory of each stage against the number of cells, both logarithmic; `bold` is the whole."""
     from matplotlib.figure import Figure
@@ -249,11 +215,9 @@ def growth(rows, path, *, size="n_spots", stage="stage", bold=None):
         for label, part in rows.sort_values(size).groupby(stage, sort=False):
             style = {"color": "black", "linewidth": 2} if label == bold else {"linewidth": 1.2}
             ax.loglog(part[size], part[column], marker="o", label=label, **style)
-        ax.set_xlabel("cells")
-        ax.set_ylabel(name)
         # Whole decades: within less than one, matplotlib crowds the axis with labels.
         low, high = np.log10([rows[column].min(), rows[column].max()])
-        ax.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))
+        ax.set(xlabel="cells", ylabel=name, ylim=(10 ** np.floor(low), 10 ** np.ceil(high)))
         ax.grid(which="major", alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=150)

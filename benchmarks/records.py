@@ -1,6 +1,5 @@
 """Tables of runs on disk: one row a run, with the code that made it."""
 
-import csv
 import hashlib
 import subprocess
 from datetime import datetime
@@ -51,19 +50,12 @@ def _git(folder, *arguments):
 
 def append(path, rows):
     """Add rows to a CSV; those that lack a column, or bring a new one, have nothing in it."""
-    old, columns = [], {}
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns = dict.fromkeys(reader.fieldnames)
-            old = list(reader) if any(row.keys() - columns.keys() for row in rows) else []
-    columns |= dict.fromkeys(name for row in rows for name in row)
-    rewritten = old or not path.exists()
-    with path.open("w" if rewritten else "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(columns))
-        if rewritten:
-            writer.writeheader()
-        writer.writerows([*old, *rows])
+    rows = pd.DataFrame(rows, dtype=object)
+    old = pd.read_csv(path, dtype=str, keep_default_na=False) if path.exists() else rows.head(0)
+    if path.exists() and set(rows) <= set(old):
+        rows.reindex(columns=old.columns).to_csv(path, mode="a", header=False, index=False)
+    else:
+        pd.concat([old, rows]).to_csv(path, index=False)
 
 
 def current_rows(path, stamp=None):

@@ -37,11 +37,21 @@ def parser_of(name, benchmark):
         shown = f"runs at the same time (default: {benchmark.jobs})"
         parser.add_argument("--jobs", type=int, default=benchmark.jobs, help=shown)
         parser.add_argument("--dask", metavar="ADDRESS", help="run on this Dask scheduler, such as tcp://10.0.0.1:8786")
-    for flag, parameters in benchmark.options.items():
-        parser.add_argument(flag, **parameters)
+    for flag, (default, what) in benchmark.options.items():
+        parser.add_argument(flag, **_parameters(default, what))
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
     return parser
+
+
+def _parameters(default, what):
+    """Of ``add_argument``, as the default of an option tells them."""
+    if default is Path:
+        return {"help": what, "type": Path, "metavar": "PATH"}
+    if isinstance(default, bool):
+        return {"help": what, "default": default, "action": argparse.BooleanOptionalAction}
+    sizes = {"nargs": "*", "type": int} if isinstance(default, tuple) else {"type": type(default)}
+    return {"help": f"{what} (default: {default})", "default": default, **sizes}
 
 
 def run(name, module, argv):
@@ -73,7 +83,7 @@ def run(name, module, argv):
         order = {**benchmark.axes, "seed": None} if benchmark.order is None else benchmark.order
         rows = in_order(tables[name], order)
         made = next((table for table in tables.values() if "code" in table and len(table)), pd.DataFrame([stamp]))
-        command = f"{name} {_told(argv, benchmark, options)}".strip()
+        command = f"{name} {_told(argv, options)}".strip()
         page = head(benchmark.title, made, command) + body(name, {**vars(module), "rows": rows, "options": options})
         files[name].with_suffix(".md").write_text(page, encoding="utf-8")
         if benchmark.draw and len(rows):
@@ -177,10 +187,7 @@ def carry_out(run, call):
     return [{**run.names, **run.known, **row} for row in rows]
 
 
-def _told(argv, benchmark, options):
+def _told(argv, options):
     """The options as the page tells them: where published code lies is nobody's concern."""
-    places = {}
-    for flag, parameters in benchmark.options.items():
-        if parameters.get("type") is Path and (value := getattr(options, flag.strip("-").replace("-", "_"))):
-            places[str(value)] = parameters["metavar"]
-    return shlex.join(places.get(value, value) for value in argv)
+    places = {str(value) for name, value in vars(options).items() if isinstance(value, Path) and name != "output"}
+    return shlex.join("PATH" if value in places else value for value in argv)

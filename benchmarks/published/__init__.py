@@ -1,1 +1,34 @@
-"""Drivers of published code; none of that code is part of this repository, all of it is read from checkouts."""
+"""Drivers of published code: one module a paper or kind of cells, and what they share."""
+
+import sys
+from types import ModuleType
+
+import numpy as np
+
+from benchmarks.records import PUBLISHED
+from skst.expression.counts import scale_depth
+
+# Whose code trains, with what settings.
+STAGES = (PUBLISHED, "skst, settings of the paper", "skst")
+# Seconds and GiB after which a run beside published code is ended.
+LIMITS = 600, 16
+
+
+def stand_in(name, **contents):
+    """Have ``import name`` find a module of these contents and nothing else."""
+    module = sys.modules[name] = ModuleType(name)
+    vars(module).update(contents)
+    package, _, own = name.rpartition(".")
+    if package:
+        setattr(sys.modules[package], own, module)
+
+
+def depth_scaled(counts):
+    """Expression, dense: 10,000 a spot."""
+    return scale_depth(counts, 1e4).toarray()
+
+
+def unit_variance(X):
+    """Expression of each gene in standard deviations, at most 10."""
+    deviation = X.std(axis=0, ddof=1)
+    return np.minimum(X / np.where(deviation > 0, deviation, 1), 10)

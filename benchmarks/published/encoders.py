@@ -22,9 +22,10 @@ import tempfile
 import time
 from functools import partialmethod
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
+
+from benchmarks.published import depth_scaled, stand_in, unit_variance
 
 REPOSITORIES = {
     "stagate": "QIFEIDKN/STAGATE_pyG",
@@ -48,18 +49,7 @@ def checkout_of(folder, method):
 
 
 def absent(folder, method):
-    """What keeps the published code of a method from running, in a few words; empty if nothing does.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Holds the checkouts.
-    method : {"stagate", "graphst", "spaceflow", "stcluster"}
-
-    Returns
-    -------
-    str
-    """
+    """What keeps the published code of a method from running, in a few words; empty if nothing does."""
     if not checkout_of(folder, method).is_dir():
         return f"{folder} has no checkout of {REPOSITORIES[method]}"
     package = PACKAGES.get(method)
@@ -75,28 +65,12 @@ def load_libraries(method):
 
 
 def train(folder, method, adata, n_epochs):
-    """Train the published network of a method.
+    """Train the published network of a method, at most so many epochs; return its embedding and seconds of each epoch.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Holds the checkouts.
-    method : {"stagate", "graphst", "spaceflow", "stcluster"}
-    adata : AnnData of shape (n_spots, n_genes)
-        Raw counts, with coordinates in ``obsm["spatial"]``.  All genes are used: published settings are for the 3,000
-        most variable, so choose these before where there are more.
-    n_epochs : int
-        Epochs to train, at most.
+    The embedding is what the published code finds clusters in; for GraphST the first 20 principal components of its
+    reconstruction.  `adata` has raw counts, of which all genes are used: published settings are for the 3,000 most
+    variable, so choose these before where there are more.
 
-    Returns
-    -------
-    embedding : ndarray of shape (n_spots, n_columns)
-        What the published code finds clusters in; for GraphST the first 20 principal components of its reconstruction.
-    seconds : list of float
-        Of each epoch.
-
-    Notes
-    -----
     Replaces modules and changes others: call it in a process of its own.  STAGATE and SpaceFlow take a GPU where torch
     sees one.
     """
@@ -105,7 +79,7 @@ def train(folder, method, adata, n_epochs):
 
     load_libraries(method)
     tissue = anndata.AnnData(
-        _log_normalised(adata.X),
+        np.log1p(depth_scaled(adata.X)),
         obs=pd.DataFrame(index=[f"spot {i}" for i in range(adata.n_obs)]),
         obsm={"spatial": np.asarray(adata.obsm["spatial"], dtype=np.float64)},
     )
@@ -114,12 +88,6 @@ def train(folder, method, adata, n_epochs):
     with contextlib.redirect_stdout(io.StringIO()):
         embedding = _TRAINERS[method](tissue, n_epochs, clock)
     return np.asarray(embedding), clock.seconds
-
-
-def _log_normalised(counts):
-    X = counts.toarray().astype(np.float32)
-    X *= 1e4 / np.maximum(X.sum(axis=1, keepdims=True), 1)
-    return np.log1p(X, out=X)
 
 
 class _Clock:
@@ -138,8 +106,8 @@ class _Clock:
 
 
 def _stagate(tissue, n_epochs, clock):
-    _stand_in("seaborn")
-    _stand_in("torch_sparse", SparseTensor=type("SparseTensor", (), {}), set_diag=None)
+    stand_in("seaborn")
+    stand_in("torch_sparse", SparseTensor=type("SparseTensor", (), {}), set_diag=None)
     import STAGATE_pyG
     from STAGATE_pyG import Train_STAGATE as published
 
@@ -151,12 +119,11 @@ def _stagate(tissue, n_epochs, clock):
 def _graphst(tissue, n_epochs, clock):
     from sklearn.decomposition import PCA
 
-    _stand_in("scanpy")
+    stand_in("scanpy")
     from GraphST import GraphST as published
 
     # What its preprocessing does after the logarithm; it leaves data alone whose genes have been chosen.
-    deviation = tissue.X.std(axis=0, ddof=1)
-    tissue.X = np.minimum(tissue.X / np.where(deviation > 0, deviation, 1), 10)
+    tissue.X = unit_variance(tissue.X)
     tissue.var["highly_variable"] = True
     model = published.GraphST(tissue, epochs=n_epochs)
     published.tqdm = clock
@@ -164,8 +131,8 @@ def _graphst(tissue, n_epochs, clock):
 
 
 def _spaceflow(tissue, n_epochs, clock):
-    _stand_in("scanpy")
-    _stand_in("cmcrameri")
+    stand_in("scanpy")
+    stand_in("cmcrameri")
     import networkx
 
     if not hasattr(networkx, "to_scipy_sparse_matrix"):  # its name before version 3
@@ -181,10 +148,10 @@ def _spaceflow(tissue, n_epochs, clock):
 
 
 def _stcluster(tissue, n_epochs, clock):
-    _stand_in("scanpy", AnnData=type(tissue))
-    _stand_in("scanpy.pp", neighbors=_neighbors)
-    _stand_in("scanpy.tl", louvain=_louvain)
-    _stand_in("squidpy")
+    stand_in("scanpy", AnnData=type(tissue))
+    stand_in("scanpy.pp", neighbors=_neighbors)
+    stand_in("scanpy.tl", louvain=_louvain)
+    stand_in("squidpy")
     import torch
 
     # It asks for torch 1.13, where gradients were set to zero and not dropped: its parameters move by their momentum
@@ -198,15 +165,6 @@ def _stcluster(tissue, n_epochs, clock):
 
 
 _TRAINERS = {"stagate": _stagate, "graphst": _graphst, "spaceflow": _spaceflow, "stcluster": _stcluster}
-
-
-def _stand_in(name, **contents):
-    """Have ``import name`` find a module of these contents and nothing else."""
-    module = sys.modules[name] = ModuleType(name)
-    vars(module).update(contents)
-    package, _, own = name.rpartition(".")
-    if package:
-        setattr(sys.modules[package], own, module)
 
 
 def _neighbors(adata, *, n_neighbors, **_):

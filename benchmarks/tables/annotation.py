@@ -13,7 +13,6 @@ import pandas as pd
 
 from benchmarks.data import DATA
 from benchmarks.declare import Benchmark
-from benchmarks.pages import by_method
 from skst.files.home import find_file
 from skst.inspection import annotate_by_markers, annotate_by_text, load_cell_types, marker_genes
 
@@ -79,18 +78,6 @@ def known_markers():
         return None
     table = pd.read_csv(path, sep="\t", dtype=str)
     return table[table["source"].str.startswith("PanglaoDB") & (table["species"] == "human")]
-
-
-def names_of(rows):
-    """Shares of the clusters that are named, and named right, of each draw."""
-    names = ["tissue", "data", "method", "seed"]
-    return rows.groupby(names, sort=False)[["right", "named"]].mean().reset_index()
-
-
-def withheld(names, value="named"):
-    """A share of the namings by markers, which may give no name."""
-    part = names[(names["tissue"] == "all tissues") & names["method"].str.startswith("markers")]
-    return by_method(part, value)
 
 
 def given(rows):

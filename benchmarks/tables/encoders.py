@@ -2,6 +2,7 @@
 
 from functools import partial
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +10,16 @@ import pandas as pd
 
 from benchmarks.data import SPATIAL, read, read_tissue, write_tissue
 from benchmarks.declare import COST as ALONE
-from benchmarks.declare import Benchmark, Run, number_option, sizes_option
-from benchmarks.fits import measured, scores
+from benchmarks.declare import Benchmark, Run
+from benchmarks.fits import measured, median_epoch, scores
 from benchmarks.methods import ENCODERS, NETWORKS, graph_encoder, two_steps
 from benchmarks.pages import by_stage, growth
+from benchmarks.published import STAGES
 from benchmarks.published import encoders as published
-from benchmarks.published.semst import at_least_two
 from benchmarks.records import commit_of
 
 DATA = {name: SPATIAL[name] for name in ("STARmap", "osmFISH", "DLPFC 151510")}
-SIZES = (10_000, 100_000)
-# Whose code trains.
-PUBLISHED, PAPER, DEFAULT = STAGES = ("published code", "skst, settings of the paper", "skst")
+PUBLISHED, PAPER, DEFAULT = STAGES
 ACCURACY, COST, SCALE = TABLES = ("accuracy", "cost", "scale")
 # A run of these tables ends at so many seconds, or when it asks for more than so many GiB.
 LIMITS = {COST: (600, 16), SCALE: (600, 4)}
@@ -47,9 +46,7 @@ def execute(run):
             # Loaded before: most of the memory of a small run, and no part of its work.
             import_module(f"skst.embedding.encoders.{method}")
     (embedding, epochs), row = measured(call)
-    # The first epoch is left out.
-    epoch = round(float(np.median(epochs[1:])), 5) if len(epochs) > 1 else np.nan
-    row |= {"n_spots": adata.n_obs, "n_epochs": n_epochs if few else len(epochs), "epoch": epoch}
+    row |= {"n_spots": adata.n_obs, "n_epochs": n_epochs if few else len(epochs), "epoch": median_epoch(epochs)}
     found = dict.fromkeys(STEPS, np.nan)
     if run.names["table"] == ACCURACY:
         found = domains(embedding, truth.nunique(), seed)
@@ -73,31 +70,27 @@ def runs(options):
     """Those on real tissue, then those on simulated; says which published code is left out."""
     compared = _compared(options)
     found = []
-    for data in options.data:
-        for method in options.method:
-            if ACCURACY in options.table:
-                found += [_run(options, ACCURACY, data, method, DEFAULT, seed) for seed in range(options.seeds)]
-                if method in compared and options.published_accuracy:
-                    found.append(_run(options, ACCURACY, data, method, PUBLISHED))
-            if COST in options.table and method in NETWORKS:
-                stages = STAGES if method in compared else STAGES[1:]
-                found += [_run(options, COST, data, method, stage) for stage in stages]
-    if SCALE in options.table:
-        for size in options.sizes:
-            found += [_run(options, SCALE, f"{size} cells", method, DEFAULT, size=size) for method in options.method]
+    for data, method in product(options.data, options.method):
+        if ACCURACY in options.table:
+            found += [_run(options, ACCURACY, data, method, DEFAULT, seed) for seed in range(options.seeds)]
+            if method in compared and options.published_accuracy:
+                found.append(_run(options, ACCURACY, data, method, PUBLISHED))
+        if COST in options.table and method in NETWORKS:
+            stages = STAGES if method in compared else STAGES[1:]
+            found += [_run(options, COST, data, method, stage) for stage in stages]
+    for size, method in product(options.sizes if SCALE in options.table else (), options.method):
+        found.append(_run(options, SCALE, f"{size} cells", method, DEFAULT, size=size))
     return found
 
 
 def _compared(options):
     """Methods whose published code is at hand."""
-    found = []
-    for method in options.method:
-        if method in NETWORKS and options.published:
-            if reason := published.absent(options.published, method):
-                print(f"the published code of {method} is left out: {reason}", flush=True)
-            else:
-                found.append(method)
-    return found
+    methods = [method for method in options.method if method in NETWORKS and options.published]
+    absent = {method: published.absent(options.published, method) for method in methods}
+    for method, reason in absent.items():
+        if reason:
+            print(f"the published code of {method} is left out: {reason}", flush=True)
+    return [method for method in methods if not absent[method]]
 
 
 def _run(options, table, data, method, stage, seed=0, size=None):
@@ -127,20 +120,17 @@ def part(rows, table):
     return rows.assign(encoder=rows["method"], method=rows["method"].where(~theirs, rows["method"] + f", {PUBLISHED}"))
 
 
-def commits(rows):
-    """Which published code it is, as a sentence, if there is any."""
-    found = rows[rows["stage"] == PUBLISHED].drop_duplicates("method").set_index("method")["published"]
-    which = (f"github.com/{published.REPOSITORIES[name]} at {commit}" for name, commit in found.items())
-    return f"  Published code: {', '.join(which)}." if len(found) else ""
-
-
 def gaps(rows, step):
     """Mean score of each encoder minus that of its published code."""
-    means = rows.groupby(["data", "method"])[step].mean().unstack().reindex(rows["data"].unique())
+    means = rows.groupby(["data", "method"], sort=False)[step].mean().unstack()
     pairs = {name: f"{name}, {PUBLISHED}" for name in NETWORKS}
     gaps = {name: means[name] - means[other] for name, other in pairs.items() if {name, other} <= set(means)}
-    table = pd.DataFrame(gaps, index=means.index).rename_axis(f"{step}, minus {PUBLISHED}")
-    return table.map(lambda gap: f"{gap:+.3f}" if gap == gap else None)
+    return _shown(pd.DataFrame(gaps, index=means.index), "{:+.3f}").rename_axis(f"{step}, minus {PUBLISHED}")
+
+
+def _shown(numbers, form):
+    """Numbers as text, none where there is none."""
+    return numbers.map(form.format, na_action="ignore")
 
 
 def with_training(rows, full):
@@ -148,9 +138,9 @@ def with_training(rows, full):
 
     The published code may stop early: `full` has trainings of it that tell how many epochs it takes.
     """
-    taken = full[full["stage"] == PUBLISHED].set_index(["data", "encoder"])["n_epochs"]
-    known = pd.Series(taken.reindex(pd.MultiIndex.from_frame(rows[["data", "encoder"]])).to_numpy(), rows.index)
-    n_epochs = known.where(rows["stage"] == PUBLISHED).fillna(rows["n_epochs"])
+    taken = full[full["stage"] == PUBLISHED][["data", "encoder", "stage", "n_epochs"]]
+    rows = rows.merge(taken, "left", ["data", "encoder", "stage"], suffixes=("", "_taken"))
+    n_epochs = rows["n_epochs_taken"].fillna(rows["n_epochs"])
     training, above = n_epochs * rows["epoch"], rows["peak_mib"] - rows["data_mib"]
     told = [f"{a:.1f} = {b:.0f} x {c:.4f}" for a, b, c in zip(training, n_epochs, rows["epoch"], strict=True)]
     names = rows["data"] + ", " + rows["encoder"]
@@ -159,13 +149,12 @@ def with_training(rows, full):
 
 def beside(rows, value, told=None):
     """One row a tissue and method, one column a stage, and shares of the published code's numbers."""
-    layout = {"index": "data, method", "name": "data, method"}
-    table = by_stage(rows, told, **layout) if told else by_stage(rows, value, **layout, digits=0)
+    digits = None if told else 0
+    table = by_stage(rows, told or value, index="data, method", name="data, method", digits=digits)
     table = table[[stage for stage in STAGES if stage in table]]
     numbers = rows.pivot(index="data, method", columns="stage", values=value)
     for stage in [stage for stage in table if stage != PUBLISHED] if PUBLISHED in table else ():
-        shares = numbers[stage] / numbers[PUBLISHED]
-        table[f"{stage} / {PUBLISHED}"] = shares.map(lambda share: f"{share:.3f}" if share == share else None)
+        table[f"{stage} / {PUBLISHED}"] = _shown(numbers[stage] / numbers[PUBLISHED], "{:.3f}")
     return table
 
 
@@ -187,10 +176,10 @@ BENCHMARK = Benchmark(
     axes={"table": TABLES, "data": DATA, "method": ENCODERS},
     seeds=5,
     options={
-        "--published": {"type": Path, "metavar": "FOLDER", "help": "folder of checkouts of the published code"},
-        "--published-accuracy": {"action": "store_true", "help": "train it in full, once a tissue (hours)"},
-        "--epochs": number_option(10, "epochs beside the published code", type=at_least_two),
-        "--sizes": sizes_option(SIZES, "simulated cells"),
+        "--published": (Path, "folder of checkouts of the published code"),
+        "--published-accuracy": (False, "train it in full, once a tissue (hours)"),
+        "--epochs": (10, "epochs beside the published code, of which the first is not counted"),
+        "--sizes": ((10_000, 100_000), "simulated cells"),
     },
     **ALONE,
 )

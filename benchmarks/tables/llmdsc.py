@@ -61,5 +61,5 @@ BENCHMARK = COMPARED.declare(
     question="How good is LLMDSCClusterer, which losses and texts matter, and what becomes of rare types?",
     takes="about two hours; `--table` takes parts of it",
     runs=runs,
-    options={"--recall": {"action": "store_true", "help": "make the table of rare types anew"}},
+    options={"--recall": (False, "make the table of rare types anew")},
 )

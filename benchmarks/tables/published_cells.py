@@ -1,6 +1,5 @@
 """The published code of scCDCG and scLLM-DSC beside LLMDSCClusterer."""
 
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -8,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.data import MICE, read
-from benchmarks.declare import Benchmark, Run, checkout_option, number_option
+from benchmarks.declare import Benchmark, Run
 from benchmarks.pages import by_method
 from benchmarks.processes import peak_mib
-from benchmarks.published.cells import CODE, NAMES, SCORES, scores_of, script_of, text_of, train
+from benchmarks.published.cells import NAMES, REPOSITORIES, SCORES, scores_of, script_of, text_of, train
 from benchmarks.records import PUBLISHED, commit_of
 
 OURS = "LLMDSCClusterer"
@@ -41,19 +40,19 @@ def execute(run):
 
 def runs(options):
     """Those of the checkouts that are given."""
-    found = []
-    for seed, data, (method, script) in product(range(options.seeds), options.data, _scripts(options).items()):
-        names = {"data": data, "method": method, "seed": seed}
-        run = Run(names, (execute,), MICE[data], {"script": script, "epochs": options.epochs})
-        known = {"outcome": "done", "published": commit_of(script.parent), "code": PUBLISHED}
-        steps = (write, execute) if method == "scLLM-DSC" else (execute,)
-        found.append(replace(run, steps=steps, known=known, limits=(options.minutes * 60, LIMIT_GIB)))
-    return found
-
-
-def _scripts(options):
-    checkouts = {method: getattr(options, method.lower().replace("-", "_")) for method in CODE}
-    return {method: script_of(path, method).resolve() for method, path in checkouts.items() if path}
+    checkouts = {method: getattr(options, method.lower().replace("-", "_")) for method in REPOSITORIES}
+    scripts = {method: script_of(path, method).resolve() for method, path in checkouts.items() if path}
+    return [
+        Run(
+            {"data": data, "method": method, "seed": seed},
+            (write, execute) if method == "scLLM-DSC" else (execute,),
+            MICE[data],
+            {"script": script, "epochs": options.epochs},
+            {"outcome": "done", "published": commit_of(script.parent), "code": PUBLISHED},
+            (options.minutes * 60, LIMIT_GIB),
+        )
+        for seed, data, (method, script) in product(range(options.seeds), options.data, scripts.items())
+    ]
 
 
 def ours(rows, options):
@@ -67,25 +66,13 @@ def ours(rows, options):
     return own.drop_duplicates(["data", "seed"], keep="last").assign(outcome="done")
 
 
-def commits(rows):
-    """Which published code it is, in words."""
-    found = rows.drop_duplicates("method").set_index("method")["published"]
-    return ", ".join(f"github.com/{CODE[method][0]} at {commit}" for method, commit in found.items())
-
-
-def together(rows, own):
-    """Rows of theirs and of ours, which may be none."""
-    return pd.concat([rows, own])
-
-
 def by_epoch(rows):
     """The rows twice: with the scores of the epoch chosen by labels as "ari" and so on, and with those of the last."""
-    parts = []
-    for method in rows["method"].unique():
-        for when, epoch in (("labels", BY_LABELS), ("last", LAST)):
-            part = rows[rows["method"] == method].rename(columns={f"{when}_{name}": name for name in SCORES})
-            parts.append(part.assign(method=f"{method}, {epoch}"))
-    return pd.concat(parts)
+    return pd.concat(
+        part.rename(columns={f"{when}_{name}": name for name in SCORES}).assign(method=f"{method}, {epoch}")
+        for method, part in rows.groupby("method", sort=False)
+        for when, epoch in (("labels", BY_LABELS), ("last", LAST))
+    )
 
 
 def shown(rows, value, digits):
@@ -103,13 +90,13 @@ BENCHMARK = Benchmark(
     "beside LLMDSCClusterer?",
     takes="about an hour for one seed; not repeated when skst changes",
     runs=runs,
-    order={"data": MICE, "method": CODE, "seed": None},
+    order={"data": MICE, "method": REPOSITORIES, "seed": None},
     axes={"data": MICE},
     seeds=1,
     options={
-        **{f"--{method.lower()}": checkout_option(repository) for method, (repository, _) in CODE.items()},
-        "--epochs": number_option(200, "of pre-training, and again of training"),
-        "--minutes": number_option(20, "after which a run is ended"),
+        **{f"--{name.lower()}": (Path, f"checkout of github.com/{code}") for name, code in REPOSITORIES.items()},
+        "--epochs": (200, "of pre-training, and again of training"),
+        "--minutes": (20, "after which a run is ended"),
     },
     # Times are those of one core.
     alone=True,

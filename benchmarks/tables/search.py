@@ -3,12 +3,12 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
-from benchmarks.declare import Benchmark, Run, number_option
+from benchmarks.declare import Benchmark, Run
 from benchmarks.fits import timed
 from benchmarks.methods import fusion, reader
 from skst.datasets import make_spatial_domains
@@ -41,30 +41,16 @@ RECORDED = {
 
 def search(adata, model, grid, splitter, jobs):
     """One row of the report, and the best parameters."""
-    held_out = isinstance(splitter, GroupKFold)
-    score = predict_scorer("ari") if held_out else labels_scorer("ari")
-    searched = GridSearchCV(
-        model,
-        grid,
-        cv=splitter,
-        scoring={"ARI": score, **RECORDED},
-        refit=False,
-        n_jobs=jobs,
-        error_score="raise",
-    )
+    score = predict_scorer if isinstance(splitter, GroupKFold) else labels_scorer
+    scoring = {"ARI": score("ari"), **RECORDED}
+    searched = GridSearchCV(model, grid, cv=splitter, scoring=scoring, refit=False, n_jobs=jobs, error_score="raise")
     _, seconds = timed(partial(searched.fit, groups=adata.obs["batch"]), adata, adata.obs["label"])
-    results = searched.cv_results_
-    n_splits = searched.n_splits_
-    fits = len(results["params"]) * n_splits
-    row = {name: round(float(results[f"mean_test_{name}"].sum()) * n_splits) for name in RECORDED}
-    best = int(np.argmax(results["mean_test_ARI"]))
-    row |= {
-        "fits": fits,
-        "seconds": round(seconds, 1),
-        "seconds a fit": round(seconds / fits, 2),
-        "ARI": round(float(results["mean_test_ARI"][best]), 3),
-    }
-    return row, results["params"][best]
+    results = pd.DataFrame(searched.cv_results_)
+    fits = len(results) * searched.n_splits_
+    row = {name: round(results[f"mean_test_{name}"].sum() * searched.n_splits_) for name in RECORDED}
+    best = results.loc[results["mean_test_ARI"].idxmax()]
+    times = {"fits": fits, "seconds": round(seconds, 1), "seconds a fit": round(seconds / fits, 2)}
+    return {**row, **times, "ARI": round(best["mean_test_ARI"], 3)}, best["params"]
 
 
 def searches(run):
@@ -104,9 +90,9 @@ BENCHMARK = Benchmark(
     runs=runs,
     order={"folds": SPLITTERS},
     options={
-        "--spots": number_option(600, "size of the simulated tissue"),
-        "--model": {"default": "auto", "help": "language model (default: auto)"},
-        "--jobs": number_option(2, "fits at the same time"),
+        "--spots": (600, "size of the simulated tissue"),
+        "--model": ("auto", "language model"),
+        "--jobs": (2, "fits at the same time"),
     },
     alone=True,
 )

@@ -11,21 +11,23 @@ no text, the genes' profiles over the very spots that are clustered: genes are t
 """
 
 from functools import partial
+from itertools import product
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse import csgraph
 from sklearn.decomposition import PCA
+from sklearn.neighbors import kneighbors_graph
+from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
 
 from benchmarks.data import SPATIAL
 from benchmarks.declare import Benchmark
 from benchmarks.fits import scores, thinned
 from benchmarks.methods import reader
-from benchmarks.pages import paired
-from skst.expression.counts import library_sizes, scale_depth, square_root
-from skst.expression.smooth import DENSE_GENES, AveragedPCA, propagate, single_hop
+from benchmarks.pages import averaged, paired
+from skst.expression.smooth import DENSE_GENES, AveragedPCA, propagate
 from skst.graph import averaging_operator, spatial_graph
-from skst.graph.build import nearest_neighbors
 from skst.partition import ConsensusMixture, majority_vote
 from skst.text.controls import gaussian_like, permuted_order
 
@@ -45,11 +47,7 @@ def prepare(adata, random_state):
     X = sparse.csr_array(adata.X)
     floor = AveragedPCA(N_COMPONENTS)
     floor.fit_scores(X, operator, random_state)
-    hops = single_hop(floor.n_pool_)
-    pooled = propagate(operator, X[:, floor.kept_], hops)
-    sizes = propagate(operator, library_sizes(X), hops)
-    values = square_root(scale_depth(pooled, floor.depth_, sizes))
-    averaged = propagate(operator, values, floor.hop_weights_).toarray()
+    averaged = propagate(operator, floor.expression(X, operator), floor.hop_weights_)
     return averaged - averaged.mean(axis=0), floor.kept_
 
 
@@ -67,35 +65,19 @@ def sources(averaged, vectors, known, random_state):
         "Gaussian": gaussian_like(centred, random_state) * known[:, None],
         "co-expression": averaged.T * known[:, None],
     }
-    return {name: unit_rows(values).astype(np.float32) for name, values in found.items()}
-
-
-def unit_rows(values):
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
+    return {name: normalize(values).astype(np.float32) for name, values in found.items()}
 
 
 def neighbors(units, n_neighbors):
     """Adjacency of each gene (row) and the genes nearest to it by cosine, zeros and ones; zero rows have none."""
-    n_genes = len(units)
-    known = np.flatnonzero(units.any(axis=1))
-    nearest = nearest_neighbors(units[known], n_neighbors)
-    rows, columns = np.repeat(known, nearest.shape[1]), known[nearest.ravel()]
-    return sparse.csr_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(n_genes, n_genes))
-
-
-def mixing(units, n_neighbors, strength):
-    """Matrix that, multiplied from the right, mixes each gene with the mean of its neighbours, 1 to `strength`."""
-    graph = neighbors(units, n_neighbors)
-    degree = graph.sum(axis=1)
-    mean = sparse.diags_array(np.divide(strength, degree, out=np.zeros_like(degree), where=degree > 0)) @ graph
-    total = sparse.diags_array(1 / (1 + strength * (degree > 0)).astype(np.float32))
-    return sparse.csr_array((total @ (sparse.eye_array(len(units), dtype=np.float32) + mean)).T)
+    known = sparse.eye_array(len(units), dtype=np.float32, format="csr")[units.any(axis=1)]
+    return known.T @ kneighbors_graph(known @ units, n_neighbors) @ known
 
 
 def mix(averaged, units, *, n_neighbors, strength):
-    """Stabilised expression of each gene mixed with that of its neighbours."""
-    return averaged @ mixing(units, n_neighbors, strength)
+    """Stabilised expression of each gene mixed with the mean of that of its neighbours, 1 to `strength`."""
+    mean = normalize(neighbors(units, n_neighbors), "l1")
+    return averaged @ normalize(sparse.eye_array(len(units)) + strength * mean, "l1").T
 
 
 def smooth_axes(averaged, units, *, n_neighbors, strength):
@@ -104,11 +86,8 @@ def smooth_axes(averaged, units, *, n_neighbors, strength):
     The covariance of the result is that of expression, filtered from both sides: its axes are smooth on the graph.
     """
     graph = neighbors(units, n_neighbors)
-    graph = graph.maximum(graph.T)
-    degree = graph.sum(axis=1)
-    root = sparse.diags_array(np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0))
-    laplacian = sparse.diags_array((degree > 0).astype(np.float32)) - root @ graph @ root
-    return np.linalg.solve(np.eye(len(units), dtype=np.float32) + strength * laplacian.toarray(), averaged.T).T
+    laplacian = csgraph.laplacian(graph.maximum(graph.T), normed=True).toarray()
+    return np.linalg.solve(np.eye(len(units), dtype=np.float32) + strength * laplacian, averaged.T).T
 
 
 FORMS = {
@@ -128,12 +107,10 @@ def execute(run):
     averaged, kept = prepare(adata, rng)
     vectors = encoder.gene_vectors_[kept]
     units = sources(averaged, vectors, vectors.any(axis=1), rng)
-    makers = {("floor", "-"): lambda: averaged}
-    for form, function in FORMS.items():
-        makers |= {(form, source): partial(function, averaged, units[source]) for source in SOURCES}
     rows = []
-    for (form, source), make in makers.items():
-        found = partition(make(), truth.nunique(), adata.obsm["spatial"], seed)
+    for form, source in [("floor", "-"), *product(FORMS, SOURCES)]:
+        values = FORMS[form](averaged, units[source]) if form in FORMS else averaged
+        found = partition(values, truth.nunique(), adata.obsm["spatial"], seed)
         rows.append({"form": form, "source": source, **scores(truth, found, ("ari", "nmi"))})
     return rows
 
@@ -150,11 +127,8 @@ def partition(values, k, coordinates, seed):
 
 def settings():
     """Those of the forms, in words."""
-    keywords = {
-        form: ", ".join(f"{name}={value}" for name, value in function.keywords.items())
-        for form, function in FORMS.items()
-    }
-    return "; ".join(f"{form}: {named}" for form, named in keywords.items())
+    told = {form: ", ".join(f"{name}={value}" for name, value in way.keywords.items()) for form, way in FORMS.items()}
+    return "; ".join(f"{form}: {named}" for form, named in told.items())
 
 
 def parts(rows):
@@ -163,21 +137,17 @@ def parts(rows):
     return {"data that the settings were chosen on": rows[chosen], "other data": rows[~chosen]}
 
 
-def labelled(rows):
-    """Mean ARI over data for each quality and seed, with form and source in one column "method"."""
-    methods = (rows["form"] + ", " + rows["source"]).replace("floor, -", "floor")
-    return mean_over_others(rows.assign(method=methods), "quality")
+def means(rows, index="quality"):
+    """Mean ARI for each quality, or other `index`, and seed, with form and source in one column "method"."""
+    rows = rows.assign(method=(rows["form"] + ", " + rows["source"]).replace("floor, -", "floor"))
+    return averaged(rows, "ari", index, "seed", "method")
 
 
 def differences(rows, form, index):
     """ARI of a form with text minus that with each other source, and minus the floor."""
-    part = rows[rows["form"].isin(["floor", form])]
-    part = part.assign(method=part["source"].replace("-", "floor"))
-    return paired(mean_over_others(part, index), ["floor", *SOURCES[1:]], method="text", index=index)
-
-
-def mean_over_others(rows, index):
-    return rows.groupby([index, "seed", "method"], sort=False)["ari"].mean().reset_index()
+    others = ["floor", *(f"{form}, {source}" for source in SOURCES[1:])]
+    table = paired(means(rows, index), others, method=f"{form}, text", index=index)
+    return table.rename(columns=lambda name: name.replace(f"{form}, ", ""))
 
 
 BENCHMARK = Benchmark(
