@@ -4,14 +4,14 @@ import importlib.metadata
 import os
 import platform
 import re
+from functools import partial
 from pathlib import Path
 
 import jinja2
 import numpy as np
 import pandas as pd
 
-from benchmarks import data
-from benchmarks.methods import CONTROLS
+from benchmarks import data, methods, records
 
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "sentence-transformers")
 
@@ -42,8 +42,8 @@ def _machine():
 def body(name, context):
     """What is below the head: the file of this name in ``layouts``, filled in.
 
-    It can call the functions of this module and what is in `context`; data frames are shown as tables.  Sections
-    without a table are left out.
+    It can call what is in this module, in those of data, methods and records, and in `context`; data frames are shown
+    as tables.  Sections without a table are left out.
     """
     layouts = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("layouts")),
@@ -52,9 +52,8 @@ def body(name, context):
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    text = layouts.get_template(f"{name}.md").render(
-        {**vars(data), **globals(), "CONTROLS": CONTROLS, "len": len, **context}
-    )
+    known = {**vars(data), **vars(methods), **vars(records), **globals(), "len": len}
+    text = layouts.get_template(f"{name}.md").render(known | context)
     first, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
     text = "\n\n".join([first, *(section for section in sections if "\n|" in section)])
     return "\n" + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -97,6 +96,15 @@ def seed_counts(rows):
     return f"Seeds: {most}{', but ' + ', '.join(fewer) if fewer else ''}."
 
 
+def wide(rows, value, index, columns="method", how="mean"):
+    """One row for each value of `index` and one column for each of `columns`, in the order of the rows.
+
+    `how` makes one of several values of a column.
+    """
+    table = rows.groupby([index, columns], sort=False)[value].agg(how).unstack()
+    return table.reindex(index=rows[index].unique(), columns=rows[columns].unique())
+
+
 def by_method(rows, value, *, index="data", digits=3):
     """Mean ± SD over seeds of one column, one row a data set (or other `index`) and one column a method, as text.
 
@@ -104,14 +112,12 @@ def by_method(rows, value, *, index="data", digits=3):
     """
     if rows.empty:
         return rows
-    names, methods = rows[index].unique(), rows["method"].unique()
-    groups = rows.groupby([index, "method"], sort=False)[value]
-    table = groups.apply(spread, digits).unstack().reindex(index=names, columns=methods)
-    complete = groups.mean().unstack()[methods].dropna()
+    table = wide(rows, value, index, how=partial(spread, digits=digits))
+    complete = wide(rows, value, index).dropna()
     if len(complete) > 1:
         label = "mean" if len(complete) == len(table) else f"mean of {len(complete)}"
         table.loc[label] = [f"{mean:.{digits}f}" for mean in complete.mean()]
-    return table.rename_axis(index)
+    return table
 
 
 def paired(rows, references, *, method="SpaLLMFusion", value="ari", index="data"):
@@ -144,12 +150,6 @@ def seeds_of(rows):
     return rows["seed"].nunique() if len(rows) else 0
 
 
-def largest(rows, value):
-    """Largest value of a column over seeds, one row a data set and one column a method."""
-    wide = rows.groupby(["data", "method"], sort=False)[value].max().unstack()
-    return wide.reindex(index=rows["data"].unique(), columns=rows["method"].unique()).round()
-
-
 def in_order(rows, order):
     """Rows sorted by the columns of `order`, each by the place of its names there, or by its values where that is None.
 
@@ -177,8 +177,7 @@ def by_stage(rows, value, *, index="n_spots", columns="stage", name="cells", dig
     shown = rows[value] if digits is None else rows[value].map(f"{{:.{digits}f}}".format)
     if "outcome" in rows:
         shown = shown.where(rows["outcome"] == "done", rows["outcome"])
-    table = rows.assign(shown=shown).pivot(index=index, columns=columns, values="shown")
-    return table.reindex(index=rows[index].unique(), columns=rows[columns].unique()).rename_axis(name)
+    return wide(rows.assign(shown=shown), "shown", index, columns, "first").rename_axis(name)
 
 
 def costs(rows, whole, *, digits=None, **layout):

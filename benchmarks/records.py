@@ -58,14 +58,17 @@ def append(path, rows):
         pd.concat([old, rows]).to_csv(path, index=False)
 
 
+def rows_of(path):
+    """Rows of a CSV, none without a file."""
+    return pd.read_csv(path, dtype={"version": str, "commit": str, "code": str}) if path.exists() else pd.DataFrame()
+
+
 def current_rows(path, stamp=None):
     """Rows of a CSV that the current code has made, or published code; those of other code stay in the file.
 
     All rows of a file that does not say what made them, and none without a file.
     """
-    if not path.exists():
-        return pd.DataFrame()
-    rows = pd.read_csv(path, dtype={"version": str, "commit": str, "code": str})
+    rows = rows_of(path)
     if "code" not in rows:
         return rows
     stamp = stamp or provenance()

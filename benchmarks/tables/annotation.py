@@ -80,14 +80,6 @@ def known_markers():
     return table[table["source"].str.startswith("PanglaoDB") & (table["species"] == "human")]
 
 
-def given(rows):
-    """The names that the labels of one data set were given, the tissue known."""
-    part = rows[(rows["tissue"] == "tissue known") & rows["method"].isin(["markers", FORCED, "text"])]
-    marked = part["name"].fillna("unassigned") + part["right"].map({True: "", False: " (x)"})
-    table = part.assign(name=marked).pivot(index="label", columns="method", values="name")
-    return table[list(part["method"].unique())]
-
-
 BENCHMARK = Benchmark(
     title="Names of clusters",
     question="Are clusters given the right names, by markers and by text?",

@@ -11,7 +11,7 @@ from benchmarks.declare import Benchmark, Run
 from benchmarks.pages import by_method
 from benchmarks.processes import peak_mib
 from benchmarks.published.cells import NAMES, REPOSITORIES, SCORES, scores_of, script_of, text_of, train
-from benchmarks.records import PUBLISHED, commit_of
+from benchmarks.records import PUBLISHED, commit_of, rows_of
 
 OURS = "LLMDSCClusterer"
 BY_LABELS, LAST = "epoch chosen by labels", "last epoch"
@@ -57,10 +57,9 @@ def runs(options):
 
 def ours(rows, options):
     """Rows of LLMDSCClusterer on the same data that its own benchmark has made last, of one state of the code."""
-    path = options.output / "llmdsc.csv"
-    if not path.exists():
-        return pd.DataFrame()
-    own = pd.read_csv(path, dtype={"code": str})
+    own = rows_of(options.output / "llmdsc.csv")
+    if own.empty:
+        return own
     own = own[own["method"] == OURS]
     own = own[own["code"].isin(own["code"].tail(1)) & own["data"].isin(rows["data"])]
     return own.drop_duplicates(["data", "seed"], keep="last").assign(outcome="done")

@@ -7,8 +7,6 @@ from benchmarks.data import SMALL, SPATIAL, read
 from benchmarks.declare import Run
 from benchmarks.fits import scores
 from benchmarks.methods import SEMST, semst_paper
-from benchmarks.pages import in_order
-from benchmarks.records import current_rows
 
 ORACLE = "semst_oracle"
 # Epochs after which an oracle looks at the labels.
@@ -49,14 +47,6 @@ def runs(options):
             for data in options.data
         ]
     return found
-
-
-def watched(options):
-    """What looking at the labels would have given, in place of methods."""
-    rows = in_order(current_rows(options.output / f"{ORACLE}.csv"), {"data": SPATIAL, "seed": None})
-    if rows.empty:
-        return rows
-    return rows.melt(["data", "seed"], ["oracle epoch", "last epoch"], var_name="method", value_name="ari")
 
 
 BENCHMARK = COMPARED.declare(

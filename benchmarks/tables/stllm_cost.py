@@ -6,7 +6,7 @@ from benchmarks.data import N_DOMAINS, SPATIAL, DataSet, read, tissue
 from benchmarks.declare import COST, Benchmark, Run
 from benchmarks.fits import measured, scores
 from benchmarks.methods import reader, stllm
-from benchmarks.pages import by_stage
+from benchmarks.pages import wide
 
 K_G = (10, 3)
 # Seconds and GiB after which a run is ended.
@@ -55,9 +55,9 @@ def repeated(rows):
         return rows
     saved = (1 - rows["distinct"] / rows["texts"]).map("{:.1%}".format)
     rows = rows.assign(saved=saved, column=rows["level"] + ", k_g=" + rows["k_g"].astype(str))
-    wide = by_stage(rows, "saved", index="what", columns="column", name="data").sort_index(axis=1, ascending=False)
-    wide.insert(0, "spots", rows.groupby("what")["texts"].max().astype(int))
-    return wide
+    table = wide(rows, "saved", "what", "column", "first").sort_index(axis=1, ascending=False).rename_axis("data")
+    table.insert(0, "spots", rows.groupby("what")["texts"].max().astype(int))
+    return table
 
 
 def reading(rows):
