@@ -36,16 +36,17 @@ def provenance():
 
 def commit_of(checkout, *sources):
     """Short hash of the commit of a checkout, with a mark if `sources` in it differ; "unknown" without git."""
+
+    def git(*arguments):
+        return subprocess.check_output(
+            ["git", "--no-optional-locks", *arguments], cwd=checkout, stderr=subprocess.DEVNULL, text=True
+        ).strip()
+
     try:
-        commit = _git(checkout, "rev-parse", "--short", "HEAD")
-        return f"{commit}-dirty" if sources and _git(checkout, "status", "--porcelain", "--", *sources) else commit
+        dirty = sources and git("status", "--porcelain", "--", *sources)
+        return git("rev-parse", "--short", "HEAD") + ("-dirty" if dirty else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def _git(folder, *arguments):
-    command = ["git", "--no-optional-locks", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def append(path, rows):

@@ -19,6 +19,7 @@ from benchmarks.records import RESULTS, append, current_rows, provenance
 
 # Columns that are printed as runs end.
 SHOWN = ("stage", "what", "ari", "k-means", "mixture", "seconds", "peak_mib", "oracle epoch", "last epoch", "outcome")
+SEEDS = "seeds 0, 1, ... of each method"
 
 
 def parser_of(name, benchmark):
@@ -29,13 +30,11 @@ def parser_of(name, benchmark):
         parser.add_argument(f"--{axis}", nargs="*", choices=names, default=names, metavar="NAME")
     if isinstance(benchmark.seeds, dict):
         usual = ", ".join(f"{number} for {table}" for table, number in benchmark.seeds.items())
-        parser.add_argument("--seeds", type=int, help=f"seeds 0, 1, ... of each method (default: {usual}, else 3)")
+        parser.add_argument("--seeds", type=int, help=f"{SEEDS} (default: {usual}, else 3)")
     elif benchmark.seeds:
-        shown = f"seeds 0, 1, ... of each method (default: {benchmark.seeds})"
-        parser.add_argument("--seeds", type=int, default=benchmark.seeds, help=shown)
+        parser.add_argument("--seeds", **_parameters(benchmark.seeds, SEEDS))
     if not benchmark.alone:
-        shown = f"runs at the same time (default: {benchmark.jobs})"
-        parser.add_argument("--jobs", type=int, default=benchmark.jobs, help=shown)
+        parser.add_argument("--jobs", **_parameters(benchmark.jobs, "runs at the same time"))
         parser.add_argument("--dask", metavar="ADDRESS", help="run on this Dask scheduler, such as tcp://10.0.0.1:8786")
     for flag, (default, what) in benchmark.options.items():
         parser.add_argument(flag, **_parameters(default, what))
@@ -122,16 +121,14 @@ def _is_done(run, rows):
 
 def _at_hand(runs):
     """The runs whose data are there; says which are not."""
-    absent = {}
-    for run in runs:
-        if run.data and run.data not in absent:
-            try:
-                absent[run.data] = None
-                run.data.load()
-            except OSError as error:
-                absent[run.data] = error
-                print(f"{run.names.get('data', run.label)} is left out: {error}", flush=True)
-    return [run for run in runs if absent.get(run.data) is None]
+    absent = set()
+    for data, run in {run.data: run for run in runs if run.data}.items():
+        try:
+            data.load()
+        except OSError as error:
+            absent.add(data)
+            print(f"{run.names['data']} is left out: {error}", flush=True)
+    return [run for run in runs if run.data not in absent]
 
 
 def _encode(runs, path, stamp):

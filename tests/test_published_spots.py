@@ -66,12 +66,6 @@ def test_stand_in_for_louvain_finds_the_groups():
     assert adjusted_rand_score(truth, adata.obs["found"].astype(int)) > 0.9
 
 
-def test_one_number_drawn_is_a_number_for_int():
-    choice = encoders._choice(np.random.RandomState(0).choice)
-    assert int(choice(np.array([7, 7]), size=1)) == 7 and choice(np.array([7, 7]), size=1)[0] == 7
-    assert sorted(choice(np.arange(3), size=3, replace=False)) == [0, 1, 2]
-
-
 def test_published_code_sees_scaled_expression_and_must_be_there(tmp_path):
     adata = tissue()
     X = semst._scaled(adata.X)

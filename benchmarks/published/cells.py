@@ -7,15 +7,6 @@ Their training loops stand in no function, so their scripts
 ``train_scCDCG.py`` and ``main_AE.py`` are run as they are, but that one seed takes the place of their list of seeds.
 What they would read from disk is handed over in memory, and what they write is dropped; scores are those that they log.
 
-Settings are those of the scripts: counts as they are, of all genes ("PBMC68k reduced" has logarithms only); 200 epochs
-of pre-training and 200 of training, a k-means of 20 starts after each; k is the number of labels.  scCDCG has weights
-and rates for each of its own data sets, of which Maayan_Mouse_Pancreas_cell_1 is "Baron mouse 1" and ..._2 is
-"Baron mouse 2"; all others get those of the first, which is the default of its script.  scLLM-DSC has one setting.
-
-scLLM-DSC reads two vectors of each cell: the sum of the vectors of its 2,048 most expressed genes, each times its
-count, and the vector of its sentence of genes.  Sums are as published, neither centred nor scaled; texts and language
-model are those of ``skst.GeneTextEncoder``, which gives vectors to 3,000 genes and sentences to 60, of 300 cells, those
-of the others being predicted.
 """
 
 import contextlib

@@ -157,7 +157,9 @@ def _stcluster(tissue, n_epochs, clock):
     # It asks for torch 1.13, where gradients were set to zero and not dropped: its parameters move by their momentum
     # in the steps that do not concern them.
     torch.optim.Optimizer.zero_grad = partialmethod(torch.optim.Optimizer.zero_grad, False)
-    np.random.choice = _choice(np.random.choice)
+    # It makes an ``int`` of an array of one number, which numpy 2.4 does no more.
+    choice = np.random.choice
+    np.random.choice = lambda values, size=None, **rest: choice(values, None if size == 1 else size, **rest)
     from stCluster import train as published
 
     published.tqdm = clock
@@ -183,20 +185,3 @@ def _louvain(adata, *, resolution, random_state, key_added="louvain"):
     network = igraph.Graph(adata.n_obs, adata.uns["pairs"]).simplify()
     found = network.community_multilevel(resolution=resolution).membership
     adata.obs[key_added] = pd.Categorical([str(label) for label in found])
-
-
-class _One(np.ndarray):
-    """An array of one number that ``int`` takes, as it did before numpy 2.4."""
-
-    def __int__(self):
-        return int(self.item())
-
-
-def _choice(choice):
-    """The function of ``numpy.random``, with such an array where one number is drawn."""
-
-    def drawn(values, size=None, replace=True):
-        found = choice(values, size=size, replace=replace)
-        return found.view(_One) if size == 1 else found
-
-    return drawn

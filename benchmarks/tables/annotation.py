@@ -5,8 +5,8 @@ the genes against what is said of cell types, and the controls of the latter.  A
 the label or broader ("T cell" for a naive CD4 T cell); `RIGHT` holds a regular expression for each label.
 """
 
-import itertools
 import re
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -31,18 +31,19 @@ FORCED = "markers, always named"
 
 
 def ways(types, table):
-    """Ways of naming: name -> function, what it compares with, and its other parameters."""
+    """Ways of naming: function, what it compares with, name, seed, and other parameters of the function."""
     rows = types.assign(gene=types["markers"].str.split("|")).explode("gene")
-    found = {
-        "markers": (annotate_by_markers, rows, {}),
-        FORCED: (annotate_by_markers, rows, {"alpha": 1, "min_overlap": 1}),
-        "text": (annotate_by_text, types, {}),
-        "bare names": (annotate_by_text, types.assign(description=""), {}),
-    }
-    for seed, control in itertools.product(range(N_CONTROLS), ("permuted", "gaussian")):
-        found[f"text {control}", seed] = (annotate_by_text, types, {"control": control, "random_state": seed})
+    found = [
+        (annotate_by_markers, rows, "markers", 0, {}),
+        (annotate_by_markers, rows, FORCED, 0, {"alpha": 1, "min_overlap": 1}),
+        (annotate_by_text, types, "text", 0, {}),
+        (annotate_by_text, types.assign(description=""), "bare names", 0, {}),
+    ]
+    for seed, control in product(range(N_CONTROLS), ("permuted", "gaussian")):
+        parameters = {"control": control, "random_state": seed}
+        found.append((annotate_by_text, types, f"text {control}", seed, parameters))
     if table is not None:
-        found["markers, PanglaoDB"] = (annotate_by_markers, table, {})
+        found.append((annotate_by_markers, table, "markers, PanglaoDB", 0, {}))
     return found
 
 
@@ -55,19 +56,15 @@ def is_right(data, label, name):
 
 def execute(run):
     """Rows of one data set: one a cluster, way of naming, choice of tissue and seed."""
-    name, table = run.names["data"], known_markers()
+    name = run.names["data"]
     column, tissue = TYPES[name]
     markers = marker_genes(run.data.load(), column)
     rows = []
-    for known in ("all tissues", "tissue known"):
-        types = load_cell_types(tissue if known == "tissue known" else None)
-        for way, (function, compared, parameters) in ways(types, table if known == "all tissues" else None).items():
-            method, seed = way if isinstance(way, tuple) else (way, 0)
-            rows += [
-                {"tissue": known, "method": method, "seed": seed, "label": label, "name": found}
-                | {"right": is_right(name, label, found), "named": found is not None}
-                for label, found in function(markers, compared, **parameters)["cell_type"].items()
-            ]
+    for known, kept, table in (("all tissues", None, known_markers()), ("tissue known", tissue, None)):
+        for function, compared, method, seed, parameters in ways(load_cell_types(kept), table):
+            for label, found in function(markers, compared, **parameters)["cell_type"].items():
+                row = {"tissue": known, "method": method, "seed": seed, "label": label, "name": found}
+                rows.append({**row, "right": is_right(name, label, found), "named": found is not None})
     return rows
 
 

@@ -3,6 +3,7 @@
 from itertools import product
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 
@@ -20,7 +21,7 @@ LIMIT_GIB = 16
 
 def write(run):
     """Leave the text of each cell: apart from the training, whose memory is measured."""
-    np.savez(Path(run.folder) / "text.npz", *text_of(run.data))
+    joblib.dump(text_of(run.data), Path(run.folder) / "text")
 
 
 def execute(run):
@@ -30,7 +31,7 @@ def execute(run):
     method, text = run.names["method"], None
     name = NAMES.get(run.names["data"], NAMES["Baron mouse 1"])
     if method == "scLLM-DSC":
-        name, text = "cells", tuple(np.load(Path(run.folder) / "text.npz").values())
+        name, text = "cells", joblib.load(Path(run.folder) / "text")
     arguments = {"dataname": name, "num_class": str(truth.nunique()), "epochs": str(run.settings["epochs"])}
     x = adata.X.toarray().astype(np.float32)
     history, times = train(run.settings["script"], x, codes, run.names["seed"], arguments, text)

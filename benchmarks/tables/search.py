@@ -22,20 +22,11 @@ SPLITTERS = {"one fold": NoSplit(), "held-out slices": GroupKFold(N_SLICES)}
 COLUMNS = ["fits", "spatial from cache", "text from cache", "texts encoded", "seconds", "seconds a fit", "ARI"]
 
 
-def from_cache(view, model, X, y=None):
-    """Whether an embedding came from the memory."""
-    return float(model.from_cache_[view])
-
-
-def texts_encoded(model, X, y=None):
-    """How many texts were encoded; an encoder that comes from the memory remembers what it once encoded."""
-    return 0.0 if model.from_cache_["text"] else float(model.text_.cache_misses_)
-
-
 RECORDED = {
-    "spatial from cache": partial(from_cache, "spatial"),
-    "text from cache": partial(from_cache, "text"),
-    "texts encoded": texts_encoded,
+    "spatial from cache": lambda model, *_: float(model.from_cache_["spatial"]),
+    "text from cache": lambda model, *_: float(model.from_cache_["text"]),
+    # An encoder that comes from the memory remembers what it once encoded.
+    "texts encoded": lambda model, *_: 0.0 if model.from_cache_["text"] else float(model.text_.cache_misses_),
 }
 
 
@@ -76,11 +67,6 @@ def runs(options):
     """One a way of splitting."""
     settings = {"jobs": options.jobs, "model": options.model}
     return [Run({"folds": name, "spots": options.spots}, (searches,), settings=settings) for name in SPLITTERS]
-
-
-def sizes(grid):
-    """Of a grid, in words."""
-    return " x ".join(f"{len(values)} {name}" for name, values in grid.items())
 
 
 BENCHMARK = Benchmark(

@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from benchmarks.data import LEVELS, THINNED
 from benchmarks.declare import Benchmark, run_of
 from benchmarks.fits import scores, thinned, timed
-from benchmarks.methods import ENCODERS, PLUGGED, STRATEGIES, VARIANTS, study_variant
+from benchmarks.methods import ENCODERS, PLUGGED, STRATEGIES, VARIANTS, on_encoder
 from benchmarks.pages import averaged
 
 # Parts of osmFISH, each the cells nearest to one drawn at random (SpaLLM, Table 7).
@@ -57,7 +57,7 @@ def execute(run):
         adata, truth = adata[members].copy(), truth.iloc[members]
     k = int(truth.nunique())
     for name, parameters in variants(unit).items():
-        model = study_variant(k, unit["seed"], encoder=unit["encoder"], memory=run.folder, **parameters)
+        model = on_encoder(k, unit["seed"], encoder=unit["encoder"], memory=run.folder, **parameters)
         found, seconds = timed(model.fit_predict, adata)
         row = {"method": name, "k": k, "n_spots": adata.n_obs, **scores(truth, found, ("ari", "nmi", "acc"))}
         rows.append({**row, "trained": not model.from_cache_["spatial"], "seconds": round(seconds, 2)})
@@ -123,14 +123,6 @@ def plugged(whole):
     by_encoder = means.groupby("encoder", sort=False)
     gaps = by_encoder.apply(lambda part: interval((part["FSM"] - part["expression"]).dropna()))
     return by_encoder.mean().map("{:.3f}".format).assign(**{"FSM minus expression": gaps})
-
-
-def by_level(whole):
-    """Means over tissues, one table a level."""
-    rows = whole[whole["method"].isin(VARIANTS)]
-    means = rows.groupby(["quality", "encoder", "method"], sort=False)["ari"].mean().map("{:.3f}".format)
-    shown = [name for name in VARIANTS if name in set(rows["method"])]
-    return [means[level].unstack()[shown].rename_axis(level) for level in rows["quality"].unique()]
 
 
 def draw(rows, path):

@@ -1,14 +1,4 @@
-"""Does gene text pay where it acts on genes?
-
-Two ways for the text of genes to act on expression before it is reduced, at the quality levels of SpaLLM:
-
-- mix: each gene is mixed with the genes of the most similar texts.
-- filter: the covariance of the genes is filtered by (I + s L)^-1, L the Laplacian of the graph of similar texts, so
-  that principal axes vary little between genes of similar texts.
-
-Both are given the texts, the same texts permuted over the genes, Gaussian vectors, and, as the competitor that needs
-no text, the genes' profiles over the very spots that are clustered: genes are then alike if they are co-expressed.
-"""
+"""Does gene text pay where it acts on genes, on expression before it is reduced?"""
 
 from functools import partial
 from itertools import product
@@ -123,18 +113,6 @@ def partition(values, k, coordinates, seed):
     # A third of the starts of the default: all sources alike, and many are compared.
     labels = ConsensusMixture(k, n_init=3, n_keep=1, random_state=seed).fit(scores).labels_
     return majority_vote(labels, coordinates)
-
-
-def settings():
-    """Those of the forms, in words."""
-    told = {form: ", ".join(f"{name}={value}" for name, value in way.keywords.items()) for form, way in FORMS.items()}
-    return "; ".join(f"{form}: {named}" for form, named in told.items())
-
-
-def parts(rows):
-    """The rows of the data that the settings were chosen on, and of the others, by title."""
-    chosen = rows["data"].isin(CHOSEN_ON)
-    return {"data that the settings were chosen on": rows[chosen], "other data": rows[~chosen]}
 
 
 def means(rows, index="quality"):
