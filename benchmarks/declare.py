@@ -40,20 +40,13 @@ class Run:
     # Where steps leave what later ones read.
     folder: str | None = None
 
-    @property
-    def label(self):
-        """Its names, to be printed."""
-        return ", ".join(map(str, self.names.values()))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A declaration; the page below its head is laid out by the template of the same name in ``layouts``."""
+    """A declaration; the page is laid out by the template of the same name in ``layouts``."""
 
-    title: str
-    # What it answers, a line, and about how long it takes.
+    # What it answers, a line.
     question: str
-    takes: str
     # Column -> what it can be.  Each has an option that chooses.
     axes: dict = field(default_factory=dict)
     # Of all runs, if `runs` is not given.

@@ -16,17 +16,14 @@ from benchmarks import data, methods, records
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "sentence-transformers")
 
 
-def head(title, rows, command):
-    """Title, command, commit, date, versions and machine of a page; `rows` tell by what code they were made."""
+def head(rows, command):
+    """Command, commit, date, versions and machine of a page; `rows` tell by what code they were made."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
     made = {name: ", ".join(rows[name].astype(str).unique()) for name in ("version", "commit", "code", "date")}
-    return f"""# {title}
-
-- Command: `python -m benchmarks {command}`
+    return f"""- Command: `python -m benchmarks {command}`
 - skst {made["version"]}, commit {made["commit"]}, code {made["code"]}, {made["date"]}
 - Python {platform.python_version()}, {versions}
-- {_machine()}
-"""
+- {_machine()}"""
 
 
 def _machine():
@@ -39,8 +36,8 @@ def _machine():
     return f"{names[0]}, {os.cpu_count()} cores, {memory:.0f} GiB, OMP_NUM_THREADS={threads}, {platform.system()}"
 
 
-def body(name, context):
-    """What is below the head: the file of this name in ``layouts``, filled in.
+def page(name, context):
+    """The file of this name in ``layouts``, filled in.
 
     It can call what is in this module, in those of data, methods and records, and in `context`; data frames are shown
     as tables.  Sections without a table are left out.
@@ -56,7 +53,7 @@ def body(name, context):
     text = layouts.get_template(f"{name}.md").render(known | context)
     first, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
     text = "\n\n".join([first, *(section for section in sections if "\n|" in section)])
-    return "\n" + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def _shown(value):
@@ -204,10 +201,16 @@ def commits(rows, repositories, of="method"):
     return f"  Published code: {which}." if which else ""
 
 
-def growth(rows, path, *, size="n_spots", stage="stage", bold=None):
-    """Draw seconds and peak memory of each stage against the number of cells, both logarithmic; `bold` is the whole."""
+def growth(rows, path, *, where="index >= 0", size="n_spots", stage="stage", bold=None):
+    """Draw seconds and peak memory of each stage against the number of cells, both logarithmic; `bold` is the whole.
+
+    `where` is a query that tells the rows; without any there is no figure.
+    """
     from matplotlib.figure import Figure
 
+    rows = rows.query(where, engine="python")
+    if rows.empty:
+        return
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharex=True)
     for ax, (column, name) in zip(panels, {"seconds": "seconds", "peak_mib": "peak MiB"}.items(), strict=True):

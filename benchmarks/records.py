@@ -38,9 +38,8 @@ def commit_of(checkout, *sources):
     """Short hash of the commit of a checkout, with a mark if `sources` in it differ; "unknown" without git."""
 
     def git(*arguments):
-        return subprocess.check_output(
-            ["git", "--no-optional-locks", *arguments], cwd=checkout, stderr=subprocess.DEVNULL, text=True
-        ).strip()
+        command = ["git", "--no-optional-locks", *arguments]
+        return subprocess.check_output(command, cwd=checkout, stderr=subprocess.DEVNULL, text=True).strip()
 
     try:
         dirty = sources and git("status", "--porcelain", "--", *sources)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.fits import encode
-from benchmarks.pages import body, head, in_order
+from benchmarks.pages import head, in_order, page
 from benchmarks.processes import Ended, call_apart, call_here
 from benchmarks.records import RESULTS, append, current_rows, provenance
 
@@ -83,8 +83,8 @@ def run(name, module, argv):
         rows = in_order(tables[name], order)
         made = next((table for table in tables.values() if "code" in table and len(table)), pd.DataFrame([stamp]))
         command = f"{name} {_told(argv, options)}".strip()
-        page = head(benchmark.title, made, command) + body(name, {**vars(module), "rows": rows, "options": options})
-        files[name].with_suffix(".md").write_text(page, encoding="utf-8")
+        context = {**vars(module), "head": head(made, command), "rows": rows, "options": options}
+        files[name].with_suffix(".md").write_text(page(name, context), encoding="utf-8")
         if benchmark.draw and len(rows):
             benchmark.draw(rows, files[name].with_suffix(".png"))
     return int(failed > 0)
@@ -97,7 +97,7 @@ def _make(runs, files, stamp, options, jobs):
     _encode(runs, options.output / "encoding.csv", stamp)
     failed, rest = 0, {}
     for number, (run, rows) in enumerate(_results(runs, jobs, getattr(options, "dask", None)), 1):
-        label = f"[{number}/{len(runs)}] {run.label}"
+        label = f"[{number}/{len(runs)}] {', '.join(map(str, run.names.values()))}"
         if isinstance(rows, Exception):
             failed += 1
             print(f"{label} FAILED: {rows}", flush=True)

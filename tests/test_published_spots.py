@@ -37,7 +37,7 @@ def test_published_code_is_imported_from_its_checkout_and_timed(tmp_path, capfd)
     package.mkdir(parents=True)
     for name, text in STAGATE.items():
         (package / name).write_text("\n".join(line[8:] for line in text.splitlines()), "utf-8")
-    assert encoders.absent(tmp_path, "stagate") == ""
+    assert encoders.at_hand(tmp_path, ["stagate"]) == ["stagate"]
     embedding, seconds = processes.call_apart(train_fake, tmp_path)
     X = tissue().X.toarray()
     expected = np.log1p(X / X.sum(axis=1, keepdims=True) * 1e4).cumsum(axis=1)[:, :6]
@@ -46,11 +46,15 @@ def test_published_code_is_imported_from_its_checkout_and_timed(tmp_path, capfd)
     assert capfd.readouterr().out == ""
 
 
-def test_what_is_not_there_is_named(tmp_path, monkeypatch):
-    assert encoders.absent(tmp_path, "spaceflow").endswith("no checkout of hongleir/SpaceFlow")
-    (tmp_path / "SpaceFlow").mkdir()
+def test_what_is_not_there_is_named(tmp_path, monkeypatch, capsys):
+    for name in ("SpaceFlow", "STAGATE_pyG"):
+        (tmp_path / name).mkdir()
     monkeypatch.setattr(encoders, "PACKAGES", {"spaceflow": "no_such_package"})
-    assert encoders.absent(tmp_path, "spaceflow") == "the package no_such_package is not installed"
+    assert encoders.at_hand(tmp_path, ["stagate", "graphst", "spaceflow"]) == ["stagate"]
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said] == ["graphst", "spaceflow"]
+    assert said[0].endswith("no checkout of JinmiaoChenLab/GraphST")
+    assert said[1].endswith("the package no_such_package is not installed")
 
 
 def test_stand_in_for_louvain_finds_the_groups():

@@ -119,19 +119,17 @@ class _File(dict, contextlib.AbstractContextManager):
 
 def _stand_in(x, y, log):
     """Replace the packages that the scripts import for files, logs, plots, or a small part of their work."""
+    from torch.nn.functional import normalize
+
     for name in ("matplotlib", "scanpy", "torchmetrics", "umap", "jgraph"):
         stand_in(name)
     stand_in("h5py", File=lambda path, mode: _File(X=x, Y=y))
     stand_in("loguru", logger=SimpleNamespace(add=lambda *_, **__: None, info=log))
     stand_in("matplotlib.pyplot", rcParams={})
     stand_in("pylab", mpl=SimpleNamespace(rcParams={}))
-    stand_in("torchmetrics.functional", pairwise_cosine_similarity=_cosine)
+    stand_in("torchmetrics.functional", pairwise_cosine_similarity=lambda x, y: normalize(x) @ normalize(y).T)
     stand_in("dotenv", load_dotenv=lambda: None)
     stand_in("openai", OpenAI=None)
-
-
-def _cosine(x, y):
-    return (x / x.norm(dim=1, keepdim=True)) @ (y / y.norm(dim=1, keepdim=True)).T
 
 
 def history_of(texts):

@@ -48,14 +48,18 @@ def checkout_of(folder, method):
     return folder / REPOSITORIES[method].partition("/")[2]
 
 
-def absent(folder, method):
-    """What keeps the published code of a method from running, in a few words; empty if nothing does."""
-    if not checkout_of(folder, method).is_dir():
-        return f"{folder} has no checkout of {REPOSITORIES[method]}"
-    package = PACKAGES.get(method)
-    if package and importlib.util.find_spec(package) is None:
-        return f"the package {package} is not installed"
-    return ""
+def at_hand(folder, methods):
+    """Methods whose published code can be run; says of others what keeps it from that."""
+    found = []
+    for method in methods:
+        package = PACKAGES.get(method)
+        if not checkout_of(folder, method).is_dir():
+            print(f"{method} is left out: {folder} has no checkout of {REPOSITORIES[method]}", flush=True)
+        elif package and importlib.util.find_spec(package) is None:
+            print(f"{method} is left out: the package {package} is not installed", flush=True)
+        else:
+            found.append(method)
+    return found
 
 
 def load_libraries(method):

@@ -17,12 +17,6 @@ from benchmarks.published import depth_scaled, stand_in, unit_variance
 REPOSITORY = "longjiangk/SemST"
 # The published configuration with as many neighbours in both graphs as skst.SemSTClusterer.paper.
 CONFIG = "config/Mouse_Brain_Anterior.ini"
-N_TEXT_COLUMNS = 384
-
-
-def random_text(n_spots):
-    """Text vectors that cost what those of a sentence encoder cost: float32 of shape (n_spots, 384)."""
-    return np.random.default_rng(0).standard_normal((n_spots, N_TEXT_COLUMNS), dtype=np.float32)
 
 
 def published_epochs(checkout, adata, text, n_epochs):
@@ -55,14 +49,8 @@ def published_epochs(checkout, adata, text, n_epochs):
         for name, graph in zip(("sadj", "graph_nei", "graph_neg"), spatial, strict=True):
             tissue.obsm[name] = graph if name == "sadj" else graph.numpy()
         tissue, features, _, expression, spatial, *pairs = published.load_data("in memory", data_path_prefix="")
-    network = published.SemST(
-        nfeat=features.shape[1],
-        nhid1=config.nhid1,
-        nhid2=config.nhid2,
-        dropout=config.dropout,
-        llm_dim=text.shape[1],
-        llm_modulation_ratio=config.llm_modulation_ratio,
-    )
+    sizes = {name: getattr(config, name) for name in ("nhid1", "nhid2", "dropout", "llm_modulation_ratio")}
+    network = published.SemST(nfeat=features.shape[1], llm_dim=text.shape[1], **sizes)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     given = (network, features, spatial, expression, torch.from_numpy(text), *pairs, config, optimizer)
     return [timed(published.train, *given)[1] for _ in range(n_epochs)]

@@ -6,7 +6,6 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from benchmarks.data import SPATIAL, read, read_tissue, write_tissue
 from benchmarks.declare import COST as ALONE
@@ -67,42 +66,30 @@ def domains(embedding, k, seed):
 
 def runs(options):
     """Those on real tissue, then those on simulated; says which published code is left out."""
-    compared = _compared(options)
-    found = []
-    for data, method in product(options.data, options.method):
-        if ACCURACY in options.table:
-            found += [_run(options, ACCURACY, data, method, DEFAULT, seed) for seed in range(options.seeds)]
-            if method in compared and options.published_accuracy:
-                found.append(_run(options, ACCURACY, data, method, PUBLISHED))
-        if COST in options.table and method in NETWORKS:
-            stages = STAGES if method in compared else STAGES[1:]
-            found += [_run(options, COST, data, method, stage) for stage in stages]
-    for size, method in product(options.sizes if SCALE in options.table else (), options.method):
-        found.append(_run(options, SCALE, f"{size} cells", method, DEFAULT, size=size))
-    return found
+    networks = [method for method in options.method if method in NETWORKS and options.published]
+    compared = published.at_hand(options.published, networks)
+    real, stages = list(product(options.data, options.method)), dict.fromkeys(NETWORKS, STAGES[1:])
+    stages |= dict.fromkeys(compared, STAGES)
+    found = [(ACCURACY, *names, DEFAULT, seed) for names in real for seed in range(options.seeds)]
+    if options.published_accuracy:
+        found += [(ACCURACY, data, method, PUBLISHED, 0) for data, method in real if method in compared]
+    found += [(COST, data, method, stage, 0) for data, method in real for stage in stages.get(method, ())]
+    found += [(SCALE, size, method, DEFAULT, 0) for size, method in product(options.sizes, options.method)]
+    return [_run(options, *names) for names in found if names[0] in options.table]
 
 
-def _compared(options):
-    """Methods whose published code is at hand."""
-    methods = [method for method in options.method if method in NETWORKS and options.published]
-    absent = {method: published.absent(options.published, method) for method in methods}
-    for method, reason in absent.items():
-        if reason:
-            print(f"the published code of {method} is left out: {reason}", flush=True)
-    return [method for method in methods if not absent[method]]
-
-
-def _run(options, table, data, method, stage, seed=0, size=None):
+def _run(options, table, data, method, stage, seed):
     known = {"outcome": "done", "published": ""}
     if stage == PUBLISHED:
         known["published"] = commit_of(published.checkout_of(options.published, method))
         if table == ACCURACY:  # takes hours, and does not depend on our code
             known["code"] = PUBLISHED
+    name = f"{data} cells" if table == SCALE else data
     return Run(
-        {"table": table, "data": data, "method": method, "stage": stage, "seed": seed},
-        (write_tissue, execute) if size else (execute,),
-        None if size else DATA[data],
-        {"size": size, "folder": options.published, "epochs": options.epochs},
+        {"table": table, "data": name, "method": method, "stage": stage, "seed": seed},
+        (write_tissue, execute) if table == SCALE else (execute,),
+        DATA.get(data),
+        {"size": data, "folder": options.published, "epochs": options.epochs},
         known,
         LIMITS.get(table),
     )
@@ -117,19 +104,6 @@ def part(rows, table):
     rows = rows[rows["table"] == table].sort_values("data", kind="stable", key=lambda names: names.map(place))
     theirs = (rows["stage"] == PUBLISHED) & (table == ACCURACY)
     return rows.assign(encoder=rows["method"], method=rows["method"].where(~theirs, rows["method"] + f", {PUBLISHED}"))
-
-
-def gaps(rows, step):
-    """Mean score of each encoder minus that of its published code."""
-    means = rows.groupby(["data", "method"], sort=False)[step].mean().unstack()
-    pairs = {name: f"{name}, {PUBLISHED}" for name in NETWORKS}
-    gaps = {name: means[name] - means[other] for name, other in pairs.items() if {name, other} <= set(means)}
-    return _shown(pd.DataFrame(gaps, index=means.index), "{:+.3f}").rename_axis(f"{step}, minus {PUBLISHED}")
-
-
-def _shown(numbers, form):
-    """Numbers as text, none where there is none."""
-    return numbers.map(form.format, na_action="ignore")
 
 
 def with_training(rows, full):
@@ -153,24 +127,14 @@ def beside(rows, value, told=None):
     table = table[[stage for stage in STAGES if stage in table]]
     numbers = rows.pivot(index="data, method", columns="stage", values=value)
     for stage in [stage for stage in table if stage != PUBLISHED] if PUBLISHED in table else ():
-        table[f"{stage} / {PUBLISHED}"] = _shown(numbers[stage] / numbers[PUBLISHED], "{:.3f}")
+        table[f"{stage} / {PUBLISHED}"] = (numbers[stage] / numbers[PUBLISHED]).map("{:.3f}".format, na_action="ignore")
     return table
 
 
-def draw(rows, path):
-    """Full trainings on simulated tissue, where there are some."""
-    part = rows[(rows["table"] == SCALE) & (rows["outcome"] == "done")]
-    if len(part):
-        growth(part, path, stage="method")
-
-
 BENCHMARK = Benchmark(
-    title="Encoders",
     question="How good is each encoder, and what does it cost beside the published code?",
-    takes="about 30 minutes; `--published FOLDER` compares with the published code, and with `--published-accuracy` "
-    "trains it in full, which takes hours and is not repeated when skst changes",
     runs=runs,
-    draw=draw,
+    draw=partial(growth, where=f"table == '{SCALE}' and outcome == 'done'", stage="method"),
     order={"method": ENCODERS, "stage": (DEFAULT, PAPER, PUBLISHED), "seed": None},
     axes={"table": TABLES, "data": DATA, "method": ENCODERS},
     seeds=5,

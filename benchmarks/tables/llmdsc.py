@@ -35,9 +35,7 @@ def runs(options):
 
 
 BENCHMARK = COMPARED.declare(
-    title="LLMDSCClusterer",
     question="How good is LLMDSCClusterer, which losses and texts matter, and what becomes of rare types?",
-    takes="about two hours; `--table` takes parts of it",
     runs=runs,
     options={"--recall": (False, "make the table of rare types anew")},
 )

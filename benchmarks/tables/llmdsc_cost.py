@@ -41,6 +41,8 @@ def cut(dense, run):
     from skst.nn import NormalizedCut
 
     X = read_tissue(run)[0].X
+    if dense and X.shape[0] > MOST_DENSE:
+        return None
     z = torch.randn(X.shape[0], N_COLUMNS, generator=torch.manual_seed(0), requires_grad=True)
 
     def train():
@@ -78,23 +80,13 @@ def runs(options):
     models = {"fit": llmdsc(N_TYPES, 0, network__device="cpu"), "predict": "fit"}
     stages = [partial(stage, {"what": name}, model, digits=1) for name, model in models.items()]
     steps = (partial(write_tissue, simulate=simulate), *stages, partial(cut, False), partial(cut, True))
-    return [
-        Run({"n_cells": size}, steps if size <= MOST_DENSE else steps[:-1], settings={"size": size})
-        for size in options.sizes
-    ]
-
-
-def draw(rows, path):
-    """All but the set-up of the losses."""
-    growth(rows[~rows["what"].str.endswith("set-up")], path, size="n_cells", stage="what")
+    return [Run({"n_cells": size}, steps, settings={"size": size}) for size in options.sizes]
 
 
 BENCHMARK = Benchmark(
-    title="Cost of LLMDSCClusterer",
     question="Seconds and memory as cells grow, and of the dense cut beside?",
-    takes="about an hour",
     runs=runs,
-    draw=draw,
+    draw=partial(growth, where="not what.str.endswith('set-up')", size="n_cells", stage="what"),
     order={"n_cells": None},
     options={"--sizes": ((5_000, 20_000, 100_000, 1_000_000), "numbers of cells")},
     **COST,

@@ -85,10 +85,8 @@ def shown(rows, value, digits):
 
 
 BENCHMARK = Benchmark(
-    title="Cell types, by published code",
     question="How good is the published code of scCDCG and scLLM-DSC at the epoch that labels choose and at its last, "
     "beside LLMDSCClusterer?",
-    takes="about an hour for one seed; not repeated when skst changes",
     runs=runs,
     order={"data": MICE, "method": REPOSITORIES, "seed": None},
     axes={"data": MICE},

@@ -70,9 +70,7 @@ def runs(options):
 
 
 BENCHMARK = Benchmark(
-    title="Search",
     question="What does a grid search cost, and what does its memory save?",
-    takes="3 to 5 minutes",
     runs=runs,
     order={"folds": SPLITTERS},
     options={

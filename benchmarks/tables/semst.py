@@ -50,9 +50,7 @@ def runs(options):
 
 
 BENCHMARK = COMPARED.declare(
-    title="SemSTClusterer",
     question="How good is SemSTClusterer, and which parts of it matter?",
-    takes="two to three hours; `--table` takes parts of it",
     made_otherwise=("Oracle",),
     runs=runs,
 )

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.neighbors import NearestNeighbors
+from scipy.spatial import cKDTree
 
 from benchmarks.data import LEVELS, THINNED
 from benchmarks.declare import Benchmark, run_of
@@ -40,21 +40,14 @@ def variants(unit):
     return found
 
 
-def region_of(adata, number):
-    """The cells nearest to one of them, drawn at random."""
-    centre = np.random.default_rng(number).integers(adata.n_obs)
-    places = adata.obsm["spatial"]
-    nearest = NearestNeighbors(n_neighbors=REGION_SIZE).fit(places).kneighbors(places[[centre]], return_distance=False)
-    return np.sort(nearest.ravel())
-
-
 def execute(run):
     """Rows of one unit; the spatial embedding is made once and kept for all variants."""
     adata, truth = thinned(run)
     unit, rows = run.names, []
     if unit["region"] != WHOLE:
-        members = region_of(adata, unit["region"])
-        adata, truth = adata[members].copy(), truth.iloc[members]
+        centre = np.random.default_rng(unit["region"]).integers(adata.n_obs)
+        nearest = cKDTree(adata.obsm["spatial"]).query(adata.obsm["spatial"][centre], REGION_SIZE)[1]
+        adata, truth = adata[np.sort(nearest)].copy(), truth.iloc[np.sort(nearest)]
     k = int(truth.nunique())
     for name, parameters in variants(unit).items():
         model = on_encoder(k, unit["seed"], encoder=unit["encoder"], memory=run.folder, **parameters)
@@ -64,10 +57,10 @@ def execute(run):
     return rows
 
 
-def differences(rows, other, *, method="SpaLLM"):
-    """ARI of one method minus that of another after the same trained encoder, one entry a unit."""
-    wide = rows.set_index([*UNIT, "method"])["ari"].unstack()
-    return (wide[method] - wide[other]).dropna()
+def differences(rows, one, other, of="method"):
+    """ARI of one method minus that of another after the same trained encoder, one entry a unit; or of one encoder."""
+    wide = rows.set_index([*UNIT, "method"])["ari"].unstack(of)
+    return (wide[one] - wide[other]).dropna()
 
 
 def interval(values, level=0.95):
@@ -80,36 +73,35 @@ def interval(values, level=0.95):
 
 def claims(rows):
     """The claims of the paper, each as a difference with its confidence interval over tissues or regions."""
-    return [
-        pd.DataFrame({name: claim(part, other) for name, part in rows.groupby("encoder", sort=False)}).rename_axis(
-            f"against {other}"
-        )
-        for other in ("expression", "permuted", "Gaussian")
-    ]
+    tables = []
+    for other in ("expression", "permuted", "Gaussian"):
+        table = {encoder: claim(part, other) for encoder, part in rows.groupby("encoder", sort=False)}
+        tables.append(pd.DataFrame(table).rename_axis(f"against {other}"))
+    return tables
 
 
 def claim(rows, other):
     """Intervals of the differences of one encoder."""
     whole = rows["region"] == WHOLE
-    by_level = differences(rows[whole], other).groupby(["data", "quality"]).mean().unstack()
+    by_level = differences(rows[whole], "SpaLLM", other).groupby(["data", "quality"]).mean().unstack()
     found = {"SpaLLM minus it": interval(by_level.mean(axis=1))}
     high, low = (by_level.columns.intersection(levels) for levels in (["Q0", "Q1"], ["Q3", "Q4"]))
     if len(high) and len(low):
         found["Q3, Q4 minus Q0, Q1"] = interval(by_level[low].mean(axis=1) - by_level[high].mean(axis=1))
     if not whole.all() and "osmFISH" in by_level.index and "Q0" in by_level:
-        found["regions minus whole"] = interval(differences(rows[~whole], other) - by_level.loc["osmFISH", "Q0"])
+        regions = differences(rows[~whole], "SpaLLM", other)
+        found["regions minus whole"] = interval(regions - by_level.loc["osmFISH", "Q0"])
     return found
 
 
 def encoders(rows):
     """ARI of each encoder on whole tissues without text, and by how much averaging is better or worse."""
     rows = rows[(rows["method"] == "expression") & (rows["region"] == WHOLE)]
-    wide = rows.set_index(["data", "quality", "seed", "encoder"])["ari"].unstack()
     table = {}
-    for encoder in rows["encoder"].unique():
-        table[encoder] = {"ARI": f"{wide[encoder].groupby(['data', 'quality']).mean().mean():.3f}"}
-        if encoder != "smooth" and "smooth" in wide:
-            paired = (wide[encoder] - wide["smooth"]).dropna().groupby(["data", "quality"]).mean()
+    for encoder, part in rows.groupby("encoder", sort=False):
+        table[encoder] = {"ARI": f"{part.groupby(['data', 'quality'])['ari'].mean().mean():.3f}"}
+        if encoder != "smooth" and "smooth" in set(rows["encoder"]):
+            paired = differences(rows, encoder, "smooth", "encoder").groupby(["data", "quality"]).mean()
             table[encoder]["minus smooth"] = interval(paired.groupby("data").mean())
     return pd.DataFrame.from_dict(table, "index").rename_axis("encoder")
 
@@ -148,9 +140,7 @@ def draw(rows, path):
 
 
 BENCHMARK = Benchmark(
-    title="SpaLLM's study",
     question="SpaLLM's study with controls: does text help each encoder, at each quality?",
-    takes="hours; `--dask ADDRESS` runs it on a cluster",
     runs=runs,
     draw=draw,
     order={**AXES, "method": (*VARIANTS, *STRATEGIES, *PLUGGED), "region": None, "seed": None},

@@ -15,7 +15,6 @@ from benchmarks.data import SPATIAL
 from benchmarks.declare import Benchmark
 from benchmarks.fits import scores, thinned
 from benchmarks.methods import reader
-from benchmarks.pages import averaged, paired
 from skst.expression.smooth import DENSE_GENES, AveragedPCA, propagate
 from skst.graph import averaging_operator, spatial_graph
 from skst.partition import ConsensusMixture, majority_vote
@@ -115,23 +114,8 @@ def partition(values, k, coordinates, seed):
     return majority_vote(labels, coordinates)
 
 
-def means(rows, index="quality"):
-    """Mean ARI for each quality, or other `index`, and seed, with form and source in one column "method"."""
-    rows = rows.assign(method=(rows["form"] + ", " + rows["source"]).replace("floor, -", "floor"))
-    return averaged(rows, "ari", index, "seed", "method")
-
-
-def differences(rows, form, index):
-    """ARI of a form with text minus that with each other source, and minus the floor."""
-    others = ["floor", *(f"{form}, {source}" for source in SOURCES[1:])]
-    table = paired(means(rows, index), others, method=f"{form}, text", index=index)
-    return table.rename(columns=lambda name: name.replace(f"{form}, ", ""))
-
-
 BENCHMARK = Benchmark(
-    title="Text that acts on genes",
     question="Does text help when it acts on genes and counts are few?",
-    takes="about 15 minutes",
     axes={"data": DATA, "quality": QUALITIES},
     steps=(execute,),
     seeds=5,
