@@ -18,6 +18,9 @@ from skst.settings import Narration
 N_PROMPTS, N_SENTENCES = 500, 300
 NETWORKS = ("stagate", "graphst", "spaceflow", "stcluster")
 ENCODERS = ("smooth", *NETWORKS)
+# Plain clusterers, the best or likeliest of ten starts; a mixture has one covariance.
+KMEANS = partial(KMeans, n_init=10)
+MIXTURE = partial(GaussianMixture, covariance_type="tied", n_init=10)
 
 
 def reader(seed, **parameters):
@@ -38,28 +41,14 @@ def fusion(k, seed, normalize=True, *, text=None, **parameters):
 
 def smooth(k, seed, normalize=True, *, clusterer):
     """The plain floor: `clusterer` on expression averaged over spatial neighbours."""
-    return make_pipeline(SpatialGraphTransformer(normalize=normalize, random_state=seed), clusterer(k, seed))
+    spatial = SpatialGraphTransformer(normalize=normalize, random_state=seed)
+    return make_pipeline(spatial, clusterer(k, random_state=seed))
 
 
 def usual(k, seed, normalize=True, *, clusterer):
     """The usual single-cell pipeline, without space: log-normalised, scaled, variable genes, PCA, then `clusterer`."""
     genes = FunctionTransformer(partial(scaled_genes, normalize=normalize))
-    return make_pipeline(genes, PCA(30, random_state=seed), clusterer(k, seed))
-
-
-def kmeans(k, seed):
-    """The best of ten starts."""
-    return KMeans(k, n_init=10, random_state=seed)
-
-
-def mixture(k, seed, n_init=10):
-    """The likeliest of some starts of a mixture of Gaussians of one covariance."""
-    return GaussianMixture(k, covariance_type="tied", n_init=n_init, random_state=seed)
-
-
-def leiden(k, seed):
-    """Communities, searched to k."""
-    return GraphCommunities(k, random_state=seed)
+    return make_pipeline(genes, PCA(30, random_state=seed), clusterer(k, random_state=seed))
 
 
 def scaled_genes(adata, *, n_top_genes=2000, normalize=True):
@@ -167,8 +156,8 @@ METHODS = {
     "as published": partial(fusion, align="none", alpha=0.5, beta=0.5, text={"weighting": "abundance"}),
     "text permuted": partial(fusion, text={"control": "permuted"}),
     "text Gaussian": partial(fusion, text={"control": "gaussian"}),
-    "smooth + k-means": partial(smooth, clusterer=kmeans),
-    "PCA + k-means": partial(usual, clusterer=kmeans),
+    "smooth + k-means": partial(smooth, clusterer=KMEANS),
+    "PCA + k-means": partial(usual, clusterer=KMEANS),
 }
 # What text has to be better than.
 CONTROLS = ("expression", "text permuted", "text Gaussian")
@@ -180,7 +169,7 @@ SEMST = {
     "Domains": {
         "SemSTClusterer": semst,
         "expression": METHODS["expression"],
-        "smooth + mixture": partial(smooth, clusterer=mixture),
+        "smooth + mixture": partial(smooth, clusterer=MIXTURE),
         "smooth + k-means": METHODS["smooth + k-means"],
     },
     "Fusion": {
@@ -218,8 +207,8 @@ LLMDSC = {
         "LLMDSCClusterer": llmdsc_default,
         "no text": llmdsc,
         "PCA + k-means": METHODS["PCA + k-means"],
-        "PCA + Leiden": partial(usual, clusterer=leiden),
-        "PCA + mixture": partial(usual, clusterer=mixture),
+        "PCA + Leiden": partial(usual, clusterer=GraphCommunities),
+        "PCA + mixture": partial(usual, clusterer=MIXTURE),
     },
     "Text": {
         "dual": partial(llmdsc, text={}),

@@ -142,11 +142,6 @@ def averaged(rows, values, *names):
     return rows.groupby([*names], sort=False)[values].mean().reset_index()
 
 
-def seeds_of(rows):
-    """How many seeds there are."""
-    return rows["seed"].nunique() if len(rows) else 0
-
-
 def in_order(rows, order):
     """Rows sorted by the columns of `order`, each by the place of its names there, or by its values where that is None.
 

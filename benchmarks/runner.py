@@ -19,20 +19,19 @@ from benchmarks.records import RESULTS, append, current_rows, provenance
 
 # Columns that are printed as runs end.
 SHOWN = ("stage", "what", "ari", "k-means", "mixture", "seconds", "peak_mib", "oracle epoch", "last epoch", "outcome")
-SEEDS = "seeds 0, 1, ... of each method"
 
 
 def parser_of(name, benchmark):
     """The options of a benchmark."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=benchmark.question)
     for axis, names in benchmark.axes.items():
-        names = list(names)
-        parser.add_argument(f"--{axis}", nargs="*", choices=names, default=names, metavar="NAME")
+        parser.add_argument(f"--{axis}", nargs="*", choices=[*names], default=[*names], metavar="NAME")
+    seeds = "seeds 0, 1, ... of each method"
     if isinstance(benchmark.seeds, dict):
         usual = ", ".join(f"{number} for {table}" for table, number in benchmark.seeds.items())
-        parser.add_argument("--seeds", type=int, help=f"{SEEDS} (default: {usual}, else 3)")
+        parser.add_argument("--seeds", type=int, help=f"{seeds} (default: {usual}, else 3)")
     elif benchmark.seeds:
-        parser.add_argument("--seeds", **_parameters(benchmark.seeds, SEEDS))
+        parser.add_argument("--seeds", **_parameters(benchmark.seeds, seeds))
     if not benchmark.alone:
         parser.add_argument("--jobs", **_parameters(benchmark.jobs, "runs at the same time"))
         parser.add_argument("--dask", metavar="ADDRESS", help="run on this Dask scheduler, such as tcp://10.0.0.1:8786")
@@ -71,11 +70,9 @@ def run(name, module, argv):
         runs = [run if run.file else replace(run, file=name) for run in (benchmark.runs or benchmark.grid)(options)]
     except FileNotFoundError as error:
         parser.error(str(error))
-    files = {name: options.output / f"{name}.csv"}
-    files |= {run.file: options.output / f"{run.file}.csv" for run in runs}
-    if options.fresh:
-        for file in {run.file for run in runs}:
-            files[file].unlink(missing_ok=True)
+    files = {file: options.output / f"{file}.csv" for file in (name, *(run.file for run in runs))}
+    for file in {run.file for run in runs} if options.fresh else ():
+        files[file].unlink(missing_ok=True)
     failed = _make(runs, files, stamp, options, 1 if benchmark.alone else options.jobs)
     tables = {file: current_rows(path, stamp) for file, path in files.items()}
     if any(len(rows) for rows in tables.values()):
@@ -115,8 +112,7 @@ def _make(runs, files, stamp, options, jobs):
 
 
 def _is_done(run, rows):
-    names = list(run.names)
-    return not rows.empty and tuple(run.names.values()) in set(rows[names].itertuples(index=False, name=None))
+    return len(rows) and tuple(run.names.values()) in set(rows[[*run.names]].itertuples(index=False, name=None))
 
 
 def _at_hand(runs):

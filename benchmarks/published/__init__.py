@@ -6,7 +6,6 @@ from types import ModuleType
 import numpy as np
 
 from benchmarks.records import PUBLISHED
-from skst.expression.counts import scale_depth
 
 # Whose code trains, with what settings.
 STAGES = (PUBLISHED, "skst, settings of the paper", "skst")
@@ -21,11 +20,6 @@ def stand_in(name, **contents):
     package, _, own = name.rpartition(".")
     if package:
         setattr(sys.modules[package], own, module)
-
-
-def depth_scaled(counts):
-    """Expression, dense: 10,000 a spot."""
-    return scale_depth(counts, 1e4).toarray()
 
 
 def unit_variance(X):

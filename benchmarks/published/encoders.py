@@ -25,7 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.published import depth_scaled, stand_in, unit_variance
+from benchmarks.published import stand_in, unit_variance
+from skst.expression.counts import scale_depth
 
 REPOSITORIES = {
     "stagate": "QIFEIDKN/STAGATE_pyG",
@@ -83,7 +84,7 @@ def train(folder, method, adata, n_epochs):
 
     load_libraries(method)
     tissue = anndata.AnnData(
-        np.log1p(depth_scaled(adata.X)),
+        np.log1p(scale_depth(adata.X, 1e4).toarray()),
         obs=pd.DataFrame(index=[f"spot {i}" for i in range(adata.n_obs)]),
         obsm={"spatial": np.asarray(adata.obsm["spatial"], dtype=np.float64)},
     )

@@ -11,7 +11,7 @@ from benchmarks.data import SPATIAL, read, read_tissue, write_tissue
 from benchmarks.declare import COST as ALONE
 from benchmarks.declare import Benchmark, Run
 from benchmarks.fits import measured, median_epoch, scores
-from benchmarks.methods import ENCODERS, NETWORKS, graph_encoder, kmeans, mixture
+from benchmarks.methods import ENCODERS, KMEANS, MIXTURE, NETWORKS, graph_encoder
 from benchmarks.pages import by_stage, growth
 from benchmarks.published import STAGES
 from benchmarks.published import encoders as published
@@ -36,15 +36,16 @@ def execute(run):
     few = run.settings["epochs"] if run.names["table"] == COST else None
     if stage == PUBLISHED:
         n_epochs = published.EPOCHS[method]
-        call = partial(published.train, run.settings["folder"], method, adata, few or n_epochs)
         published.load_libraries(method)
+        folder = run.settings["folder"]
+        (embedding, epochs), row = measured(published.train, folder, method, adata, few or n_epochs)
     else:
         model, n_epochs = graph_encoder(method, seed, paper=stage == PAPER, max_epochs=few)
-        call = partial(_train, model, adata)
         if method in NETWORKS:
             # Loaded before: most of the memory of a small run, and no part of its work.
             import_module(f"skst.embedding.encoders.{method}")
-    (embedding, epochs), row = measured(call)
+        embedding, row = measured(model.fit_transform, adata)
+        epochs = [] if model.history_ is None else model.history_["dur"]
     row |= {"n_spots": adata.n_obs, "n_epochs": n_epochs if few else len(epochs), "epoch": median_epoch(epochs)}
     if run.names["table"] != ACCURACY:
         return row | dict.fromkeys(STEPS, np.nan)
@@ -52,16 +53,12 @@ def execute(run):
     return row | {step: scores(truth, labels)["ari"] for step, labels in found.items()}
 
 
-def _train(model, adata):
-    embedding = model.fit_transform(adata)
-    return embedding, [] if model.history_ is None else model.history_["dur"]
-
-
 def domains(embedding, k, seed):
     """Partition an embedding in both ways: labels by k-means, and by a mixture of Gaussians of one covariance."""
     # To columns of unit variance on average: scikit-learn adds 1e-6 to each variance, whatever its scale.
     Z = embedding / np.sqrt(embedding.var(axis=0, dtype=np.float64).mean())
-    return {"k-means": kmeans(k, seed).fit_predict(Z), "mixture": mixture(k, seed, n_init=5).fit_predict(Z)}
+    steps = KMEANS(k, random_state=seed), MIXTURE(k, n_init=5, random_state=seed)
+    return {name: step.fit_predict(Z) for name, step in zip(STEPS, steps, strict=True)}
 
 
 def runs(options):
@@ -97,10 +94,7 @@ def _run(options, table, data, method, stage, seed):
 
 def part(rows, table):
     """Rows of a table; simulated tissue, whose number of cells comes first in its name, by its size."""
-
-    def place(name):
-        return list(DATA).index(name) if name in DATA else int(name.split()[0])
-
+    place = (lambda name: int(name.split()[0])) if table == SCALE else [*DATA].index
     rows = rows[rows["table"] == table].sort_values("data", kind="stable", key=lambda names: names.map(place))
     theirs = (rows["stage"] == PUBLISHED) & (table == ACCURACY)
     return rows.assign(encoder=rows["method"], method=rows["method"].where(~theirs, rows["method"] + f", {PUBLISHED}"))

@@ -11,12 +11,12 @@ from benchmarks.data import MICE, read
 from benchmarks.declare import Benchmark, Run
 from benchmarks.pages import by_method
 from benchmarks.processes import peak_mib
+from benchmarks.published import LIMITS
 from benchmarks.published.cells import NAMES, REPOSITORIES, SCORES, scores_of, script_of, text_of, train
 from benchmarks.records import PUBLISHED, commit_of, rows_of
 
 OURS = "LLMDSCClusterer"
 BY_LABELS, LAST = "epoch chosen by labels", "last epoch"
-LIMIT_GIB = 16
 
 
 def write(run):
@@ -50,7 +50,7 @@ def runs(options):
             MICE[data],
             {"script": script, "epochs": options.epochs},
             {"outcome": "done", "published": commit_of(script.parent), "code": PUBLISHED},
-            (options.minutes * 60, LIMIT_GIB),
+            (options.minutes * 60, LIMITS[1]),
         )
         for seed, data, (method, script) in product(range(options.seeds), options.data, scripts.items())
     ]

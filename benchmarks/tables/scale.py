@@ -2,8 +2,6 @@
 
 from functools import partial
 
-from sklearn.preprocessing import FunctionTransformer
-
 from benchmarks.data import N_DOMAINS, write_tissue
 from benchmarks.declare import COST, Benchmark, Run
 from benchmarks.fits import encode_tissue, left, stage
@@ -16,9 +14,7 @@ WHOLE = "SpaLLMFusion.fit"
 STAGES = {
     "text": reader(0),
     "smooth": graph_encoder("smooth")[0],
-    "fusion and partition": fusion(N_DOMAINS, 0).set_params(
-        **{view: FunctionTransformer(partial(left, name)) for view, name in (("spatial", "smooth"), ("text", "text"))}
-    ),
+    "fusion and partition": fusion(N_DOMAINS, 0).set_params(spatial=left("smooth"), text=left("text")),
     WHOLE: fusion(N_DOMAINS, 0),
 }
 

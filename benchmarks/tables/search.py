@@ -18,10 +18,10 @@ from skst.model_selection import NoSplit, labels_scorer, predict_scorer
 GRID = {"alpha": [0.5, 1.0], "beta": [0.0, 0.3, 1.0], "text__k_g": [5, 15]}
 WEIGHTS = {"alpha": [0.5, 1.0], "beta": [0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0]}
 N_DOMAINS, N_SLICES = 4, 3
-SPLITTERS = {"one fold": NoSplit(), "held-out slices": GroupKFold(N_SLICES)}
-COLUMNS = ["fits", "spatial from cache", "text from cache", "texts encoded", "seconds", "seconds a fit", "ARI"]
-
-
+SPLITTERS = {
+    "one fold": (NoSplit(), labels_scorer("ari")),
+    "held-out slices": (GroupKFold(N_SLICES), predict_scorer("ari")),
+}
 RECORDED = {
     "spatial from cache": lambda model, *_: float(model.from_cache_["spatial"]),
     "text from cache": lambda model, *_: float(model.from_cache_["text"]),
@@ -30,10 +30,10 @@ RECORDED = {
 }
 
 
-def search(adata, model, grid, splitter, jobs):
+def search(adata, model, grid, folds, jobs):
     """One row of the report, and the best parameters."""
-    score = predict_scorer if isinstance(splitter, GroupKFold) else labels_scorer
-    scoring = {"ARI": score("ari"), **RECORDED}
+    splitter, score = SPLITTERS[folds]
+    scoring = {"ARI": score, **RECORDED}
     searched = GridSearchCV(model, grid, cv=splitter, scoring=scoring, refit=False, n_jobs=jobs, error_score="raise")
     _, seconds = timed(partial(searched.fit, groups=adata.obs["batch"]), adata, adata.obs["label"])
     results = pd.DataFrame(searched.cv_results_)
@@ -48,14 +48,13 @@ def searches(run):
     """A first search, one of its candidates with nothing cached, and a second search."""
     adata = make_spatial_domains(run.names["spots"], n_domains=N_DOMAINS, n_slices=N_SLICES, effect=2.0, random_state=0)
     name, jobs, folder = run.names["folds"], run.settings["jobs"], Path(run.folder)
-    splitter = SPLITTERS[name]
     text = reader(0, model=run.settings["model"], mode="prompt", model__cache=folder / "vectors")
     model = fusion(N_DOMAINS, 0, batch_key="batch", memory=str(folder / "memory")).set_params(text=text)
-    first, best = search(adata, model, GRID, splitter, jobs)
+    first, best = search(adata, model, GRID, name, jobs)
     model.set_params(text__k_g=best["text__k_g"])
     alone = clone(model).set_params(memory=None, text__model__cache=folder / "no vectors")
-    one, _ = search(adata, alone, {"alpha": [1.0]}, splitter, 1)
-    second, _ = search(adata, model, WEIGHTS, splitter, jobs)
+    one, _ = search(adata, alone, {"alpha": [1.0]}, name, 1)
+    second, _ = search(adata, model, WEIGHTS, name, jobs)
     if jobs != 1:
         # This process is one of the runner's and would wait for ever for joblib's to end.
         get_reusable_executor().shutdown(wait=True)

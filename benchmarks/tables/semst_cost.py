@@ -6,7 +6,6 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-from sklearn.preprocessing import FunctionTransformer
 
 from benchmarks.data import N_DOMAINS, read_tissue, write_tissue
 from benchmarks.declare import COST, Benchmark, Run
@@ -35,8 +34,7 @@ def epochs(run):
     if stage == PUBLISHED:
         seconds, row = measured(published_epochs, run.settings["checkout"], adata, joblib.load(text), n_epochs)
     else:
-        vectors = FunctionTransformer(partial(left, text))
-        model = semst_network(N_DOMAINS, paper=stage == PAPER, text=vectors, max_epochs=n_epochs)
+        model = semst_network(N_DOMAINS, paper=stage == PAPER, text=left(text), max_epochs=n_epochs)
         model, row = measured(model.fit, adata)
         seconds = model.history_["dur"]
     return {**row, "seconds": median_epoch(seconds), "ari": np.nan}
@@ -46,10 +44,10 @@ def runs(options):
     """The networks beside the published code, and whole fits."""
     commits = {PUBLISHED: commit_of(options.published)} if options.published else {}
     found = []
-    for size, stage_name in product(options.peer_sizes, (*commits, PAPER, DEFAULT)):
+    for size, trained in product(options.peer_sizes, (*commits, PAPER, DEFAULT)):
         settings = {"size": size, "checkout": options.published, "epochs": options.epochs}
-        known = {"outcome": "done", "published": commits.get(stage_name, "")}
-        names = {"n_spots": size, "stage": stage_name}
+        known = {"outcome": "done", "published": commits.get(trained, "")}
+        names = {"n_spots": size, "stage": trained}
         found.append(Run(names, (write_tissue, write_text, epochs), settings=settings, known=known, limits=LIMITS))
     # The default of SemSTClusterer, with a seed of its own.
     text = reader(0, model=options.model, mode="prompt", max_texts=1000)

@@ -30,26 +30,20 @@ def runs(options):
     return [run_of(dict(zip(UNIT, unit, strict=True)), THINNED, {}, steps=(execute,)) for unit in units]
 
 
-def variants(unit):
-    """Names and settings of what follows the encoder in a unit."""
-    found = dict(VARIANTS)
-    if unit["region"] == WHOLE and unit["encoder"] == "stagate" and unit["data"] in STRATEGY_DATA:
-        found |= STRATEGIES
-    if unit["region"] == WHOLE and unit["quality"] == "Q0":
-        found |= PLUGGED
-    return found
-
-
 def execute(run):
     """Rows of one unit; the spatial embedding is made once and kept for all variants."""
     adata, truth = thinned(run)
-    unit, rows = run.names, []
+    unit, variants, rows = run.names, dict(VARIANTS), []
     if unit["region"] != WHOLE:
         centre = np.random.default_rng(unit["region"]).integers(adata.n_obs)
         nearest = cKDTree(adata.obsm["spatial"]).query(adata.obsm["spatial"][centre], REGION_SIZE)[1]
         adata, truth = adata[np.sort(nearest)].copy(), truth.iloc[np.sort(nearest)]
+    elif unit["encoder"] == "stagate" and unit["data"] in STRATEGY_DATA:
+        variants |= STRATEGIES
+    if unit["region"] == WHOLE and unit["quality"] == "Q0":
+        variants |= PLUGGED
     k = int(truth.nunique())
-    for name, parameters in variants(unit).items():
+    for name, parameters in variants.items():
         model = on_encoder(k, unit["seed"], encoder=unit["encoder"], memory=run.folder, **parameters)
         found, seconds = timed(model.fit_predict, adata)
         row = {"method": name, "k": k, "n_spots": adata.n_obs, **scores(truth, found, ("ari", "nmi", "acc"))}
@@ -122,9 +116,8 @@ def draw(rows, path):
     from matplotlib.figure import Figure
 
     rows = rows[(rows["region"] == WHOLE) & rows["method"].isin(VARIANTS)]
-    means = averaged(
-        averaged(rows, "ari", "encoder", "method", "quality", "data"), "ari", "encoder", "method", "quality"
-    )
+    by_tissue = averaged(rows, "ari", "encoder", "method", "quality", "data")
+    means = averaged(by_tissue, "ari", "encoder", "method", "quality")
     encoders = means["encoder"].unique()
     figure = Figure(figsize=(2.6 * len(encoders) + 1.2, 3.2), layout="constrained")
     axes = figure.subplots(1, len(encoders), sharey=True, squeeze=False)

@@ -108,9 +108,9 @@ def partition(values, k, coordinates, seed):
     """Domains of centred expression: principal components, mixtures, and the vote of neighbours."""
     solver = "randomized" if values.shape[1] > DENSE_GENES else "covariance_eigh"
     n_components = min(N_COMPONENTS, values.shape[1])
-    scores = PCA(n_components, svd_solver=solver, random_state=seed).fit_transform(values)
+    Z = PCA(n_components, svd_solver=solver, random_state=seed).fit_transform(values)
     # A third of the starts of the default: all sources alike, and many are compared.
-    labels = ConsensusMixture(k, n_init=3, n_keep=1, random_state=seed).fit(scores).labels_
+    labels = ConsensusMixture(k, n_init=3, n_keep=1, random_state=seed).fit(Z).labels_
     return majority_vote(labels, coordinates)
 
 
