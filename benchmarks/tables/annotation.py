@@ -22,10 +22,8 @@ RIGHT = {
     for name, part in pd.read_csv(Path(__file__).with_suffix(".tsv"), sep="\t", quoting=3).groupby("data", sort=False)
 }
 # Data set -> column of the cell types, and the tissue for those who know it.
-TYPES = {name: ("label", "blood") for name in RIGHT} | {
-    "Baron mouse": ("label", "pancreas"),
-    "osmFISH": ("cell_type", "brain"),
-}
+TYPES = dict.fromkeys(RIGHT, ("label", "blood"))
+TYPES |= {"Baron mouse": ("label", "pancreas"), "osmFISH": ("cell_type", "brain")}
 N_CONTROLS = 5
 FORCED = "markers, always named"
 
