@@ -15,8 +15,7 @@ def main(argv=None):
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name == "--list":
         for name in NAMES:
-            found = module_of(name).BENCHMARK
-            print(f"{name:<16} {found.question}  {found.takes[:1].upper()}{found.takes[1:]}.")
+            print(f"{name:<16} {module_of(name).BENCHMARK.question}")
         return 0
     if name in NAMES:
         return run(name, module_of(name), rest)

@@ -9,25 +9,16 @@ from benchmarks.pages import by_method, in_order, paired
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """Tables of one estimator, of which the first is beside other methods and has more scores.
+    """Tables of one estimator, of which the first is beside other methods and has more scores."""
 
-    Attributes
-    ----------
-    tables : dict of str to dict
-        Title -> factories, by name.
-    data : dict of str to DataSet
-    seeds : dict of str to int
-        Title -> number of seeds, 3 for tables that are not in it.
-    only : dict of str to sequence of str
-        Title -> data sets, for tables that are not of all.
-    scores : tuple of str
-        Further scores of the first table.
-    """
-
+    # Title -> factories, by name.
     tables: dict
     data: dict
+    # Title -> number of seeds, 3 for tables that are not in it.
     seeds: dict
+    # Title -> data sets, for tables that are not of all.
     only: dict = field(default_factory=dict)
+    # Further scores of the first table.
     scores: tuple = ("nmi",)
 
     def declare(self, *, made_otherwise=(), **declaration):
@@ -38,16 +29,15 @@ class Compared:
 
     def runs(self, options):
         """Runs that fill the tables asked for, each once though several tables show it."""
-        methods, columns = factories(self.tables), ("data", "method", "seed")
         wanted = {
-            (name, method, seed): None
+            (name, method, seed): {"data": name, "method": method, "seed": seed}
             for table in options.table
             for method in self.tables.get(table, ())
             for name in options.data
             if name in self.only.get(table, self.data)
             for seed in range(options.seeds or self.seeds.get(table, 3))
         }
-        return [run_of(dict(zip(columns, names, strict=True)), self.data, methods) for names in wanted]
+        return [run_of(names, self.data, factories(self.tables)) for names in wanted.values()]
 
     def part(self, rows, table):
         """Rows of a table in its order; none of one of which fewer than two methods were run."""

@@ -14,22 +14,16 @@ LEVELS = {"Q0": 0.0, "Q1": 0.5, "Q2": 0.75, "Q3": 0.875, "Q4": 0.9375}
 
 
 class DataSet(NamedTuple):
-    """A labelled data set.
+    """A labelled data set."""
 
-    Attributes
-    ----------
-    load : callable
-        Returns an AnnData with ``obs["label"]``; raises OSError where the data are not at hand.
-    normalize : bool
-        False if ``X`` is log-normalised already, so that methods take it as it is.
-    """
-
+    # Returns an AnnData with ``obs["label"]``; raises OSError where the data are not at hand.
     load: Callable
+    # False if ``X`` is log-normalised already, so that methods take it as it is.
     normalize: bool = True
 
 
-def _dlpfc(name):
-    return DataSet(partial(datasets.fetch_dlpfc, name, download_if_missing=False))
+def _at_home(fetch, *names):
+    return DataSet(partial(fetch, *names, download_if_missing=False))
 
 
 def _mouse(number):
@@ -39,18 +33,15 @@ def _mouse(number):
 
 
 SPATIAL = {
-    "osmFISH": DataSet(partial(datasets.fetch_osmfish, download_if_missing=False)),
-    "STARmap": DataSet(partial(datasets.fetch_starmap, download_if_missing=False)),
-    "DLPFC 151673": _dlpfc("151673"),
-    "DLPFC 151674": _dlpfc("151674"),
-    "DLPFC 151510": _dlpfc("151510"),
-    "DLPFC 151507": _dlpfc("151507"),
-    "HER2ST H1": DataSet(partial(datasets.fetch_her2st, "H1", download_if_missing=False)),
+    "osmFISH": _at_home(datasets.fetch_osmfish),
+    "STARmap": _at_home(datasets.fetch_starmap),
+    **{f"DLPFC {name}": _at_home(datasets.fetch_dlpfc, name) for name in ("151673", "151674", "151510", "151507")},
+    "HER2ST H1": _at_home(datasets.fetch_her2st, "H1"),
 }
 CELLS = {
-    "Baron mouse": DataSet(partial(datasets.fetch_baron_mouse, download_if_missing=False)),
-    "PBMC3k": DataSet(partial(datasets.fetch_pbmc3k, download_if_missing=False)),
-    "sc_mixology": DataSet(partial(datasets.fetch_scmixology, download_if_missing=False)),
+    "Baron mouse": _at_home(datasets.fetch_baron_mouse),
+    "PBMC3k": _at_home(datasets.fetch_pbmc3k),
+    "sc_mixology": _at_home(datasets.fetch_scmixology),
     "PBMC68k reduced": DataSet(datasets.load_pbmc68k, normalize=False),
 }
 DATA = {**SPATIAL, **CELLS}
@@ -69,17 +60,15 @@ def read(data):
 
 
 def tissue(n_spots):
-    """Simulated tissue, and its domains."""
+    """Simulated tissue, with its domains as labels."""
     adata = datasets.make_spatial_domains(n_spots, n_genes=N_GENES, n_domains=N_DOMAINS, random_state=0)
     del adata.uns["truth"]
-    return adata, adata.obs.pop("label")
+    return adata
 
 
-def write_tissue(run):
-    """Leave simulated tissue in the folder of a run, for its later steps."""
-    adata, truth = tissue(run.settings["size"])
-    adata.obs["label"] = truth
-    adata.write_h5ad(Path(run.folder) / "tissue.h5ad")
+def write_tissue(run, simulate=tissue):
+    """Leave simulated data in the folder of a run, for its later steps."""
+    simulate(run.settings["size"]).write_h5ad(Path(run.folder) / "tissue.h5ad")
 
 
 def read_tissue(run):

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
 
 from benchmarks.data import DataSet
 from benchmarks.fits import fit
@@ -16,99 +15,57 @@ COST = {"alone": True, "threads": os.cpu_count()}
 
 @dataclass(frozen=True)
 class Run:
-    """Something to be done once, which makes one row or more.
+    """Something to be done once, which makes one row or more."""
 
-    Attributes
-    ----------
-    names : dict of str to str or int
-        Columns that tell its rows, or the last of them, from those of other runs.
-    steps : tuple of callables
-        Each is called with this run in a process of its own and returns a row, a list of rows, or None.  If one
-        fails there are no rows.
-    data : DataSet or None
-        What it reads: it is left out if that is not at hand.
-    settings : dict
-        What else the steps need to know.
-    known : dict
-        Columns of its rows that no step has to tell.  If "outcome" is one, a run that is ended for its cost has a row;
-        "code" is that of the process if it is not known.
-    limits : tuple of (int, int) or None
-        Seconds and GiB that the last step may take.
-    reads : bool
-        Whether it reads gene texts, whose vectors are then made beforehand.
-    file : str or None
-        Stem of the table, if it is not named as the benchmark.
-    kept : bool
-        Whether its rows say what made them and are kept for the next call; if not, it is run by each.
-    folder : str or None
-        Where steps leave what later ones read.
-    """
-
+    # Columns that tell its rows, or the last of them, from those of other runs.
     names: dict
+    # Each is called with this run in a process of its own and returns a row, a list of rows, or None.  If one fails
+    # there are no rows.
     steps: tuple = (fit,)
+    # What it reads: it is left out if that is not at hand.
     data: DataSet | None = None
+    # What else the steps need to know.
     settings: dict = field(default_factory=dict)
+    # Columns of its rows that no step has to tell.  If "outcome" is one, a run that is ended for its cost has a row;
+    # "code" is that of the process if it is not known.
     known: dict = field(default_factory=dict)
+    # Seconds and GiB that the last step may take.
     limits: tuple | None = None
+    # Whether it reads gene texts, whose vectors are then made beforehand.
     reads: bool = False
+    # Stem of the table, if it is not named as the benchmark.
     file: str | None = None
+    # Whether its rows say what made them and are kept for the next call; if not, it is run by each.
     kept: bool = True
+    # Where steps leave what later ones read.
     folder: str | None = None
-
-    @property
-    def label(self):
-        """Its names, to be printed."""
-        return ", ".join(map(str, self.names.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """A declaration; the page below its head is laid out by the template of the same name in ``layouts``.
+    """A declaration; the page is laid out by the template of the same name in ``layouts``."""
 
-    Attributes
-    ----------
-    title : str
-        Of the page.
-    question : str
-        What it answers, a line.
-    takes : str
-        About how long it takes.
-    axes : dict of str to collection of str
-        Column -> what it can be.  Each has an option that chooses.
-    steps : tuple of callables
-        Of all runs, if `runs` is not given.
-    seeds : int, dict of str to int, or None
-        Seeds by default; by table, of which others have 3; None if there is nothing to seed.
-    runs : callable or None
-        ``runs(options)`` lists what the options of the command ask for; by default each seed and point of the axes.
-    kept : bool
-        As of runs.
-    draw : callable or None
-        ``draw(rows, path)`` writes a figure.
-    order : dict of str to sequence or None
-        Columns by which rows are sorted, the first counts most, each in the order of a registry or of its values.  Rows
-        that a registry lacks are not shown.  By default the axes and the seed.
-    options : dict of str to dict
-        Flag -> parameters of ``add_argument``, for what only this benchmark can be told.
-    alone : bool
-        Whether runs are not made at the same time.
-    jobs : int
-        Runs at the same time by default.
-    threads : int
-        Of each run.
-    """
-
-    title: str
+    # What it answers, a line.
     question: str
-    takes: str
+    # Column -> what it can be.  Each has an option that chooses.
     axes: dict = field(default_factory=dict)
+    # Of all runs, if `runs` is not given.
     steps: tuple = (fit,)
+    # Seeds by default; by table, of which others have 3; None if there is nothing to seed.
     seeds: int | dict | None = None
+    # ``runs(options)`` lists what the options of the command ask for; by default each seed and point of the axes.
     runs: Callable | None = None
+    # As of runs.
     kept: bool = True
+    # ``draw(rows, path)`` writes a figure.
     draw: Callable | None = None
+    # Columns by which rows are sorted, the first counts most, each in the order of a registry or, for None, of its
+    # values.  Rows that a registry lacks are not shown.  By default the axes and the seed.
     order: dict | None = None
+    # Flag -> default and help, for what only this benchmark can be told.  The default tells the type; ``Path`` stands
+    # for a path that need not be given.
     options: dict = field(default_factory=dict)
+    # Whether runs are not made at the same time; how many are by default; and the threads of each.
     alone: bool = False
     jobs: int = 2
     threads: int = 1
@@ -135,18 +92,3 @@ def run_of(names, data, methods, **rest):
         reads=method is not None and method not in TEXT_FREE,
         **rest,
     )
-
-
-def checkout_option(repository):
-    """Parameters of an option that takes a checkout of published code."""
-    return {"type": Path, "metavar": "PATH", "help": f"checkout of github.com/{repository}"}
-
-
-def number_option(default, what, **parameters):
-    """Parameters of an option that takes a number."""
-    return {"type": int, "default": default, "help": f"{what} (default: {default})", **parameters}
-
-
-def sizes_option(default, what):
-    """Parameters of an option that takes sizes of simulated data."""
-    return number_option(default, what, nargs="*")

@@ -1,9 +1,14 @@
 """Steps that many runs share: an estimator fitted without labels and scored, and the cost of a stage."""
 
+import contextlib
 import os
 import time
 
-from benchmarks.data import LEVELS, read
+import joblib
+import numpy as np
+from sklearn.preprocessing import FunctionTransformer
+
+from benchmarks.data import LEVELS, read, read_tissue
 from benchmarks.processes import peak_mib
 from skst import GeneTextEncoder
 from skst.datasets import mask_counts
@@ -31,6 +36,11 @@ def scores(truth, found, names=("ari",), digits=5):
     """Scores of a partition, as columns."""
     all_of_them = score_partition(truth, found)
     return {name: round(all_of_them[name], digits) for name in names}
+
+
+def median_epoch(seconds):
+    """Median of the seconds of epochs, the first left out."""
+    return round(float(np.median(seconds[1:])), 5) if len(seconds) > 1 else np.nan
 
 
 def thinned(run):
@@ -73,3 +83,34 @@ def encode(data):
         "seconds": round(seconds, 1),
         "text_model": encoder.backend_name_,
     }
+
+
+def encode_tissue(encoder, run):
+    """The same for simulated tissue and any encoder, without a row."""
+    encoder.fit_transform(read_tissue(run)[0])
+
+
+def left(path):
+    """A transformer that gives back what an earlier step left there, so that what follows can be timed alone."""
+    return FunctionTransformer(_load, kw_args={"path": path})
+
+
+def _load(X, path):
+    return joblib.load(path)
+
+
+def stage(names, model, run, digits=2):
+    """The cost of a model on simulated data, and its score if it finds clusters.
+
+    It leaves the embedding or the fitted model behind, under the last of its `names`, which are columns of the row.
+    In place of a model there can be the name of an earlier stage, whose fitted model then predicts.
+    """
+    adata, truth = read_tissue(run)
+    with contextlib.chdir(run.folder):
+        if isinstance(model, str):
+            function = joblib.load(model).predict
+        else:
+            function = getattr(model, "fit_predict", None) or model.fit_transform
+        found, row = measured(function, adata, digits=digits)
+        joblib.dump(model if found.ndim == 1 else found, list(names.values())[-1])
+    return {**names, **row, **(scores(truth, found, digits=4) if found.ndim == 1 else {"ari": np.nan})}

@@ -10,14 +10,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skst import (
-    GeneTextEncoder,
-    LLMDSCClusterer,
-    SemSTClusterer,
-    SpaLLMFusion,
-    SpatialGraphTransformer,
-    STLLMClusterer,
-)
+from skst import GeneTextEncoder, LLMDSCClusterer, SemSTClusterer, SpaLLMFusion, SpatialGraphTransformer, STLLMClusterer
 from skst.partition import GraphCommunities
 from skst.settings import Narration
 
@@ -25,6 +18,9 @@ from skst.settings import Narration
 N_PROMPTS, N_SENTENCES = 500, 300
 NETWORKS = ("stagate", "graphst", "spaceflow", "stcluster")
 ENCODERS = ("smooth", *NETWORKS)
+# Plain clusterers, the best or likeliest of ten starts; a mixture has one covariance.
+KMEANS = partial(KMeans, n_init=10)
+MIXTURE = partial(GaussianMixture, covariance_type="tied", n_init=10)
 
 
 def reader(seed, **parameters):
@@ -43,38 +39,16 @@ def fusion(k, seed, normalize=True, *, text=None, **parameters):
     return SpaLLMFusion(n_clusters=k, random_state=seed, **parameters)
 
 
-def smooth_kmeans(k, seed, normalize=True):
-    """k-means on expression averaged over spatial neighbours."""
+def smooth(k, seed, normalize=True, *, clusterer):
+    """The plain floor: `clusterer` on expression averaged over spatial neighbours."""
     spatial = SpatialGraphTransformer(normalize=normalize, random_state=seed)
-    return make_pipeline(spatial, _kmeans(k, seed))
-
-
-def smooth_mixture(k, seed, normalize=True):
-    """The plain floor: one tied Gaussian mixture, the likeliest of ten starts, on averaged expression."""
-    return make_pipeline(SpatialGraphTransformer(random_state=seed), _mixture(k, seed))
-
-
-def two_steps(k, seed):
-    """The two ways from the embedding of an encoder to domains."""
-    return _kmeans(k, seed), _mixture(k, seed, n_init=5)
+    return make_pipeline(spatial, clusterer(k, random_state=seed))
 
 
 def usual(k, seed, normalize=True, *, clusterer):
     """The usual single-cell pipeline, without space: log-normalised, scaled, variable genes, PCA, then `clusterer`."""
     genes = FunctionTransformer(partial(scaled_genes, normalize=normalize))
-    return make_pipeline(genes, PCA(30, random_state=seed), clusterer(k, seed))
-
-
-def _kmeans(k, seed):
-    return KMeans(k, n_init=10, random_state=seed)
-
-
-def _mixture(k, seed, n_init=10):
-    return GaussianMixture(k, covariance_type="tied", n_init=n_init, random_state=seed)
-
-
-def _leiden(k, seed):
-    return GraphCommunities(k, random_state=seed)
+    return make_pipeline(genes, PCA(30, random_state=seed), clusterer(k, random_state=seed))
 
 
 def scaled_genes(adata, *, n_top_genes=2000, normalize=True):
@@ -128,19 +102,12 @@ def semst_network(k, *, paper, text, max_epochs):
     return model.set_params(text=text, random_state=0, **{f"network__{name}": value for name, value in network.items()})
 
 
-def plugged(k, seed, normalize=True, *, text=None):
-    """The smooth encoder with FSM plugged in, and the partition of SpaLLMFusion without text."""
+def on_encoder(k, seed, normalize=True, *, encoder="smooth", prompts=None, **parameters):
+    """SpaLLMFusion after one encoder, into which FSM is plugged if `prompts` holds parameters of what it reads."""
     semantic = None
-    if text is not None:
-        semantic = GeneTextEncoder(mode="prompt", max_texts=N_PROMPTS, random_state=seed, **text)
-    return fusion(k, seed, strategy="expression", spatial=SpatialGraphTransformer(semantic=semantic))
-
-
-def study_variant(k, seed, *, encoder, memory, semantic=None, **parameters):
-    """SpaLLMFusion after one graph encoder, which is trained once a `memory`."""
-    text = None if semantic is None else GeneTextEncoder(**semantic)
-    spatial = SpatialGraphTransformer(encoder, semantic=text)
-    return fusion(k, seed, spatial=spatial, memory=memory, **parameters)
+    if prompts is not None:
+        semantic = GeneTextEncoder(mode="prompt", max_texts=N_PROMPTS, random_state=seed).set_params(**prompts)
+    return fusion(k, seed, spatial=SpatialGraphTransformer(encoder, semantic=semantic), **parameters)
 
 
 def llmdsc(k, seed, normalize=True, *, text=None, paper=False, **parameters):
@@ -189,8 +156,8 @@ METHODS = {
     "as published": partial(fusion, align="none", alpha=0.5, beta=0.5, text={"weighting": "abundance"}),
     "text permuted": partial(fusion, text={"control": "permuted"}),
     "text Gaussian": partial(fusion, text={"control": "gaussian"}),
-    "smooth + k-means": smooth_kmeans,
-    "PCA + k-means": partial(usual, clusterer=_kmeans),
+    "smooth + k-means": partial(smooth, clusterer=KMEANS),
+    "PCA + k-means": partial(usual, clusterer=KMEANS),
 }
 # What text has to be better than.
 CONTROLS = ("expression", "text permuted", "text Gaussian")
@@ -202,7 +169,7 @@ SEMST = {
     "Domains": {
         "SemSTClusterer": semst,
         "expression": METHODS["expression"],
-        "smooth + mixture": smooth_mixture,
+        "smooth + mixture": partial(smooth, clusterer=MIXTURE),
         "smooth + k-means": METHODS["smooth + k-means"],
     },
     "Fusion": {
@@ -229,10 +196,10 @@ SEMST = {
     },
     "k_g": {f"k_g {k_g}": partial(semst_ablated, text={"k_g": k_g}) for k_g in (5, 10, 20, 30, 50, "entropy", "mass")},
     "Plugged in": {
-        "smooth": plugged,
-        "smooth + FSM": partial(plugged, text={}),
-        "smooth + FSM, permuted": partial(plugged, text={"control": "permuted"}),
-        "smooth + FSM, Gaussian": partial(plugged, text={"control": "gaussian"}),
+        "smooth": partial(on_encoder, strategy="expression"),
+        "smooth + FSM": partial(on_encoder, strategy="expression", prompts={}),
+        "smooth + FSM, permuted": partial(on_encoder, strategy="expression", prompts={"control": "permuted"}),
+        "smooth + FSM, Gaussian": partial(on_encoder, strategy="expression", prompts={"control": "gaussian"}),
     },
 }
 LLMDSC = {
@@ -240,8 +207,8 @@ LLMDSC = {
         "LLMDSCClusterer": llmdsc_default,
         "no text": llmdsc,
         "PCA + k-means": METHODS["PCA + k-means"],
-        "PCA + Leiden": partial(usual, clusterer=_leiden),
-        "PCA + mixture": partial(usual, clusterer=_mixture),
+        "PCA + Leiden": partial(usual, clusterer=GraphCommunities),
+        "PCA + mixture": partial(usual, clusterer=MIXTURE),
     },
     "Text": {
         "dual": partial(llmdsc, text={}),
@@ -318,7 +285,7 @@ VARIANTS = {
 # Table 5 of the paper, for one encoder on two tissues.
 STRATEGIES = {"concat": {"strategy": "concat"}, "functional": {"strategy": "functional"}}
 # Table 3 of SemST, at full quality: text modulates the embedding instead of being added to it.
-PLUGGED = {"FSM": {"strategy": "expression", "semantic": {"mode": "prompt", "max_texts": N_PROMPTS, "random_state": 0}}}
+PLUGGED = {"FSM": {"strategy": "expression", "prompts": {"random_state": 0}}}
 # Methods that need no text vectors, so none are made for them.
 TEXT_FREE = {"expression", "smooth + k-means", "PCA + k-means"}
 

@@ -4,33 +4,26 @@ import importlib.metadata
 import os
 import platform
 import re
+from functools import partial
 from pathlib import Path
 
 import jinja2
 import numpy as np
 import pandas as pd
 
-from benchmarks import data
-from benchmarks.methods import CONTROLS
+from benchmarks import data, methods, records
 
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "sentence-transformers")
 
 
-def head(title, rows, command):
-    """Title, command, commit, date, versions and machine of a page; `rows` tell by what code they were made."""
+def head(rows, command):
+    """Command, commit, date, versions and machine of a page; `rows` tell by what code they were made."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
     made = {name: ", ".join(rows[name].astype(str).unique()) for name in ("version", "commit", "code", "date")}
-    return "\n".join(
-        [
-            f"# {title}",
-            "",
-            f"- Command: `python -m benchmarks {command}`",
-            f"- skst {made['version']}, commit {made['commit']}, code {made['code']}, {made['date']}",
-            f"- Python {platform.python_version()}, {versions}",
-            f"- {_machine()}",
-            "",
-        ]
-    )
+    return f"""- Command: `python -m benchmarks {command}`
+- skst {made["version"]}, commit {made["commit"]}, code {made["code"]}, {made["date"]}
+- Python {platform.python_version()}, {versions}
+- {_machine()}"""
 
 
 def _machine():
@@ -43,11 +36,11 @@ def _machine():
     return f"{names[0]}, {os.cpu_count()} cores, {memory:.0f} GiB, OMP_NUM_THREADS={threads}, {platform.system()}"
 
 
-def body(name, context):
-    """What is below the head: the file of this name in ``layouts``, filled in.
+def page(name, context):
+    """The file of this name in ``layouts``, filled in.
 
-    It can call the functions of this module and what is in `context`; data frames are shown as tables.  Sections
-    without a table are left out.
+    It can call what is in this module, in those of data, methods and records, and in `context`; data frames are shown
+    as tables.  Sections without a table are left out.
     """
     layouts = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("layouts")),
@@ -56,12 +49,11 @@ def body(name, context):
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    text = layouts.get_template(f"{name}.md").render(
-        {**vars(data), **globals(), "CONTROLS": CONTROLS, "len": len, **context}
-    )
+    known = {**vars(data), **vars(methods), **vars(records), **globals(), "len": len}
+    text = layouts.get_template(f"{name}.md").render(known | context)
     first, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
-    sections = [section for section in sections if "\n|" in section]
-    return "\n" + re.sub(r"\n{3,}", "\n\n", "\n\n".join([first, *sections])).strip() + "\n"
+    text = "\n\n".join([first, *(section for section in sections if "\n|" in section)])
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def _shown(value):
@@ -101,54 +93,34 @@ def seed_counts(rows):
     return f"Seeds: {most}{', but ' + ', '.join(fewer) if fewer else ''}."
 
 
+def wide(rows, value, index, columns="method", how="mean"):
+    """One row for each value of `index` and one column for each of `columns`, in the order of the rows.
+
+    `how` makes one of several values of a column.
+    """
+    table = rows.groupby([index, columns], sort=False)[value].agg(how).unstack()
+    return table.reindex(index=rows[index].unique(), columns=rows[columns].unique())
+
+
 def by_method(rows, value, *, index="data", digits=3):
-    """Mean ± SD over seeds of one column, one row a data set and one column a method.
+    """Mean ± SD over seeds of one column, one row a data set (or other `index`) and one column a method, as text.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Table of runs.
-    value : str
-        Column to show.
-    index : str, default="data"
-        Column that becomes the rows.
-    digits : int, default=3
-
-    Returns
-    -------
-    DataFrame of str
-        The last row is the mean over the rows that all methods have, left out if these are fewer than two.
+    The last row is the mean over the rows that all methods have, left out if these are fewer than two.
     """
     if rows.empty:
         return rows
-    names, methods = rows[index].unique(), rows["method"].unique()
-    groups = rows.groupby([index, "method"], sort=False)[value]
-    table = groups.apply(spread, digits).unstack().reindex(index=names, columns=methods)
-    complete = groups.mean().unstack()[methods].dropna()
+    table = wide(rows, value, index, how=partial(spread, digits=digits))
+    complete = wide(rows, value, index).dropna()
     if len(complete) > 1:
         label = "mean" if len(complete) == len(table) else f"mean of {len(complete)}"
         table.loc[label] = [f"{mean:.{digits}f}" for mean in complete.mean()]
-    return table.rename_axis(index)
+    return table
 
 
 def paired(rows, references, *, method="SpaLLMFusion", value="ari", index="data"):
-    """Differences between one method and others, taken between runs of the same seed.
+    """Differences between one method and others, taken between runs of the same seed: mean ± SD over seeds, as text.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Table of runs.
-    references : sequence of str
-        Methods to subtract; those without runs are left out.
-    method : str, default="SpaLLMFusion"
-    value : str, default="ari"
-    index : str, default="data"
-
-    Returns
-    -------
-    DataFrame of str
-        Mean difference ± SD over seeds; the last row is the mean of the rows above ± their SD.  Empty without
-        runs to compare.
+    The last row is the mean of the rows above ± their SD.  Methods without runs are left out; empty without any.
     """
     if rows.empty:
         return rows
@@ -165,15 +137,9 @@ def paired(rows, references, *, method="SpaLLMFusion", value="ari", index="data"
     return table.reindex([*rows[index].unique(), "mean over rows"]).dropna(how="all").rename_axis(index)
 
 
-def seeds_of(rows):
-    """How many seeds there are."""
-    return rows["seed"].nunique() if len(rows) else 0
-
-
-def largest(rows, value):
-    """Largest value of a column over seeds, one row a data set and one column a method."""
-    wide = rows.groupby(["data", "method"], sort=False)[value].max().unstack()
-    return wide.reindex(index=rows["data"].unique(), columns=rows["method"].unique()).round()
+def averaged(rows, values, *names):
+    """Means of one column or more over the rows that share the columns `names`."""
+    return rows.groupby([*names], sort=False)[values].mean().reset_index()
 
 
 def in_order(rows, order):
@@ -181,45 +147,29 @@ def in_order(rows, order):
 
     Rows whose names have no place are left out.
     """
-    if rows.empty:
+    if rows.empty or not order:
         return rows.reindex(columns=dict.fromkeys([*rows, *order]))
-    places = {column: {name: i for i, name in enumerate(names)} for column, names in order.items() if names is not None}
+    places = {column: list(names) for column, names in order.items() if names is not None}
     for column, names in places.items():
         rows = rows[rows[column].isin(names)]
-    if not order:
-        return rows
-    return rows.sort_values(
-        list(order), kind="stable", key=lambda column: column.map(places.get(column.name, lambda value: value))
-    )
+
+    def place(column):
+        return column.map(places[column.name].index) if column.name in places else column
+
+    return rows.sort_values(list(order), kind="stable", key=place)
 
 
 def by_stage(rows, value, *, index="n_spots", columns="stage", name="cells", digits=None):
-    """One row a size and one column a stage, in the order of the rows.
+    """One row a size and one column a stage, in the order of the rows; numbers as they are without `digits`.
 
-    Parameters
-    ----------
-    rows : DataFrame
-        Table of runs.
-    value : str
-        Column to show; what became of a run that was ended, if "outcome" tells it, in place of its number.
-    index, columns : str
-        Columns that become the rows and the columns.
-    name : str, default="cells"
-        Heading of the rows.
-    digits : int, default=None
-        Decimal places; numbers as they are if None.
-
-    Returns
-    -------
-    DataFrame
+    What became of a run that was ended, if "outcome" tells it, stands in place of its number.
     """
     if rows.empty:
         return rows
     shown = rows[value] if digits is None else rows[value].map(f"{{:.{digits}f}}".format)
     if "outcome" in rows:
         shown = shown.where(rows["outcome"] == "done", rows["outcome"])
-    table = rows.assign(shown=shown).pivot(index=index, columns=columns, values="shown")
-    return table.reindex(index=rows[index].unique(), columns=rows[columns].unique()).rename_axis(name)
+    return wide(rows.assign(shown=shown), "shown", index, columns, "first").rename_axis(name)
 
 
 def costs(rows, whole, *, digits=None, **layout):
@@ -239,21 +189,32 @@ def shares(levels):
     return ", ".join(f"{level} {data.LEVELS[level]:.2%}" for level in levels)
 
 
-def growth(rows, path, *, size="n_spots", stage="stage", bold=None):
-    """Draw seconds and peak memory of each stage against the number of cells, both logarithmic; `bold` is the whole."""
+def commits(rows, repositories, of="method"):
+    """Which published code rows are of, as a sentence, if there is any; the column `of` tells the repository."""
+    found = rows.dropna(subset="published").drop_duplicates(of).set_index(of)["published"]
+    which = ", ".join(f"github.com/{repositories[name]} at {commit}" for name, commit in found.items())
+    return f"  Published code: {which}." if which else ""
+
+
+def growth(rows, path, *, where="index >= 0", size="n_spots", stage="stage", bold=None):
+    """Draw seconds and peak memory of each stage against the number of cells, both logarithmic; `bold` is the whole.
+
+    `where` is a query that tells the rows; without any there is no figure.
+    """
     from matplotlib.figure import Figure
 
+    rows = rows.query(where, engine="python")
+    if rows.empty:
+        return
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharex=True)
     for ax, (column, name) in zip(panels, {"seconds": "seconds", "peak_mib": "peak MiB"}.items(), strict=True):
         for label, part in rows.sort_values(size).groupby(stage, sort=False):
             style = {"color": "black", "linewidth": 2} if label == bold else {"linewidth": 1.2}
             ax.loglog(part[size], part[column], marker="o", label=label, **style)
-        ax.set_xlabel("cells")
-        ax.set_ylabel(name)
         # Whole decades: within less than one, matplotlib crowds the axis with labels.
         low, high = np.log10([rows[column].min(), rows[column].max()])
-        ax.set_ylim(10 ** np.floor(low), 10 ** np.ceil(high))
+        ax.set(xlabel="cells", ylabel=name, ylim=(10 ** np.floor(low), 10 ** np.ceil(high)))
         ax.grid(which="major", alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, dpi=150)

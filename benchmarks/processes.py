@@ -43,9 +43,8 @@ def call_here(function, argument, limits=None):
             warnings.simplefilter("ignore", UserWarning)
             return function(argument)
     except Exception as error:
-        return (
-            Ended(f"over {limits[1]} GiB") if limits and _is_of_memory(error) else RuntimeError(traceback.format_exc())
-        )
+        ended = limits and _is_of_memory(error)
+        return Ended(f"over {limits[1]} GiB") if ended else RuntimeError(traceback.format_exc())
 
 
 def _answer(sender, environment, function, argument, limits):

@@ -1,6 +1,5 @@
 """Tables of runs on disk: one row a run, with the code that made it."""
 
-import csv
 import hashlib
 import subprocess
 from datetime import datetime
@@ -37,33 +36,31 @@ def provenance():
 
 def commit_of(checkout, *sources):
     """Short hash of the commit of a checkout, with a mark if `sources` in it differ; "unknown" without git."""
+
+    def git(*arguments):
+        command = ["git", "--no-optional-locks", *arguments]
+        return subprocess.check_output(command, cwd=checkout, stderr=subprocess.DEVNULL, text=True).strip()
+
     try:
-        commit = _git(checkout, "rev-parse", "--short", "HEAD")
-        return f"{commit}-dirty" if sources and _git(checkout, "status", "--porcelain", "--", *sources) else commit
+        dirty = sources and git("status", "--porcelain", "--", *sources)
+        return git("rev-parse", "--short", "HEAD") + ("-dirty" if dirty else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
-def _git(folder, *arguments):
-    command = ["git", "--no-optional-locks", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def append(path, rows):
     """Add rows to a CSV; those that lack a column, or bring a new one, have nothing in it."""
-    old, columns = [], {}
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns = dict.fromkeys(reader.fieldnames)
-            old = list(reader) if any(row.keys() - columns.keys() for row in rows) else []
-    columns |= dict.fromkeys(name for row in rows for name in row)
-    rewritten = old or not path.exists()
-    with path.open("w" if rewritten else "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(columns))
-        if rewritten:
-            writer.writeheader()
-        writer.writerows([*old, *rows])
+    rows = pd.DataFrame(rows, dtype=object)
+    old = pd.read_csv(path, dtype=str, keep_default_na=False) if path.exists() else rows.head(0)
+    if path.exists() and set(rows) <= set(old):
+        rows.reindex(columns=old.columns).to_csv(path, mode="a", header=False, index=False)
+    else:
+        pd.concat([old, rows]).to_csv(path, index=False)
+
+
+def rows_of(path):
+    """Rows of a CSV, none without a file."""
+    return pd.read_csv(path, dtype={"version": str, "commit": str, "code": str}) if path.exists() else pd.DataFrame()
 
 
 def current_rows(path, stamp=None):
@@ -71,9 +68,7 @@ def current_rows(path, stamp=None):
 
     All rows of a file that does not say what made them, and none without a file.
     """
-    if not path.exists():
-        return pd.DataFrame()
-    rows = pd.read_csv(path, dtype={"version": str, "commit": str, "code": str})
+    rows = rows_of(path)
     if "code" not in rows:
         return rows
     stamp = stamp or provenance()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.fits import encode
-from benchmarks.pages import body, head, in_order
+from benchmarks.pages import head, in_order, page
 from benchmarks.processes import Ended, call_apart, call_here
 from benchmarks.records import RESULTS, append, current_rows, provenance
 
@@ -25,23 +25,31 @@ def parser_of(name, benchmark):
     """The options of a benchmark."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks {name}", description=benchmark.question)
     for axis, names in benchmark.axes.items():
-        names = list(names)
-        parser.add_argument(f"--{axis}", nargs="*", choices=names, default=names, metavar="NAME")
+        parser.add_argument(f"--{axis}", nargs="*", choices=[*names], default=[*names], metavar="NAME")
+    seeds = "seeds 0, 1, ... of each method"
     if isinstance(benchmark.seeds, dict):
         usual = ", ".join(f"{number} for {table}" for table, number in benchmark.seeds.items())
-        parser.add_argument("--seeds", type=int, help=f"seeds 0, 1, ... of each method (default: {usual}, else 3)")
+        parser.add_argument("--seeds", type=int, help=f"{seeds} (default: {usual}, else 3)")
     elif benchmark.seeds:
-        shown = f"seeds 0, 1, ... of each method (default: {benchmark.seeds})"
-        parser.add_argument("--seeds", type=int, default=benchmark.seeds, help=shown)
+        parser.add_argument("--seeds", **_parameters(benchmark.seeds, seeds))
     if not benchmark.alone:
-        shown = f"runs at the same time (default: {benchmark.jobs})"
-        parser.add_argument("--jobs", type=int, default=benchmark.jobs, help=shown)
+        parser.add_argument("--jobs", **_parameters(benchmark.jobs, "runs at the same time"))
         parser.add_argument("--dask", metavar="ADDRESS", help="run on this Dask scheduler, such as tcp://10.0.0.1:8786")
-    for flag, parameters in benchmark.options.items():
-        parser.add_argument(flag, **parameters)
+    for flag, (default, what) in benchmark.options.items():
+        parser.add_argument(flag, **_parameters(default, what))
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
     return parser
+
+
+def _parameters(default, what):
+    """Of ``add_argument``, as the default of an option tells them."""
+    if default is Path:
+        return {"help": what, "type": Path, "metavar": "PATH"}
+    if isinstance(default, bool):
+        return {"help": what, "default": default, "action": argparse.BooleanOptionalAction}
+    sizes = {"nargs": "*", "type": int} if isinstance(default, tuple) else {"type": type(default)}
+    return {"help": f"{what} (default: {default})", "default": default, **sizes}
 
 
 def run(name, module, argv):
@@ -62,20 +70,18 @@ def run(name, module, argv):
         runs = [run if run.file else replace(run, file=name) for run in (benchmark.runs or benchmark.grid)(options)]
     except FileNotFoundError as error:
         parser.error(str(error))
-    files = {name: options.output / f"{name}.csv"}
-    files |= {run.file: options.output / f"{run.file}.csv" for run in runs}
-    if options.fresh:
-        for file in {run.file for run in runs}:
-            files[file].unlink(missing_ok=True)
+    files = {file: options.output / f"{file}.csv" for file in (name, *(run.file for run in runs))}
+    for file in {run.file for run in runs} if options.fresh else ():
+        files[file].unlink(missing_ok=True)
     failed = _make(runs, files, stamp, options, 1 if benchmark.alone else options.jobs)
     tables = {file: current_rows(path, stamp) for file, path in files.items()}
     if any(len(rows) for rows in tables.values()):
         order = {**benchmark.axes, "seed": None} if benchmark.order is None else benchmark.order
         rows = in_order(tables[name], order)
         made = next((table for table in tables.values() if "code" in table and len(table)), pd.DataFrame([stamp]))
-        command = f"{name} {_told(argv, benchmark, options)}".strip()
-        page = head(benchmark.title, made, command) + body(name, {**vars(module), "rows": rows, "options": options})
-        files[name].with_suffix(".md").write_text(page, encoding="utf-8")
+        command = f"{name} {_told(argv, options)}".strip()
+        context = {**vars(module), "head": head(made, command), "rows": rows, "options": options}
+        files[name].with_suffix(".md").write_text(page(name, context), encoding="utf-8")
         if benchmark.draw and len(rows):
             benchmark.draw(rows, files[name].with_suffix(".png"))
     return int(failed > 0)
@@ -88,7 +94,7 @@ def _make(runs, files, stamp, options, jobs):
     _encode(runs, options.output / "encoding.csv", stamp)
     failed, rest = 0, {}
     for number, (run, rows) in enumerate(_results(runs, jobs, getattr(options, "dask", None)), 1):
-        label = f"[{number}/{len(runs)}] {run.label}"
+        label = f"[{number}/{len(runs)}] {', '.join(map(str, run.names.values()))}"
         if isinstance(rows, Exception):
             failed += 1
             print(f"{label} FAILED: {rows}", flush=True)
@@ -106,22 +112,19 @@ def _make(runs, files, stamp, options, jobs):
 
 
 def _is_done(run, rows):
-    names = list(run.names)
-    return not rows.empty and tuple(run.names.values()) in set(rows[names].itertuples(index=False, name=None))
+    return len(rows) and tuple(run.names.values()) in set(rows[[*run.names]].itertuples(index=False, name=None))
 
 
 def _at_hand(runs):
     """The runs whose data are there; says which are not."""
-    absent = {}
-    for run in runs:
-        if run.data and run.data not in absent:
-            try:
-                absent[run.data] = None
-                run.data.load()
-            except OSError as error:
-                absent[run.data] = error
-                print(f"{run.names.get('data', run.label)} is left out: {error}", flush=True)
-    return [run for run in runs if absent.get(run.data) is None]
+    absent = set()
+    for data, run in {run.data: run for run in runs if run.data}.items():
+        try:
+            data.load()
+        except OSError as error:
+            absent.add(data)
+            print(f"{run.names['data']} is left out: {error}", flush=True)
+    return [run for run in runs if run.data not in absent]
 
 
 def _encode(runs, path, stamp):
@@ -177,10 +180,7 @@ def carry_out(run, call):
     return [{**run.names, **run.known, **row} for row in rows]
 
 
-def _told(argv, benchmark, options):
+def _told(argv, options):
     """The options as the page tells them: where published code lies is nobody's concern."""
-    places = {}
-    for flag, parameters in benchmark.options.items():
-        if parameters.get("type") is Path and (value := getattr(options, flag.strip("-").replace("-", "_"))):
-            places[str(value)] = parameters["metavar"]
-    return shlex.join(places.get(value, value) for value in argv)
+    places = {str(value) for name, value in vars(options).items() if isinstance(value, Path) and name != "output"}
+    return shlex.join("PATH" if value in places else value for value in argv)

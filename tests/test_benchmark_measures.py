@@ -86,13 +86,10 @@ def test_each_spot_keeps_its_best_edge_and_the_best_of_all_follow(n_edges):
     points = np.random.default_rng(0).random((30, 2))
     candidates = spatial_graph(points, n_neighbors=8)
 
-    def distance(i, j):
-        return np.linalg.norm(points[i] - points[j], axis=1)
-
-    graph = learned_graph.first_edges(candidates, distance, n_edges)
+    graph = learned_graph.first_edges(candidates, points, n_edges)
     chosen = {tuple(sorted(edge)) for edge in zip(*graph.coords, strict=True)}
     ends = np.array(sparse.triu(candidates, format="coo").coords)
-    lengths = {tuple(edge): distance(edge[:1], edge[1:])[0] for edge in ends.T}
+    lengths = {tuple(edge): np.linalg.norm(points[edge[0]] - points[edge[1]]) for edge in ends.T}
     best = {min((edge for edge in lengths if spot in edge), key=lengths.get) for spot in range(30)}
     others = sorted((edge for edge in lengths if edge not in best), key=lengths.get)
     assert len(best) < 25 and chosen == best | set(others[: n_edges - len(best)])

@@ -167,7 +167,7 @@ def test_rows_of_other_code_do_not_count_but_stay(tmp_path):
 
 
 def test_tables_of_one_estimator_share_their_runs():
-    options = runner.parser_of("stllm", COMPARED.declare(title="", question="", takes="")).parse_args([])
+    options = runner.parser_of("stllm", COMPARED.declare(question="")).parse_args([])
     names = [tuple(run.names.values()) for run in COMPARED.runs(options)]
     assert len(set(names)) == len(names)
     seeds = {(data, method): sum(name[:2] == (data, method) for name in names) for data, method, _ in names}
@@ -227,6 +227,6 @@ def test_the_same_runs_on_a_dask_cluster(module, tmp_path):
 
 
 def test_a_benchmark_without_seeds_or_methods_is_a_grid_too():
-    benchmark = Benchmark(title="", question="", takes="", axes={"data": {"a": 1, "b": 2}}, steps=(take,), kept=False)
+    benchmark = Benchmark(question="", axes={"data": {"a": 1, "b": 2}}, steps=(take,), kept=False)
     runs = benchmark.grid(SimpleNamespace(data=["b"]))
     assert [(run.names, run.data, run.reads, run.kept) for run in runs] == [({"data": "b"}, 2, False, False)]

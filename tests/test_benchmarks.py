@@ -95,8 +95,8 @@ def tiny(monkeypatch, tmp_path, bare_home):
     fit = ConsensusMixture.fit
     monkeypatch.setattr(ConsensusMixture, "fit", lambda self, *rest: fit(self.set_params(n_init=1, n_keep=1), *rest))
     monkeypatch.setattr(runner, "call_apart", processes.call_here)
-    monkeypatch.setattr(semst, "Scorer", partial(semst.Scorer, every=1))
     smaller = {study: {"N_REGIONS": 2, "REGION_SIZE": 60}, llmdsc_cost: {"MOST_DENSE": 100, "N_GENES": 50}}
+    smaller[semst] = {"EVERY": 1}
     smaller[search] = {"GRID": {"beta": [0.5], "text__k_g": [5]}, "WEIGHTS": {"beta": [0.3, 0.5]}}
     for module, names in smaller.items():
         for name, value in names.items():

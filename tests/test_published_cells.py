@@ -171,8 +171,8 @@ def test_a_missing_checkout_is_told_before_anything_runs(tmp_path, argument, rep
 
 
 def page_of(rows, folder):
-    context = {**vars(published_cells), "rows": rows, "options": argparse.Namespace(output=folder)}
-    return pages.body("published_cells", context)
+    options = argparse.Namespace(output=folder, epochs=200)
+    return pages.page("published_cells", {**vars(published_cells), "head": "", "rows": rows, "options": options})
 
 
 def test_tables_name_the_choice_by_labels_and_what_became_of_runs(tmp_path):

@@ -37,7 +37,7 @@ def test_published_code_is_imported_from_its_checkout_and_timed(tmp_path, capfd)
     package.mkdir(parents=True)
     for name, text in STAGATE.items():
         (package / name).write_text("\n".join(line[8:] for line in text.splitlines()), "utf-8")
-    assert encoders.absent(tmp_path, "stagate") == ""
+    assert encoders.at_hand(tmp_path, ["stagate"]) == ["stagate"]
     embedding, seconds = processes.call_apart(train_fake, tmp_path)
     X = tissue().X.toarray()
     expected = np.log1p(X / X.sum(axis=1, keepdims=True) * 1e4).cumsum(axis=1)[:, :6]
@@ -46,11 +46,15 @@ def test_published_code_is_imported_from_its_checkout_and_timed(tmp_path, capfd)
     assert capfd.readouterr().out == ""
 
 
-def test_what_is_not_there_is_named(tmp_path, monkeypatch):
-    assert encoders.absent(tmp_path, "spaceflow").endswith("no checkout of hongleir/SpaceFlow")
-    (tmp_path / "SpaceFlow").mkdir()
+def test_what_is_not_there_is_named(tmp_path, monkeypatch, capsys):
+    for name in ("SpaceFlow", "STAGATE_pyG"):
+        (tmp_path / name).mkdir()
     monkeypatch.setattr(encoders, "PACKAGES", {"spaceflow": "no_such_package"})
-    assert encoders.absent(tmp_path, "spaceflow") == "the package no_such_package is not installed"
+    assert encoders.at_hand(tmp_path, ["stagate", "graphst", "spaceflow"]) == ["stagate"]
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said] == ["graphst", "spaceflow"]
+    assert said[0].endswith("no checkout of JinmiaoChenLab/GraphST")
+    assert said[1].endswith("the package no_such_package is not installed")
 
 
 def test_stand_in_for_louvain_finds_the_groups():
@@ -64,12 +68,6 @@ def test_stand_in_for_louvain_finds_the_groups():
     np.testing.assert_array_equal(np.bincount(pairs[:, 0]), 4)
     encoders._louvain(adata, resolution=0.3, random_state=0, key_added="found")
     assert adjusted_rand_score(truth, adata.obs["found"].astype(int)) > 0.9
-
-
-def test_one_number_drawn_is_a_number_for_int():
-    choice = encoders._choice(np.random.RandomState(0).choice)
-    assert int(choice(np.array([7, 7]), size=1)) == 7 and choice(np.array([7, 7]), size=1)[0] == 7
-    assert sorted(choice(np.arange(3), size=3, replace=False)) == [0, 1, 2]
 
 
 def test_published_code_sees_scaled_expression_and_must_be_there(tmp_path):

@@ -7,20 +7,10 @@ Their training loops stand in no function, so their scripts
 ``train_scCDCG.py`` and ``main_AE.py`` are run as they are, but that one seed takes the place of their list of seeds.
 What they would read from disk is handed over in memory, and what they write is dropped; scores are those that they log.
 
-Settings are those of the scripts: counts as they are, of all genes ("PBMC68k reduced" has logarithms only); 200 epochs
-of pre-training and 200 of training, a k-means of 20 starts after each; k is the number of labels.  scCDCG has weights
-and rates for each of its own data sets, of which Maayan_Mouse_Pancreas_cell_1 is "Baron mouse 1" and ..._2 is
-"Baron mouse 2"; all others get those of the first, which is the default of its script.  scLLM-DSC has one setting.
-
-scLLM-DSC reads two vectors of each cell: the sum of the vectors of its 2,048 most expressed genes, each times its
-count, and the vector of its sentence of genes.  Sums are as published, neither centred nor scaled; texts and language
-model are those of ``skst.GeneTextEncoder``, which gives vectors to 3,000 genes and sentences to 60, of 300 cells, those
-of the others being predicted.
 """
 
 import contextlib
 import io
-import os
 import re
 import runpy
 import sys
@@ -34,12 +24,11 @@ import pandas as pd
 
 from benchmarks.data import read
 from benchmarks.methods import N_SENTENCES, reader
+from benchmarks.published import stand_in
 
-# Name -> repository, and its script that trains.
-CODE = {
-    "scCDCG": ("XPgogogo/scCDCG", "train_scCDCG.py"),
-    "scLLM-DSC": ("XPgogogo/scLLM-DSC", "main_AE.py"),
-}
+REPOSITORIES = {"scCDCG": "XPgogogo/scCDCG", "scLLM-DSC": "XPgogogo/scLLM-DSC"}
+# What trains in them.
+SCRIPTS = {"scCDCG": "train_scCDCG.py", "scLLM-DSC": "main_AE.py"}
 # What scCDCG calls the data sets that it has settings for; the first is its default.
 NAMES = {"Baron mouse 1": "Maayan_Mouse_Pancreas_cell_1", "Baron mouse 2": "Maayan_Mouse_Pancreas_cell_2"}
 SCORES = ("ari", "nmi", "acc")
@@ -50,27 +39,12 @@ _LOGGED = re.compile(r"(Pre-Train )?ACC: ([\d.]+), NMI: ([\d.]+), ARI: (-?[\d.]+
 
 
 def script_of(checkout, method):
-    """The script of a checkout that trains a method.
-
-    Parameters
-    ----------
-    checkout : pathlib.Path
-    method : {"scCDCG", "scLLM-DSC"}
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    FileNotFoundError
-        If `checkout` is not one of the published repository.
-    """
-    repository, script = CODE[method]
-    if not (checkout / script).is_file():
-        argument = "--" + method.lower()
-        raise FileNotFoundError(f"{argument}={str(checkout)!r} has no {script}; give a checkout of {repository}.")
-    return checkout / script
+    """The script of a checkout that trains a method."""
+    script, repository = checkout / SCRIPTS[method], REPOSITORIES[method]
+    if not script.is_file():
+        given = f"--{method.lower()}={str(checkout)!r}"
+        raise FileNotFoundError(f"{given} has no {script.name}; give a checkout of {repository}.")
+    return script
 
 
 def text_of(data):
@@ -84,17 +58,7 @@ def text_of(data):
 def sum_of_genes(X, vectors, n_genes=N_SUMMED):
     """Vectors of the most expressed genes of each cell, times their counts, summed as in the code of scLLM-DSC.
 
-    Parameters
-    ----------
-    X : sparse matrix of shape (n_cells, n_all_genes)
-        Not negative.  Fractions are cut off.
-    vectors : ndarray of shape (n_all_genes, n_columns), float32
-    n_genes : int, default=2048
-        Genes of each cell that count.
-
-    Returns
-    -------
-    ndarray of shape (n_cells, n_columns), float32
+    `X` is sparse and not negative; fractions are cut off.
     """
     X = X.tocsr(copy=True)
     X.data = np.trunc(X.data).astype(np.float32)
@@ -106,53 +70,29 @@ def sum_of_genes(X, vectors, n_genes=N_SUMMED):
 
 
 def train(script, x, y, seed, arguments, text=None):
-    """Run a published training script in this process.
+    """Run a published training script in this process, on the CPU, with one seed in place of its list of seeds.
 
-    Parameters
-    ----------
-    script : pathlib.Path
-        Within its checkout.
-    x : ndarray of shape (n_cells, n_genes), float32
-        Expression.
-    y : ndarray of shape (n_cells,), int
-        Labels, from 0: the script scores every epoch by them.
-    seed : int
-        In place of its list of seeds.
-    arguments : dict of str to str
-        Of its command line; "dataname" among them.
-    text : tuple of two ndarray, default=None
-        Vectors of cells, for scLLM-DSC.
+    `x` is expression, dense float32, and `y` labels from 0, by which the script scores every epoch; `arguments` are
+    those of its command line, "dataname" among them; `text` holds the two vectors of each cell for scLLM-DSC.
 
-    Returns
-    -------
-    history : DataFrame of shape (n_epochs, 4)
-        "trained", False while it pre-trains, and "acc", "nmi" and "ari", to four digits: one row an epoch.
-    times : dict of str to float
-        "setup_seconds" until the seed is set: graphs and imports; "seconds" from there on, with the k-means of every
-        epoch; "processor_seconds", the same by the clock of this process.
+    Returns the history, one row an epoch: "trained", False while it pre-trains, and "acc", "nmi" and "ari", to four
+    digits.  Then times: "setup_seconds" until the seed is set, which are graphs and imports; "seconds" from there on,
+    with the k-means of every epoch; "processor_seconds", the same by the clock of this process.
 
-    Raises
-    ------
-    ValueError
-        If the script has no list of seeds.
-
-    Notes
-    -----
-    Replaces modules and changes others: call it in a process of its own.  Everything is done on the CPU.
+    Replaces modules and changes others: call it in a process of its own.
     """
     import torch
 
     source, found = _SEEDS.subn(f"[{seed}]", script.read_text("utf-8"))
     if found != 1:
         raise ValueError(f"{script.name} has {found} lists of seeds to replace, not one; take another commit.")
-    log = _Log()
-    _stand_in(x, y, log)
+    said = []
+    _stand_in(x, y, lambda told: said.append((str(told), time.perf_counter(), time.process_time())))
     torch.cuda.set_device = lambda device: None
     torch.Tensor.cuda = torch.nn.Module.cuda = lambda self: self
     sys.path.insert(0, str(script.parent))
     sys.argv = [script.name, *(part for name, value in arguments.items() for part in (f"--{name}", value))]
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        os.chdir(folder)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), contextlib.chdir(folder):
         if text is not None:
             output = Path("output", arguments["dataname"])
             output.mkdir(parents=True)
@@ -161,37 +101,14 @@ def train(script, x, y, seed, arguments, text=None):
         Path(script.name).write_text(source, "utf-8")
         start = time.perf_counter()
         runpy.run_path(script.name, run_name="__main__")
-        os.chdir(script.parent)
-    begin, end = log.clocks("Seed"), log.clocks("MAX")
+    # Both clocks when the seed was told, and when the summary was.
+    begin, end = (next(clocks for told, *clocks in said if told.startswith(word)) for word in ("Seed", "MAX"))
     times = {"setup_seconds": begin[0] - start, "seconds": end[0] - begin[0], "processor_seconds": end[1] - begin[1]}
-    return history_of(log.texts()), times
+    return history_of([told for told, *_ in said]), times
 
 
-class _Log:
-    """In place of the logger of loguru: keeps what is said, and when."""
-
-    def __init__(self):
-        self.said = []
-
-    def add(self, *_, **__):
-        pass
-
-    def info(self, text):
-        self.said.append((str(text), time.perf_counter(), time.process_time()))
-
-    def texts(self):
-        return [text for text, *_ in self.said]
-
-    def clocks(self, start):
-        """Both clocks when the first text that starts so was said."""
-        return next(clocks for text, *clocks in self.said if text.startswith(start))
-
-
-class _File(dict):
+class _File(dict, contextlib.AbstractContextManager):
     """In place of an HDF5 file: holds arrays, and drops those that are written."""
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *_):
         pass
@@ -202,24 +119,17 @@ class _File(dict):
 
 def _stand_in(x, y, log):
     """Replace the packages that the scripts import for files, logs, plots, or a small part of their work."""
-    plots = SimpleNamespace(rcParams={})
-    metrics = SimpleNamespace(pairwise_cosine_similarity=_cosine)
-    sys.modules |= {
-        "h5py": SimpleNamespace(File=lambda path, mode: _File(X=x, Y=y)),
-        "loguru": SimpleNamespace(logger=log),
-        "matplotlib": SimpleNamespace(pyplot=plots),
-        "matplotlib.pyplot": plots,
-        "pylab": SimpleNamespace(mpl=plots),
-        "torchmetrics": SimpleNamespace(functional=metrics),
-        "torchmetrics.functional": metrics,
-        "dotenv": SimpleNamespace(load_dotenv=lambda: None),
-        "openai": SimpleNamespace(OpenAI=None),
-        **{name: SimpleNamespace() for name in ("scanpy", "umap", "jgraph")},
-    }
+    from torch.nn.functional import normalize
 
-
-def _cosine(x, y):
-    return (x / x.norm(dim=1, keepdim=True)) @ (y / y.norm(dim=1, keepdim=True)).T
+    for name in ("matplotlib", "scanpy", "torchmetrics", "umap", "jgraph"):
+        stand_in(name)
+    stand_in("h5py", File=lambda path, mode: _File(X=x, Y=y))
+    stand_in("loguru", logger=SimpleNamespace(add=lambda *_, **__: None, info=log))
+    stand_in("matplotlib.pyplot", rcParams={})
+    stand_in("pylab", mpl=SimpleNamespace(rcParams={}))
+    stand_in("torchmetrics.functional", pairwise_cosine_similarity=lambda x, y: normalize(x) @ normalize(y).T)
+    stand_in("dotenv", load_dotenv=lambda: None)
+    stand_in("openai", OpenAI=None)
 
 
 def history_of(texts):
@@ -232,21 +142,11 @@ def history_of(texts):
 def scores_of(history):
     """Scores of the epoch that the published code reports, and of the last.
 
-    Parameters
-    ----------
-    history : DataFrame
-        As from `history_of`.
-
-    Returns
-    -------
-    dict
-        "labels_epoch", the first epoch of training of largest accuracy, from 1; its scores, "labels_ari" and so on; and
-        those of the last epoch, "last_ari" and so on.
+    "labels_epoch" is the first epoch of training of largest accuracy, from 1; its scores are "labels_ari" and so on,
+    and those of the last epoch "last_ari" and so on.
     """
     trained = history[history["trained"]].reset_index(drop=True)
     best = int(trained["acc"].argmax())
-    return {
-        "labels_epoch": best + 1,
-        **{f"labels_{name}": float(trained[name].iloc[best]) for name in SCORES},
-        **{f"last_{name}": float(trained[name].iloc[-1]) for name in SCORES},
-    }
+    epochs = {"labels": trained.iloc[best], "last": trained.iloc[-1]}
+    found = {f"{when}_{name}": float(epoch[name]) for when, epoch in epochs.items() for name in SCORES}
+    return {"labels_epoch": best + 1, **found}

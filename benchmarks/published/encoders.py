@@ -22,9 +22,11 @@ import tempfile
 import time
 from functools import partialmethod
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
+
+from benchmarks.published import stand_in, unit_variance
+from skst.expression.counts import scale_depth
 
 REPOSITORIES = {
     "stagate": "QIFEIDKN/STAGATE_pyG",
@@ -47,25 +49,18 @@ def checkout_of(folder, method):
     return folder / REPOSITORIES[method].partition("/")[2]
 
 
-def absent(folder, method):
-    """What keeps the published code of a method from running, in a few words; empty if nothing does.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Holds the checkouts.
-    method : {"stagate", "graphst", "spaceflow", "stcluster"}
-
-    Returns
-    -------
-    str
-    """
-    if not checkout_of(folder, method).is_dir():
-        return f"{folder} has no checkout of {REPOSITORIES[method]}"
-    package = PACKAGES.get(method)
-    if package and importlib.util.find_spec(package) is None:
-        return f"the package {package} is not installed"
-    return ""
+def at_hand(folder, methods):
+    """Methods whose published code can be run; says of others what keeps it from that."""
+    found = []
+    for method in methods:
+        package = PACKAGES.get(method)
+        if not checkout_of(folder, method).is_dir():
+            print(f"{method} is left out: {folder} has no checkout of {REPOSITORIES[method]}", flush=True)
+        elif package and importlib.util.find_spec(package) is None:
+            print(f"{method} is left out: the package {package} is not installed", flush=True)
+        else:
+            found.append(method)
+    return found
 
 
 def load_libraries(method):
@@ -75,28 +70,12 @@ def load_libraries(method):
 
 
 def train(folder, method, adata, n_epochs):
-    """Train the published network of a method.
+    """Train the published network of a method, at most so many epochs; return its embedding and seconds of each epoch.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Holds the checkouts.
-    method : {"stagate", "graphst", "spaceflow", "stcluster"}
-    adata : AnnData of shape (n_spots, n_genes)
-        Raw counts, with coordinates in ``obsm["spatial"]``.  All genes are used: published settings are for the 3,000
-        most variable, so choose these before where there are more.
-    n_epochs : int
-        Epochs to train, at most.
+    The embedding is what the published code finds clusters in; for GraphST the first 20 principal components of its
+    reconstruction.  `adata` has raw counts, of which all genes are used: published settings are for the 3,000 most
+    variable, so choose these before where there are more.
 
-    Returns
-    -------
-    embedding : ndarray of shape (n_spots, n_columns)
-        What the published code finds clusters in; for GraphST the first 20 principal components of its reconstruction.
-    seconds : list of float
-        Of each epoch.
-
-    Notes
-    -----
     Replaces modules and changes others: call it in a process of its own.  STAGATE and SpaceFlow take a GPU where torch
     sees one.
     """
@@ -105,7 +84,7 @@ def train(folder, method, adata, n_epochs):
 
     load_libraries(method)
     tissue = anndata.AnnData(
-        _log_normalised(adata.X),
+        np.log1p(scale_depth(adata.X, 1e4).toarray()),
         obs=pd.DataFrame(index=[f"spot {i}" for i in range(adata.n_obs)]),
         obsm={"spatial": np.asarray(adata.obsm["spatial"], dtype=np.float64)},
     )
@@ -114,12 +93,6 @@ def train(folder, method, adata, n_epochs):
     with contextlib.redirect_stdout(io.StringIO()):
         embedding = _TRAINERS[method](tissue, n_epochs, clock)
     return np.asarray(embedding), clock.seconds
-
-
-def _log_normalised(counts):
-    X = counts.toarray().astype(np.float32)
-    X *= 1e4 / np.maximum(X.sum(axis=1, keepdims=True), 1)
-    return np.log1p(X, out=X)
 
 
 class _Clock:
@@ -138,8 +111,8 @@ class _Clock:
 
 
 def _stagate(tissue, n_epochs, clock):
-    _stand_in("seaborn")
-    _stand_in("torch_sparse", SparseTensor=type("SparseTensor", (), {}), set_diag=None)
+    stand_in("seaborn")
+    stand_in("torch_sparse", SparseTensor=type("SparseTensor", (), {}), set_diag=None)
     import STAGATE_pyG
     from STAGATE_pyG import Train_STAGATE as published
 
@@ -151,12 +124,11 @@ def _stagate(tissue, n_epochs, clock):
 def _graphst(tissue, n_epochs, clock):
     from sklearn.decomposition import PCA
 
-    _stand_in("scanpy")
+    stand_in("scanpy")
     from GraphST import GraphST as published
 
     # What its preprocessing does after the logarithm; it leaves data alone whose genes have been chosen.
-    deviation = tissue.X.std(axis=0, ddof=1)
-    tissue.X = np.minimum(tissue.X / np.where(deviation > 0, deviation, 1), 10)
+    tissue.X = unit_variance(tissue.X)
     tissue.var["highly_variable"] = True
     model = published.GraphST(tissue, epochs=n_epochs)
     published.tqdm = clock
@@ -164,8 +136,8 @@ def _graphst(tissue, n_epochs, clock):
 
 
 def _spaceflow(tissue, n_epochs, clock):
-    _stand_in("scanpy")
-    _stand_in("cmcrameri")
+    stand_in("scanpy")
+    stand_in("cmcrameri")
     import networkx
 
     if not hasattr(networkx, "to_scipy_sparse_matrix"):  # its name before version 3
@@ -181,16 +153,18 @@ def _spaceflow(tissue, n_epochs, clock):
 
 
 def _stcluster(tissue, n_epochs, clock):
-    _stand_in("scanpy", AnnData=type(tissue))
-    _stand_in("scanpy.pp", neighbors=_neighbors)
-    _stand_in("scanpy.tl", louvain=_louvain)
-    _stand_in("squidpy")
+    stand_in("scanpy", AnnData=type(tissue))
+    stand_in("scanpy.pp", neighbors=_neighbors)
+    stand_in("scanpy.tl", louvain=_louvain)
+    stand_in("squidpy")
     import torch
 
     # It asks for torch 1.13, where gradients were set to zero and not dropped: its parameters move by their momentum
     # in the steps that do not concern them.
     torch.optim.Optimizer.zero_grad = partialmethod(torch.optim.Optimizer.zero_grad, False)
-    np.random.choice = _choice(np.random.choice)
+    # It makes an ``int`` of an array of one number, which numpy 2.4 does no more.
+    choice = np.random.choice
+    np.random.choice = lambda values, size=None, **rest: choice(values, None if size == 1 else size, **rest)
     from stCluster import train as published
 
     published.tqdm = clock
@@ -198,15 +172,6 @@ def _stcluster(tissue, n_epochs, clock):
 
 
 _TRAINERS = {"stagate": _stagate, "graphst": _graphst, "spaceflow": _spaceflow, "stcluster": _stcluster}
-
-
-def _stand_in(name, **contents):
-    """Have ``import name`` find a module of these contents and nothing else."""
-    module = sys.modules[name] = ModuleType(name)
-    vars(module).update(contents)
-    package, _, own = name.rpartition(".")
-    if package:
-        setattr(sys.modules[package], own, module)
 
 
 def _neighbors(adata, *, n_neighbors, **_):
@@ -225,20 +190,3 @@ def _louvain(adata, *, resolution, random_state, key_added="louvain"):
     network = igraph.Graph(adata.n_obs, adata.uns["pairs"]).simplify()
     found = network.community_multilevel(resolution=resolution).membership
     adata.obs[key_added] = pd.Categorical([str(label) for label in found])
-
-
-class _One(np.ndarray):
-    """An array of one number that ``int`` takes, as it did before numpy 2.4."""
-
-    def __int__(self):
-        return int(self.item())
-
-
-def _choice(choice):
-    """The function of ``numpy.random``, with such an array where one number is drawn."""
-
-    def drawn(values, size=None, replace=True):
-        found = choice(values, size=size, replace=replace)
-        return found.view(_One) if size == 1 else found
-
-    return drawn

@@ -5,15 +5,14 @@ the genes against what is said of cell types, and the controls of the latter.  A
 the label or broader ("T cell" for a naive CD4 T cell); `RIGHT` holds a regular expression for each label.
 """
 
-import itertools
 import re
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.data import DATA
 from benchmarks.declare import Benchmark
-from benchmarks.pages import by_method
 from skst.files.home import find_file
 from skst.inspection import annotate_by_markers, annotate_by_text, load_cell_types, marker_genes
 
@@ -23,27 +22,26 @@ RIGHT = {
     for name, part in pd.read_csv(Path(__file__).with_suffix(".tsv"), sep="\t", quoting=3).groupby("data", sort=False)
 }
 # Data set -> column of the cell types, and the tissue for those who know it.
-TYPES = {name: ("label", "blood") for name in RIGHT} | {
-    "Baron mouse": ("label", "pancreas"),
-    "osmFISH": ("cell_type", "brain"),
-}
+TYPES = dict.fromkeys(RIGHT, ("label", "blood"))
+TYPES |= {"Baron mouse": ("label", "pancreas"), "osmFISH": ("cell_type", "brain")}
 N_CONTROLS = 5
 FORCED = "markers, always named"
 
 
 def ways(types, table):
-    """Ways of naming: name -> function, what it compares with, and its other parameters."""
+    """Ways of naming: function, what it compares with, name, seed, and other parameters of the function."""
     rows = types.assign(gene=types["markers"].str.split("|")).explode("gene")
-    found = {
-        "markers": (annotate_by_markers, rows, {}),
-        FORCED: (annotate_by_markers, rows, {"alpha": 1, "min_overlap": 1}),
-        "text": (annotate_by_text, types, {}),
-        "bare names": (annotate_by_text, types.assign(description=""), {}),
-    }
-    for seed, control in itertools.product(range(N_CONTROLS), ("permuted", "gaussian")):
-        found[f"text {control}", seed] = (annotate_by_text, types, {"control": control, "random_state": seed})
+    found = [
+        (annotate_by_markers, rows, "markers", 0, {}),
+        (annotate_by_markers, rows, FORCED, 0, {"alpha": 1, "min_overlap": 1}),
+        (annotate_by_text, types, "text", 0, {}),
+        (annotate_by_text, types.assign(description=""), "bare names", 0, {}),
+    ]
+    for seed, control in product(range(N_CONTROLS), ("permuted", "gaussian")):
+        parameters = {"control": control, "random_state": seed}
+        found.append((annotate_by_text, types, f"text {control}", seed, parameters))
     if table is not None:
-        found["markers, PanglaoDB"] = (annotate_by_markers, table, {})
+        found.append((annotate_by_markers, table, "markers, PanglaoDB", 0, {}))
     return found
 
 
@@ -56,55 +54,23 @@ def is_right(data, label, name):
 
 def execute(run):
     """Rows of one data set: one a cluster, way of naming, choice of tissue and seed."""
-    name, table = run.names["data"], known_markers()
+    name = run.names["data"]
     column, tissue = TYPES[name]
+    if panglao := find_file(Path("gene_text") / "markers.tsv.gz", None):
+        panglao = pd.read_csv(panglao, sep="\t", dtype=str)
+        panglao = panglao[panglao["source"].str.startswith("PanglaoDB") & (panglao["species"] == "human")]
     markers = marker_genes(run.data.load(), column)
     rows = []
-    for known in ("all tissues", "tissue known"):
-        types = load_cell_types(tissue if known == "tissue known" else None)
-        for way, (function, compared, parameters) in ways(types, table if known == "all tissues" else None).items():
-            method, seed = way if isinstance(way, tuple) else (way, 0)
-            rows += [
-                {"tissue": known, "method": method, "seed": seed, "label": label, "name": found}
-                | {"right": is_right(name, label, found), "named": found is not None}
-                for label, found in function(markers, compared, **parameters)["cell_type"].items()
-            ]
+    for known, kept, table in (("all tissues", None, panglao), ("tissue known", tissue, None)):
+        for function, compared, method, seed, parameters in ways(load_cell_types(kept), table):
+            for label, found in function(markers, compared, **parameters)["cell_type"].items():
+                row = {"tissue": known, "method": method, "seed": seed, "label": label, "name": found}
+                rows.append({**row, "right": is_right(name, label, found), "named": found is not None})
     return rows
 
 
-def known_markers():
-    """PanglaoDB's human markers, where the data home has a table of markers."""
-    path = find_file(Path("gene_text") / "markers.tsv.gz", None)
-    if path is None:
-        return None
-    table = pd.read_csv(path, sep="\t", dtype=str)
-    return table[table["source"].str.startswith("PanglaoDB") & (table["species"] == "human")]
-
-
-def names_of(rows):
-    """Shares of the clusters that are named, and named right, of each draw."""
-    names = ["tissue", "data", "method", "seed"]
-    return rows.groupby(names, sort=False)[["right", "named"]].mean().reset_index()
-
-
-def withheld(names, value="named"):
-    """A share of the namings by markers, which may give no name."""
-    part = names[(names["tissue"] == "all tissues") & names["method"].str.startswith("markers")]
-    return by_method(part, value)
-
-
-def given(rows):
-    """The names that the labels of one data set were given, the tissue known."""
-    part = rows[(rows["tissue"] == "tissue known") & rows["method"].isin(["markers", FORCED, "text"])]
-    marked = part["name"].fillna("unassigned") + part["right"].map({True: "", False: " (x)"})
-    table = part.assign(name=marked).pivot(index="label", columns="method", values="name")
-    return table[list(part["method"].unique())]
-
-
 BENCHMARK = Benchmark(
-    title="Names of clusters",
     question="Are clusters given the right names, by markers and by text?",
-    takes="2 to 4 minutes",
     axes={"data": {name: DATA[name] for name in RIGHT}},
     steps=(execute,),
     kept=False,

@@ -2,25 +2,23 @@
 
 from functools import partial
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from benchmarks.data import SPATIAL, read, read_tissue, write_tissue
 from benchmarks.declare import COST as ALONE
-from benchmarks.declare import Benchmark, Run, number_option, sizes_option
-from benchmarks.fits import measured, scores
-from benchmarks.methods import ENCODERS, NETWORKS, graph_encoder, two_steps
+from benchmarks.declare import Benchmark, Run
+from benchmarks.fits import measured, median_epoch, scores
+from benchmarks.methods import ENCODERS, KMEANS, MIXTURE, NETWORKS, graph_encoder
 from benchmarks.pages import by_stage, growth
+from benchmarks.published import STAGES
 from benchmarks.published import encoders as published
-from benchmarks.published.semst import at_least_two
 from benchmarks.records import commit_of
 
 DATA = {name: SPATIAL[name] for name in ("STARmap", "osmFISH", "DLPFC 151510")}
-SIZES = (10_000, 100_000)
-# Whose code trains.
-PUBLISHED, PAPER, DEFAULT = STAGES = ("published code", "skst, settings of the paper", "skst")
+PUBLISHED, PAPER, DEFAULT = STAGES
 ACCURACY, COST, SCALE = TABLES = ("accuracy", "cost", "scale")
 # A run of these tables ends at so many seconds, or when it asks for more than so many GiB.
 LIMITS = {COST: (600, 16), SCALE: (600, 4)}
@@ -38,79 +36,57 @@ def execute(run):
     few = run.settings["epochs"] if run.names["table"] == COST else None
     if stage == PUBLISHED:
         n_epochs = published.EPOCHS[method]
-        call = partial(published.train, run.settings["folder"], method, adata, few or n_epochs)
         published.load_libraries(method)
+        folder = run.settings["folder"]
+        (embedding, epochs), row = measured(published.train, folder, method, adata, few or n_epochs)
     else:
         model, n_epochs = graph_encoder(method, seed, paper=stage == PAPER, max_epochs=few)
-        call = partial(_train, model, adata)
         if method in NETWORKS:
             # Loaded before: most of the memory of a small run, and no part of its work.
             import_module(f"skst.embedding.encoders.{method}")
-    (embedding, epochs), row = measured(call)
-    # The first epoch is left out.
-    epoch = round(float(np.median(epochs[1:])), 5) if len(epochs) > 1 else np.nan
-    row |= {"n_spots": adata.n_obs, "n_epochs": n_epochs if few else len(epochs), "epoch": epoch}
-    found = dict.fromkeys(STEPS, np.nan)
-    if run.names["table"] == ACCURACY:
-        found = domains(embedding, truth.nunique(), seed)
-        found = {step: scores(truth, labels)["ari"] for step, labels in found.items()}
-    return {**row, **found}
-
-
-def _train(model, adata):
-    embedding = model.fit_transform(adata)
-    return embedding, [] if model.history_ is None else model.history_["dur"]
+        embedding, row = measured(model.fit_transform, adata)
+        epochs = [] if model.history_ is None else model.history_["dur"]
+    row |= {"n_spots": adata.n_obs, "n_epochs": n_epochs if few else len(epochs), "epoch": median_epoch(epochs)}
+    if run.names["table"] != ACCURACY:
+        return row | dict.fromkeys(STEPS, np.nan)
+    found = domains(embedding, truth.nunique(), seed)
+    return row | {step: scores(truth, labels)["ari"] for step, labels in found.items()}
 
 
 def domains(embedding, k, seed):
     """Partition an embedding in both ways: labels by k-means, and by a mixture of Gaussians of one covariance."""
     # To columns of unit variance on average: scikit-learn adds 1e-6 to each variance, whatever its scale.
     Z = embedding / np.sqrt(embedding.var(axis=0, dtype=np.float64).mean())
-    return {name: step.fit_predict(Z) for name, step in zip(STEPS, two_steps(k, seed), strict=True)}
+    steps = KMEANS(k, random_state=seed), MIXTURE(k, n_init=5, random_state=seed)
+    return {name: step.fit_predict(Z) for name, step in zip(STEPS, steps, strict=True)}
 
 
 def runs(options):
     """Those on real tissue, then those on simulated; says which published code is left out."""
-    compared = _compared(options)
-    found = []
-    for data in options.data:
-        for method in options.method:
-            if ACCURACY in options.table:
-                found += [_run(options, ACCURACY, data, method, DEFAULT, seed) for seed in range(options.seeds)]
-                if method in compared and options.published_accuracy:
-                    found.append(_run(options, ACCURACY, data, method, PUBLISHED))
-            if COST in options.table and method in NETWORKS:
-                stages = STAGES if method in compared else STAGES[1:]
-                found += [_run(options, COST, data, method, stage) for stage in stages]
-    if SCALE in options.table:
-        for size in options.sizes:
-            found += [_run(options, SCALE, f"{size} cells", method, DEFAULT, size=size) for method in options.method]
-    return found
+    networks = [method for method in options.method if method in NETWORKS and options.published]
+    compared = published.at_hand(options.published, networks)
+    real, stages = list(product(options.data, options.method)), dict.fromkeys(NETWORKS, STAGES[1:])
+    stages |= dict.fromkeys(compared, STAGES)
+    found = [(ACCURACY, *names, DEFAULT, seed) for names in real for seed in range(options.seeds)]
+    if options.published_accuracy:
+        found += [(ACCURACY, data, method, PUBLISHED, 0) for data, method in real if method in compared]
+    found += [(COST, data, method, stage, 0) for data, method in real for stage in stages.get(method, ())]
+    found += [(SCALE, size, method, DEFAULT, 0) for size, method in product(options.sizes, options.method)]
+    return [_run(options, *names) for names in found if names[0] in options.table]
 
 
-def _compared(options):
-    """Methods whose published code is at hand."""
-    found = []
-    for method in options.method:
-        if method in NETWORKS and options.published:
-            if reason := published.absent(options.published, method):
-                print(f"the published code of {method} is left out: {reason}", flush=True)
-            else:
-                found.append(method)
-    return found
-
-
-def _run(options, table, data, method, stage, seed=0, size=None):
+def _run(options, table, data, method, stage, seed):
     known = {"outcome": "done", "published": ""}
     if stage == PUBLISHED:
         known["published"] = commit_of(published.checkout_of(options.published, method))
         if table == ACCURACY:  # takes hours, and does not depend on our code
             known["code"] = PUBLISHED
+    name = f"{data} cells" if table == SCALE else data
     return Run(
-        {"table": table, "data": data, "method": method, "stage": stage, "seed": seed},
-        (write_tissue, execute) if size else (execute,),
-        None if size else DATA[data],
-        {"size": size, "folder": options.published, "epochs": options.epochs},
+        {"table": table, "data": name, "method": method, "stage": stage, "seed": seed},
+        (write_tissue, execute) if table == SCALE else (execute,),
+        DATA.get(data),
+        {"size": data, "folder": options.published, "epochs": options.epochs},
         known,
         LIMITS.get(table),
     )
@@ -118,29 +94,10 @@ def _run(options, table, data, method, stage, seed=0, size=None):
 
 def part(rows, table):
     """Rows of a table; simulated tissue, whose number of cells comes first in its name, by its size."""
-
-    def place(name):
-        return list(DATA).index(name) if name in DATA else int(name.split()[0])
-
+    place = (lambda name: int(name.split()[0])) if table == SCALE else [*DATA].index
     rows = rows[rows["table"] == table].sort_values("data", kind="stable", key=lambda names: names.map(place))
     theirs = (rows["stage"] == PUBLISHED) & (table == ACCURACY)
     return rows.assign(encoder=rows["method"], method=rows["method"].where(~theirs, rows["method"] + f", {PUBLISHED}"))
-
-
-def commits(rows):
-    """Which published code it is, as a sentence, if there is any."""
-    found = rows[rows["stage"] == PUBLISHED].drop_duplicates("method").set_index("method")["published"]
-    which = (f"github.com/{published.REPOSITORIES[name]} at {commit}" for name, commit in found.items())
-    return f"  Published code: {', '.join(which)}." if len(found) else ""
-
-
-def gaps(rows, step):
-    """Mean score of each encoder minus that of its published code."""
-    means = rows.groupby(["data", "method"])[step].mean().unstack().reindex(rows["data"].unique())
-    pairs = {name: f"{name}, {PUBLISHED}" for name in NETWORKS}
-    gaps = {name: means[name] - means[other] for name, other in pairs.items() if {name, other} <= set(means)}
-    table = pd.DataFrame(gaps, index=means.index).rename_axis(f"{step}, minus {PUBLISHED}")
-    return table.map(lambda gap: f"{gap:+.3f}" if gap == gap else None)
 
 
 def with_training(rows, full):
@@ -148,9 +105,9 @@ def with_training(rows, full):
 
     The published code may stop early: `full` has trainings of it that tell how many epochs it takes.
     """
-    taken = full[full["stage"] == PUBLISHED].set_index(["data", "encoder"])["n_epochs"]
-    known = pd.Series(taken.reindex(pd.MultiIndex.from_frame(rows[["data", "encoder"]])).to_numpy(), rows.index)
-    n_epochs = known.where(rows["stage"] == PUBLISHED).fillna(rows["n_epochs"])
+    taken = full[full["stage"] == PUBLISHED][["data", "encoder", "stage", "n_epochs"]]
+    rows = rows.merge(taken, "left", ["data", "encoder", "stage"], suffixes=("", "_taken"))
+    n_epochs = rows["n_epochs_taken"].fillna(rows["n_epochs"])
     training, above = n_epochs * rows["epoch"], rows["peak_mib"] - rows["data_mib"]
     told = [f"{a:.1f} = {b:.0f} x {c:.4f}" for a, b, c in zip(training, n_epochs, rows["epoch"], strict=True)]
     names = rows["data"] + ", " + rows["encoder"]
@@ -159,38 +116,27 @@ def with_training(rows, full):
 
 def beside(rows, value, told=None):
     """One row a tissue and method, one column a stage, and shares of the published code's numbers."""
-    layout = {"index": "data, method", "name": "data, method"}
-    table = by_stage(rows, told, **layout) if told else by_stage(rows, value, **layout, digits=0)
+    digits = None if told else 0
+    table = by_stage(rows, told or value, index="data, method", name="data, method", digits=digits)
     table = table[[stage for stage in STAGES if stage in table]]
     numbers = rows.pivot(index="data, method", columns="stage", values=value)
     for stage in [stage for stage in table if stage != PUBLISHED] if PUBLISHED in table else ():
-        shares = numbers[stage] / numbers[PUBLISHED]
-        table[f"{stage} / {PUBLISHED}"] = shares.map(lambda share: f"{share:.3f}" if share == share else None)
+        table[f"{stage} / {PUBLISHED}"] = (numbers[stage] / numbers[PUBLISHED]).map("{:.3f}".format, na_action="ignore")
     return table
 
 
-def draw(rows, path):
-    """Full trainings on simulated tissue, where there are some."""
-    part = rows[(rows["table"] == SCALE) & (rows["outcome"] == "done")]
-    if len(part):
-        growth(part, path, stage="method")
-
-
 BENCHMARK = Benchmark(
-    title="Encoders",
     question="How good is each encoder, and what does it cost beside the published code?",
-    takes="about 30 minutes; `--published FOLDER` compares with the published code, and with `--published-accuracy` "
-    "trains it in full, which takes hours and is not repeated when skst changes",
     runs=runs,
-    draw=draw,
+    draw=partial(growth, where=f"table == '{SCALE}' and outcome == 'done'", stage="method"),
     order={"method": ENCODERS, "stage": (DEFAULT, PAPER, PUBLISHED), "seed": None},
     axes={"table": TABLES, "data": DATA, "method": ENCODERS},
     seeds=5,
     options={
-        "--published": {"type": Path, "metavar": "FOLDER", "help": "folder of checkouts of the published code"},
-        "--published-accuracy": {"action": "store_true", "help": "train it in full, once a tissue (hours)"},
-        "--epochs": number_option(10, "epochs beside the published code", type=at_least_two),
-        "--sizes": sizes_option(SIZES, "simulated cells"),
+        "--published": (Path, "folder of checkouts of the published code"),
+        "--published-accuracy": (False, "train it in full, once a tissue (hours)"),
+        "--epochs": (10, "epochs beside the published code, of which the first is not counted"),
+        "--sizes": ((10_000, 100_000), "simulated cells"),
     },
     **ALONE,
 )

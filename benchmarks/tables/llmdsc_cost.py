@@ -1,17 +1,17 @@
 """Seconds and memory of LLMDSCClusterer as cells grow."""
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
-from benchmarks.declare import COST, Benchmark, Run, sizes_option
-from benchmarks.fits import measured, scores, timed
+from benchmarks.data import read_tissue, write_tissue
+from benchmarks.declare import COST, Benchmark, Run
+from benchmarks.fits import measured, stage, timed
 from benchmarks.methods import llmdsc
 from benchmarks.pages import growth
 
-SIZES = (5_000, 20_000, 100_000, 1_000_000)
 # Beyond this the dense affinities take minutes and tens of GiB.
 MOST_DENSE = 20_000
 N_GENES, N_TYPES, N_COLUMNS, N_STEPS = 2000, 12, 16, 5
@@ -19,37 +19,30 @@ N_GENES, N_TYPES, N_COLUMNS, N_STEPS = 2000, 12, 16, 5
 DEPTH = 300.0
 
 
-def simulate(run):
-    """Write counts of cells of some types, csr float32, and the types."""
-    rng, size = np.random.default_rng(0), run.settings["size"]
+def simulate(size):
+    """Counts of cells of some types, csr float32, and the types as labels."""
+    import anndata
+
+    rng = np.random.default_rng(0)
     shares = rng.gamma(0.5, size=N_GENES) * np.exp(rng.normal(scale=0.8, size=(N_TYPES, N_GENES)))
     shares /= shares.sum(axis=1, keepdims=True)
     types = rng.choice(N_TYPES, size, p=rng.dirichlet(np.full(N_TYPES, 3.0)))
     depth = DEPTH * rng.lognormal(sigma=0.4, size=size)
-    blocks = []
-    for start in range(0, size, 10_000):
-        rows = slice(start, start + 10_000)
-        blocks.append(sparse.csr_array(rng.poisson(depth[rows, None] * shares[types[rows]]).astype(np.float32)))
-    sparse.save_npz(Path(run.folder) / "counts.npz", sparse.vstack(blocks, format="csr"), compressed=False)
-    np.save(Path(run.folder) / "types.npy", types)
+    parts = (slice(start, start + 10_000) for start in range(0, size, 10_000))
+    counts = (rng.poisson(depth[rows, None] * shares[types[rows]]).astype(np.float32) for rows in parts)
+    labels = pd.DataFrame({"label": types}, index=[str(i) for i in range(size)])
+    return anndata.AnnData(sparse.vstack([*map(sparse.csr_array, counts)], format="csr"), obs=labels)
 
 
-def whole(run):
-    """From counts to types, and types of the same cells again."""
-    X, types = sparse.load_npz(Path(run.folder) / "counts.npz"), np.load(Path(run.folder) / "types.npy")
-    model, fitted = measured(llmdsc(N_TYPES, 0, network__device="cpu").fit, X, digits=1)
-    _, predicted = timed(model.predict, X)
-    fitted |= scores(types, model.labels_, digits=4)
-    return [{"what": "fit", **fitted}, {"what": "predict", **fitted, "seconds": round(predicted, 1)}]
-
-
-def cut(run, dense):
+def cut(dense, run):
     """Steps of the cut loss alone, forwards and backwards, from affinities or from their factors."""
     import torch
 
     from skst.nn import NormalizedCut
 
-    X = sparse.load_npz(Path(run.folder) / "counts.npz")
+    X = read_tissue(run)[0].X
+    if dense and X.shape[0] > MOST_DENSE:
+        return None
     z = torch.randn(X.shape[0], N_COLUMNS, generator=torch.manual_seed(0), requires_grad=True)
 
     def train():
@@ -84,26 +77,17 @@ def dense_cut(X, balance=0.21, ortho_weight=0.32):
 
 def runs(options):
     """One a size, of all stages."""
-    steps = (simulate, whole, partial(cut, dense=False), partial(cut, dense=True))
-    return [
-        Run({"n_cells": size}, steps if size <= MOST_DENSE else steps[:-1], settings={"size": size})
-        for size in options.sizes
-    ]
-
-
-def draw(rows, path):
-    """All but the set-up of the losses; the memory of predict is that of the process of fit."""
-    rows = rows[~rows["what"].str.endswith("set-up")]
-    growth(rows.assign(peak_mib=rows["peak_mib"].where(rows["what"] != "predict")), path, size="n_cells", stage="what")
+    models = {"fit": llmdsc(N_TYPES, 0, network__device="cpu"), "predict": "fit"}
+    stages = [partial(stage, {"what": name}, model, digits=1) for name, model in models.items()]
+    steps = (partial(write_tissue, simulate=simulate), *stages, partial(cut, False), partial(cut, True))
+    return [Run({"n_cells": size}, steps, settings={"size": size}) for size in options.sizes]
 
 
 BENCHMARK = Benchmark(
-    title="Cost of LLMDSCClusterer",
     question="Seconds and memory as cells grow, and of the dense cut beside?",
-    takes="about an hour",
     runs=runs,
-    draw=draw,
+    draw=partial(growth, where="not what.str.endswith('set-up')", size="n_cells", stage="what"),
     order={"n_cells": None},
-    options={"--sizes": sizes_option(SIZES, "numbers of cells")},
+    options={"--sizes": ((5_000, 20_000, 100_000, 1_000_000), "numbers of cells")},
     **COST,
 )

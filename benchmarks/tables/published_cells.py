@@ -1,27 +1,27 @@
 """The published code of scCDCG and scLLM-DSC beside LLMDSCClusterer."""
 
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 
 from benchmarks.data import MICE, read
-from benchmarks.declare import Benchmark, Run, checkout_option, number_option
+from benchmarks.declare import Benchmark, Run
 from benchmarks.pages import by_method
 from benchmarks.processes import peak_mib
-from benchmarks.published.cells import CODE, NAMES, SCORES, scores_of, script_of, text_of, train
-from benchmarks.records import PUBLISHED, commit_of
+from benchmarks.published import LIMITS
+from benchmarks.published.cells import NAMES, REPOSITORIES, SCORES, scores_of, script_of, text_of, train
+from benchmarks.records import PUBLISHED, commit_of, rows_of
 
 OURS = "LLMDSCClusterer"
 BY_LABELS, LAST = "epoch chosen by labels", "last epoch"
-LIMIT_GIB = 16
 
 
 def write(run):
     """Leave the text of each cell: apart from the training, whose memory is measured."""
-    np.savez(Path(run.folder) / "text.npz", *text_of(run.data))
+    joblib.dump(text_of(run.data), Path(run.folder) / "text")
 
 
 def execute(run):
@@ -31,7 +31,7 @@ def execute(run):
     method, text = run.names["method"], None
     name = NAMES.get(run.names["data"], NAMES["Baron mouse 1"])
     if method == "scLLM-DSC":
-        name, text = "cells", tuple(np.load(Path(run.folder) / "text.npz").values())
+        name, text = "cells", joblib.load(Path(run.folder) / "text")
     arguments = {"dataname": name, "num_class": str(truth.nunique()), "epochs": str(run.settings["epochs"])}
     x = adata.X.toarray().astype(np.float32)
     history, times = train(run.settings["script"], x, codes, run.names["seed"], arguments, text)
@@ -41,51 +41,38 @@ def execute(run):
 
 def runs(options):
     """Those of the checkouts that are given."""
-    found = []
-    for seed, data, (method, script) in product(range(options.seeds), options.data, _scripts(options).items()):
-        names = {"data": data, "method": method, "seed": seed}
-        run = Run(names, (execute,), MICE[data], {"script": script, "epochs": options.epochs})
-        known = {"outcome": "done", "published": commit_of(script.parent), "code": PUBLISHED}
-        steps = (write, execute) if method == "scLLM-DSC" else (execute,)
-        found.append(replace(run, steps=steps, known=known, limits=(options.minutes * 60, LIMIT_GIB)))
-    return found
-
-
-def _scripts(options):
-    checkouts = {method: getattr(options, method.lower().replace("-", "_")) for method in CODE}
-    return {method: script_of(path, method).resolve() for method, path in checkouts.items() if path}
+    checkouts = {method: getattr(options, method.lower().replace("-", "_")) for method in REPOSITORIES}
+    scripts = {method: script_of(path, method).resolve() for method, path in checkouts.items() if path}
+    return [
+        Run(
+            {"data": data, "method": method, "seed": seed},
+            (write, execute) if method == "scLLM-DSC" else (execute,),
+            MICE[data],
+            {"script": script, "epochs": options.epochs},
+            {"outcome": "done", "published": commit_of(script.parent), "code": PUBLISHED},
+            (options.minutes * 60, LIMITS[1]),
+        )
+        for seed, data, (method, script) in product(range(options.seeds), options.data, scripts.items())
+    ]
 
 
 def ours(rows, options):
     """Rows of LLMDSCClusterer on the same data that its own benchmark has made last, of one state of the code."""
-    path = options.output / "llmdsc.csv"
-    if not path.exists():
-        return pd.DataFrame()
-    own = pd.read_csv(path, dtype={"code": str})
+    own = rows_of(options.output / "llmdsc.csv")
+    if own.empty:
+        return own
     own = own[own["method"] == OURS]
     own = own[own["code"].isin(own["code"].tail(1)) & own["data"].isin(rows["data"])]
     return own.drop_duplicates(["data", "seed"], keep="last").assign(outcome="done")
 
 
-def commits(rows):
-    """Which published code it is, in words."""
-    found = rows.drop_duplicates("method").set_index("method")["published"]
-    return ", ".join(f"github.com/{CODE[method][0]} at {commit}" for method, commit in found.items())
-
-
-def together(rows, own):
-    """Rows of theirs and of ours, which may be none."""
-    return pd.concat([rows, own])
-
-
 def by_epoch(rows):
     """The rows twice: with the scores of the epoch chosen by labels as "ari" and so on, and with those of the last."""
-    parts = []
-    for method in rows["method"].unique():
-        for when, epoch in (("labels", BY_LABELS), ("last", LAST)):
-            part = rows[rows["method"] == method].rename(columns={f"{when}_{name}": name for name in SCORES})
-            parts.append(part.assign(method=f"{method}, {epoch}"))
-    return pd.concat(parts)
+    return pd.concat(
+        part.rename(columns={f"{when}_{name}": name for name in SCORES}).assign(method=f"{method}, {epoch}")
+        for method, part in rows.groupby("method", sort=False)
+        for when, epoch in (("labels", BY_LABELS), ("last", LAST))
+    )
 
 
 def shown(rows, value, digits):
@@ -98,18 +85,16 @@ def shown(rows, value, digits):
 
 
 BENCHMARK = Benchmark(
-    title="Cell types, by published code",
     question="How good is the published code of scCDCG and scLLM-DSC at the epoch that labels choose and at its last, "
     "beside LLMDSCClusterer?",
-    takes="about an hour for one seed; not repeated when skst changes",
     runs=runs,
-    order={"data": MICE, "method": CODE, "seed": None},
+    order={"data": MICE, "method": REPOSITORIES, "seed": None},
     axes={"data": MICE},
     seeds=1,
     options={
-        **{f"--{method.lower()}": checkout_option(repository) for method, (repository, _) in CODE.items()},
-        "--epochs": number_option(200, "of pre-training, and again of training"),
-        "--minutes": number_option(20, "after which a run is ended"),
+        **{f"--{name.lower()}": (Path, f"checkout of github.com/{code}") for name, code in REPOSITORIES.items()},
+        "--epochs": (200, "of pre-training, and again of training"),
+        "--minutes": (20, "after which a run is ended"),
     },
     # Times are those of one core.
     alone=True,

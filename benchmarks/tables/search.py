@@ -3,12 +3,12 @@
 from functools import partial
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
-from benchmarks.declare import Benchmark, Run, number_option
+from benchmarks.declare import Benchmark, Run
 from benchmarks.fits import timed
 from benchmarks.methods import fusion, reader
 from skst.datasets import make_spatial_domains
@@ -18,67 +18,43 @@ from skst.model_selection import NoSplit, labels_scorer, predict_scorer
 GRID = {"alpha": [0.5, 1.0], "beta": [0.0, 0.3, 1.0], "text__k_g": [5, 15]}
 WEIGHTS = {"alpha": [0.5, 1.0], "beta": [0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0]}
 N_DOMAINS, N_SLICES = 4, 3
-SPLITTERS = {"one fold": NoSplit(), "held-out slices": GroupKFold(N_SLICES)}
-COLUMNS = ["fits", "spatial from cache", "text from cache", "texts encoded", "seconds", "seconds a fit", "ARI"]
-
-
-def from_cache(view, model, X, y=None):
-    """Whether an embedding came from the memory."""
-    return float(model.from_cache_[view])
-
-
-def texts_encoded(model, X, y=None):
-    """How many texts were encoded; an encoder that comes from the memory remembers what it once encoded."""
-    return 0.0 if model.from_cache_["text"] else float(model.text_.cache_misses_)
-
-
+SPLITTERS = {
+    "one fold": (NoSplit(), labels_scorer("ari")),
+    "held-out slices": (GroupKFold(N_SLICES), predict_scorer("ari")),
+}
 RECORDED = {
-    "spatial from cache": partial(from_cache, "spatial"),
-    "text from cache": partial(from_cache, "text"),
-    "texts encoded": texts_encoded,
+    "spatial from cache": lambda model, *_: float(model.from_cache_["spatial"]),
+    "text from cache": lambda model, *_: float(model.from_cache_["text"]),
+    # An encoder that comes from the memory remembers what it once encoded.
+    "texts encoded": lambda model, *_: 0.0 if model.from_cache_["text"] else float(model.text_.cache_misses_),
 }
 
 
-def search(adata, model, grid, splitter, jobs):
+def search(adata, model, grid, folds, jobs):
     """One row of the report, and the best parameters."""
-    held_out = isinstance(splitter, GroupKFold)
-    score = predict_scorer("ari") if held_out else labels_scorer("ari")
-    searched = GridSearchCV(
-        model,
-        grid,
-        cv=splitter,
-        scoring={"ARI": score, **RECORDED},
-        refit=False,
-        n_jobs=jobs,
-        error_score="raise",
-    )
+    splitter, score = SPLITTERS[folds]
+    scoring = {"ARI": score, **RECORDED}
+    searched = GridSearchCV(model, grid, cv=splitter, scoring=scoring, refit=False, n_jobs=jobs, error_score="raise")
     _, seconds = timed(partial(searched.fit, groups=adata.obs["batch"]), adata, adata.obs["label"])
-    results = searched.cv_results_
-    n_splits = searched.n_splits_
-    fits = len(results["params"]) * n_splits
-    row = {name: round(float(results[f"mean_test_{name}"].sum()) * n_splits) for name in RECORDED}
-    best = int(np.argmax(results["mean_test_ARI"]))
-    row |= {
-        "fits": fits,
-        "seconds": round(seconds, 1),
-        "seconds a fit": round(seconds / fits, 2),
-        "ARI": round(float(results["mean_test_ARI"][best]), 3),
-    }
-    return row, results["params"][best]
+    results = pd.DataFrame(searched.cv_results_)
+    fits = len(results) * searched.n_splits_
+    row = {name: round(results[f"mean_test_{name}"].sum() * searched.n_splits_) for name in RECORDED}
+    best = results.loc[results["mean_test_ARI"].idxmax()]
+    times = {"fits": fits, "seconds": round(seconds, 1), "seconds a fit": round(seconds / fits, 2)}
+    return {**row, **times, "ARI": round(best["mean_test_ARI"], 3)}, best["params"]
 
 
 def searches(run):
     """A first search, one of its candidates with nothing cached, and a second search."""
     adata = make_spatial_domains(run.names["spots"], n_domains=N_DOMAINS, n_slices=N_SLICES, effect=2.0, random_state=0)
     name, jobs, folder = run.names["folds"], run.settings["jobs"], Path(run.folder)
-    splitter = SPLITTERS[name]
     text = reader(0, model=run.settings["model"], mode="prompt", model__cache=folder / "vectors")
     model = fusion(N_DOMAINS, 0, batch_key="batch", memory=str(folder / "memory")).set_params(text=text)
-    first, best = search(adata, model, GRID, splitter, jobs)
+    first, best = search(adata, model, GRID, name, jobs)
     model.set_params(text__k_g=best["text__k_g"])
     alone = clone(model).set_params(memory=None, text__model__cache=folder / "no vectors")
-    one, _ = search(adata, alone, {"alpha": [1.0]}, splitter, 1)
-    second, _ = search(adata, model, WEIGHTS, splitter, jobs)
+    one, _ = search(adata, alone, {"alpha": [1.0]}, name, 1)
+    second, _ = search(adata, model, WEIGHTS, name, jobs)
     if jobs != 1:
         # This process is one of the runner's and would wait for ever for joblib's to end.
         get_reusable_executor().shutdown(wait=True)
@@ -92,21 +68,14 @@ def runs(options):
     return [Run({"folds": name, "spots": options.spots}, (searches,), settings=settings) for name in SPLITTERS]
 
 
-def sizes(grid):
-    """Of a grid, in words."""
-    return " x ".join(f"{len(values)} {name}" for name, values in grid.items())
-
-
 BENCHMARK = Benchmark(
-    title="Search",
     question="What does a grid search cost, and what does its memory save?",
-    takes="3 to 5 minutes",
     runs=runs,
     order={"folds": SPLITTERS},
     options={
-        "--spots": number_option(600, "size of the simulated tissue"),
-        "--model": {"default": "auto", "help": "language model (default: auto)"},
-        "--jobs": number_option(2, "fits at the same time"),
+        "--spots": (600, "size of the simulated tissue"),
+        "--model": ("auto", "language model"),
+        "--jobs": (2, "fits at the same time"),
     },
     alone=True,
 )

@@ -7,7 +7,5 @@ from benchmarks.methods import STLLM
 # Each permutation of genes makes the model read all texts again: controls on the smaller tissues only.
 COMPARED = Compared(tables=STLLM, data=SPATIAL, seeds={"Domains": 5}, only={"Words": SMALL, "Text alone": SMALL})
 BENCHMARK = COMPARED.declare(
-    title="STLLMClusterer",
     question="How good is STLLMClusterer; which graph, levels and words matter; is the text alone enough?",
-    takes="one to two hours, most of it reading; `--table` takes parts of it",
 )

@@ -1,46 +1,38 @@
 """What reading a tissue costs, and what is read only once."""
 
-import pandas as pd
-
-from benchmarks.data import N_DOMAINS, SPATIAL, read, tissue
-from benchmarks.declare import COST, Benchmark, Run, sizes_option
+from benchmarks.data import N_DOMAINS, SPATIAL, DataSet, read, tissue
+from benchmarks.declare import COST, Benchmark, Run
 from benchmarks.fits import measured, scores
 from benchmarks.methods import reader, stllm
-from benchmarks.pages import by_stage
 
-SIZES = (1000, 5000, 20_000)
 K_G = (10, 3)
 # Seconds and GiB after which a run is ended.
 LIMITS = 3600, 16
-# What "what" says of simulated tissue: its spots, and which fit it was.
-SIMULATED = r"\d+ (first|second)"
 
 
 def count(run):
     """How many texts of a data set are distinct, by level, without reading any."""
     adata, truth = read(run.data)
-    model = stllm(truth.nunique(), 0, control="gaussian", narration__k_g=run.names["k_g"]).fit(adata)
-    return [{"level": level, **row} for level, row in _counts(model).items()]
+    return _levels(stllm(truth.nunique(), 0, control="gaussian", narration__k_g=run.names["k_g"]).fit(adata))
 
 
 def fits(run):
     """A fit of a simulated tissue that reads all its texts, and one that finds them in the cache."""
-    adata, truth = tissue(run.settings["size"])
+    adata, truth = read(DataSet(lambda: tissue(run.settings["size"])))
     rows = []
     for time in ("first", "second"):
         model = stllm(N_DOMAINS, 0, narration__k_g=run.names["k_g"]).set_params(text=reader(0, model__cache=run.folder))
         _, row = measured(model.fit, adata)
-        what = {"what": f"{run.settings['size']} {time}"}
-        for level, counts in _counts(model).items():
-            seconds = round(model.text_report_.loc[level, "seconds"], 2)
-            rows.append({**what, "level": level, **counts, "seconds": seconds})
         del row["data_mib"]
-        rows.append({**what, "level": "fit", **row, **scores(truth, model.labels_, digits=4)})
+        found = [*_levels(model, "seconds"), {"level": "fit", **row, **scores(truth, model.labels_, digits=4)}]
+        rows += [{"what": f"{run.settings['size']} {time}", **row} for row in found]
     return rows
 
 
-def _counts(model):
-    return model.text_report_[["texts", "distinct", "read"]].to_dict("index")
+def _levels(model, *more):
+    """Rows of what was told on each level."""
+    report = model.text_report_[["texts", "distinct", "read", *more]].round(2).rename_axis("level")
+    return report.reset_index().to_dict("records")
 
 
 def runs(options):
@@ -51,48 +43,11 @@ def runs(options):
     ]
 
 
-def repeated(rows):
-    """Share of the texts that are not read, by level."""
-    rows = rows[~rows["what"].str.fullmatch(SIMULATED) & (rows["level"] != "region")]
-    if rows.empty:
-        return rows
-    saved = (1 - rows["distinct"] / rows["texts"]).map("{:.1%}".format)
-    rows = rows.assign(saved=saved, column=rows["level"] + ", k_g=" + rows["k_g"].astype(str))
-    wide = by_stage(rows, "saved", index="what", columns="column", name="data")
-    wide = wide[sorted(wide.columns, reverse=True)]
-    wide.insert(0, "spots", rows.groupby("what")["texts"].max().astype(int))
-    return wide
-
-
-def reading(rows):
-    """Seconds of the two fits, and what was read in the first."""
-    part = rows[rows["what"].str.fullmatch(SIMULATED)].copy()
-    if part.empty:
-        return part
-    part[["spots", "time"]] = part["what"].str.split(expand=True)
-    first, second = (part[part["time"] == time].pivot(index="spots", columns="level") for time in ("first", "second"))
-    read, seconds = first["read"].sum(axis=1).astype(int), first["seconds"].drop(columns="fit").sum(axis=1).round(1)
-    table = pd.DataFrame(
-        {
-            "texts read": read,
-            "reading, s": seconds,
-            "ms a text": (1000 * seconds / read).round(1),
-            "whole fit, s": first["seconds"]["fit"],
-            "second fit, s": second["seconds"]["fit"],
-            "peak MiB": first["peak_mib"]["fit"].astype(int),
-            "ARI": first["ari"]["fit"],
-        }
-    )
-    return table.loc[sorted(table.index, key=int)]
-
-
 BENCHMARK = Benchmark(
-    title="Reading a tissue",
     question="What does reading a tissue cost, and what is read only once?",
-    takes="about half an hour",
     runs=runs,
     axes={"data": SPATIAL},
     order={},
-    options={"--sizes": sizes_option(SIZES, "spots of simulated tissue")},
+    options={"--sizes": ((1000, 5000, 20_000), "spots of simulated tissue")},
     **COST,
 )

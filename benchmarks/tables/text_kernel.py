@@ -1,31 +1,22 @@
-"""Does gene text pay where it acts on genes?
-
-Two ways for the text of genes to act on expression before it is reduced, at the quality levels of SpaLLM:
-
-- mix: each gene is mixed with the genes of the most similar texts.
-- filter: the covariance of the genes is filtered by (I + s L)^-1, L the Laplacian of the graph of similar texts, so
-  that principal axes vary little between genes of similar texts.
-
-Both are given the texts, the same texts permuted over the genes, Gaussian vectors, and, as the competitor that needs
-no text, the genes' profiles over the very spots that are clustered: genes are then alike if they are co-expressed.
-"""
+"""Does gene text pay where it acts on genes, on expression before it is reduced?"""
 
 from functools import partial
+from itertools import product
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse import csgraph
 from sklearn.decomposition import PCA
+from sklearn.neighbors import kneighbors_graph
+from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
 
 from benchmarks.data import SPATIAL
 from benchmarks.declare import Benchmark
 from benchmarks.fits import scores, thinned
 from benchmarks.methods import reader
-from benchmarks.pages import paired
-from skst.expression.counts import library_sizes, scale_depth, square_root
-from skst.expression.smooth import DENSE_GENES, AveragedPCA, propagate, single_hop
+from skst.expression.smooth import DENSE_GENES, AveragedPCA, propagate
 from skst.graph import averaging_operator, spatial_graph
-from skst.graph.build import nearest_neighbors
 from skst.partition import ConsensusMixture, majority_vote
 from skst.text.controls import gaussian_like, permuted_order
 
@@ -45,11 +36,7 @@ def prepare(adata, random_state):
     X = sparse.csr_array(adata.X)
     floor = AveragedPCA(N_COMPONENTS)
     floor.fit_scores(X, operator, random_state)
-    hops = single_hop(floor.n_pool_)
-    pooled = propagate(operator, X[:, floor.kept_], hops)
-    sizes = propagate(operator, library_sizes(X), hops)
-    values = square_root(scale_depth(pooled, floor.depth_, sizes))
-    averaged = propagate(operator, values, floor.hop_weights_).toarray()
+    averaged = propagate(operator, floor.expression(X, operator), floor.hop_weights_)
     return averaged - averaged.mean(axis=0), floor.kept_
 
 
@@ -67,35 +54,19 @@ def sources(averaged, vectors, known, random_state):
         "Gaussian": gaussian_like(centred, random_state) * known[:, None],
         "co-expression": averaged.T * known[:, None],
     }
-    return {name: unit_rows(values).astype(np.float32) for name, values in found.items()}
-
-
-def unit_rows(values):
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
+    return {name: normalize(values).astype(np.float32) for name, values in found.items()}
 
 
 def neighbors(units, n_neighbors):
     """Adjacency of each gene (row) and the genes nearest to it by cosine, zeros and ones; zero rows have none."""
-    n_genes = len(units)
-    known = np.flatnonzero(units.any(axis=1))
-    nearest = nearest_neighbors(units[known], n_neighbors)
-    rows, columns = np.repeat(known, nearest.shape[1]), known[nearest.ravel()]
-    return sparse.csr_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(n_genes, n_genes))
-
-
-def mixing(units, n_neighbors, strength):
-    """Matrix that, multiplied from the right, mixes each gene with the mean of its neighbours, 1 to `strength`."""
-    graph = neighbors(units, n_neighbors)
-    degree = graph.sum(axis=1)
-    mean = sparse.diags_array(np.divide(strength, degree, out=np.zeros_like(degree), where=degree > 0)) @ graph
-    total = sparse.diags_array(1 / (1 + strength * (degree > 0)).astype(np.float32))
-    return sparse.csr_array((total @ (sparse.eye_array(len(units), dtype=np.float32) + mean)).T)
+    known = sparse.eye_array(len(units), dtype=np.float32, format="csr")[units.any(axis=1)]
+    return known.T @ kneighbors_graph(known @ units, n_neighbors) @ known
 
 
 def mix(averaged, units, *, n_neighbors, strength):
-    """Stabilised expression of each gene mixed with that of its neighbours."""
-    return averaged @ mixing(units, n_neighbors, strength)
+    """Stabilised expression of each gene mixed with the mean of that of its neighbours, 1 to `strength`."""
+    mean = normalize(neighbors(units, n_neighbors), "l1")
+    return averaged @ normalize(sparse.eye_array(len(units)) + strength * mean, "l1").T
 
 
 def smooth_axes(averaged, units, *, n_neighbors, strength):
@@ -104,11 +75,8 @@ def smooth_axes(averaged, units, *, n_neighbors, strength):
     The covariance of the result is that of expression, filtered from both sides: its axes are smooth on the graph.
     """
     graph = neighbors(units, n_neighbors)
-    graph = graph.maximum(graph.T)
-    degree = graph.sum(axis=1)
-    root = sparse.diags_array(np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0))
-    laplacian = sparse.diags_array((degree > 0).astype(np.float32)) - root @ graph @ root
-    return np.linalg.solve(np.eye(len(units), dtype=np.float32) + strength * laplacian.toarray(), averaged.T).T
+    laplacian = csgraph.laplacian(graph.maximum(graph.T), normed=True).toarray()
+    return np.linalg.solve(np.eye(len(units), dtype=np.float32) + strength * laplacian, averaged.T).T
 
 
 FORMS = {
@@ -128,12 +96,10 @@ def execute(run):
     averaged, kept = prepare(adata, rng)
     vectors = encoder.gene_vectors_[kept]
     units = sources(averaged, vectors, vectors.any(axis=1), rng)
-    makers = {("floor", "-"): lambda: averaged}
-    for form, function in FORMS.items():
-        makers |= {(form, source): partial(function, averaged, units[source]) for source in SOURCES}
     rows = []
-    for (form, source), make in makers.items():
-        found = partition(make(), truth.nunique(), adata.obsm["spatial"], seed)
+    for form, source in [("floor", "-"), *product(FORMS, SOURCES)]:
+        values = FORMS[form](averaged, units[source]) if form in FORMS else averaged
+        found = partition(values, truth.nunique(), adata.obsm["spatial"], seed)
         rows.append({"form": form, "source": source, **scores(truth, found, ("ari", "nmi"))})
     return rows
 
@@ -142,48 +108,14 @@ def partition(values, k, coordinates, seed):
     """Domains of centred expression: principal components, mixtures, and the vote of neighbours."""
     solver = "randomized" if values.shape[1] > DENSE_GENES else "covariance_eigh"
     n_components = min(N_COMPONENTS, values.shape[1])
-    scores = PCA(n_components, svd_solver=solver, random_state=seed).fit_transform(values)
+    Z = PCA(n_components, svd_solver=solver, random_state=seed).fit_transform(values)
     # A third of the starts of the default: all sources alike, and many are compared.
-    labels = ConsensusMixture(k, n_init=3, n_keep=1, random_state=seed).fit(scores).labels_
+    labels = ConsensusMixture(k, n_init=3, n_keep=1, random_state=seed).fit(Z).labels_
     return majority_vote(labels, coordinates)
 
 
-def settings():
-    """Those of the forms, in words."""
-    keywords = {
-        form: ", ".join(f"{name}={value}" for name, value in function.keywords.items())
-        for form, function in FORMS.items()
-    }
-    return "; ".join(f"{form}: {named}" for form, named in keywords.items())
-
-
-def parts(rows):
-    """The rows of the data that the settings were chosen on, and of the others, by title."""
-    chosen = rows["data"].isin(CHOSEN_ON)
-    return {"data that the settings were chosen on": rows[chosen], "other data": rows[~chosen]}
-
-
-def labelled(rows):
-    """Mean ARI over data for each quality and seed, with form and source in one column "method"."""
-    methods = (rows["form"] + ", " + rows["source"]).replace("floor, -", "floor")
-    return mean_over_others(rows.assign(method=methods), "quality")
-
-
-def differences(rows, form, index):
-    """ARI of a form with text minus that with each other source, and minus the floor."""
-    part = rows[rows["form"].isin(["floor", form])]
-    part = part.assign(method=part["source"].replace("-", "floor"))
-    return paired(mean_over_others(part, index), ["floor", *SOURCES[1:]], method="text", index=index)
-
-
-def mean_over_others(rows, index):
-    return rows.groupby([index, "seed", "method"], sort=False)["ari"].mean().reset_index()
-
-
 BENCHMARK = Benchmark(
-    title="Text that acts on genes",
     question="Does text help when it acts on genes and counts are few?",
-    takes="about 15 minutes",
     axes={"data": DATA, "quality": QUALITIES},
     steps=(execute,),
     seeds=5,
