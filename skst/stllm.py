@@ -164,8 +164,8 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
     >>> adata = make_spatial_domains(n_samples=300, n_domains=3, random_state=0)
     >>> text = GeneTextEncoder(model="lexical")
     >>> model = STLLMClusterer(3, text=text, random_state=0).fit(adata)
-    >>> model.labels_.shape, model.domains_["n_spots"].sum()
-    ((300,), np.int64(300))
+    >>> model.labels_.shape, int(model.domains_["n_spots"].sum())
+    ((300,), 300)
     >>> print(model.describe(0).splitlines()[0])
     Spot
     """

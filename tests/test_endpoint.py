@@ -249,9 +249,17 @@ def test_no_traceback_leads_to_the_key(server, monkeypatch, error, raised, place
         EndpointBackend("m", server.url).encode(["a"])
 
 
-def test_ctrl_c_while_waiting_leads_to_no_key(server):
+@pytest.fixture
+def heeds_ctrl_c():
+    """Ctrl-C interrupts, as it does not where the process of tests was started in the background of a script."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_kill"):
         pytest.skip("only the main thread gets signals")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_waiting_leads_to_no_key(server, heeds_ctrl_c):
     server.script = [{"wait": 3}]
     began = time.monotonic()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts with & ignore it

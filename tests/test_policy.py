@@ -303,7 +303,7 @@ def test_probabilities_are_logistic_in_the_features(deep, learnt):
     near, wide = (averaging_operator(spatial_graph(xy, n_neighbors=k)).toarray().astype(float) for k in (6, 18))
     own = learnt.pca_.scores(X, sparse.csr_array(near, dtype=np.float32)).astype(float)
     expression = (near @ own + near @ near @ own) / 2 - learnt.pca_.offset_
-    edges = np.array(sparse.triu(wide, k=1).coords)
+    edges = np.array(sparse.triu(sparse.coo_array(wide), k=1).coords)
     features = edge_features(edges, Spots(None, None, xy, None), expression, wide @ wide @ own - learnt.pca_.offset_)
     policy = learnt.policy_
     np.testing.assert_allclose(features.mean(axis=0), policy["mean"], atol=1e-3)

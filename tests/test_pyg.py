@@ -111,7 +111,7 @@ def test_slices_are_data_of_their_own(adata, text):
 
 
 def test_one_slice_with_weights_does_not_part_it_from_the_others():
-    graph = sparse.block_diag([np.ones((2, 2)), np.full((2, 2), 0.5)], format="csr")
+    graph = sparse.block_diag([sparse.coo_array(np.full((2, 2), weight)) for weight in (1, 0.5)], format="csr")
     parts = to_pyg(np.ones((4, 1)), graph=graph, batch=[0, 0, 1, 1], per_slice=True)
     assert next(iter(DataLoader(parts, batch_size=2))).edge_weight.tolist() == [1] * 4 + [0.5] * 4
 

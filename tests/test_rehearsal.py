@@ -85,7 +85,7 @@ def test_a_long_file_has_more_time_than_one_read(whole, tmp_path, monkeypatch):
 
 def test_all_attributes_and_texts_are_read(whole, monkeypatch):
     read = []
-    monkeypatch.setattr(rehearsal, "_allow", lambda: None)  # limits of this process would end it some seconds later
+    monkeypatch.setattr(rehearsal, "_allow", lambda: None)  # seconds of this process, which goes on with other tests
     monkeypatch.setattr(rehearsal, "_try", lambda do, *what: read.append((do.__name__, what[0])) or do(*what))
     with h5py.File(whole) as file:
         rehearsal._read_group(file, 2**28, set())

@@ -78,7 +78,8 @@ def of_skst(caught):
     """Messages of recorded warnings, but for those of k-means on equal spots and of anndata about the data at hand."""
     foreign = (ConvergenceWarning, DeprecationWarning, FutureWarning)
     texts = [str(warning.message) for warning in caught if not issubclass(warning.category, foreign)]
-    return [text for text in texts if not re.search("names are not unique|Transforming to str index", text)]
+    of_anndata = "names are not unique|Transforming to str index|index to contain strings"
+    return [text for text in texts if not re.search(of_anndata, text)]
 
 
 def quietly(action):

@@ -29,7 +29,7 @@ def _set(rows, value):
 
 def _overlaid(kit):
     """Both halves of the tissue on one array, and the halves."""
-    places = kit.places().to_numpy()
+    places = kit.places().to_numpy(copy=True)
     places[100:] = places[:100]
     return _placed(kit, lambda _: places), np.repeat(["a", "b"], 100)
 
