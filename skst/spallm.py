@@ -39,7 +39,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
     Parameters
     ----------
     spatial : transformer, default=None
-        Makes the spatial embedding; ``SpatialGraphTransformer()`` by default.
+        Makes the spatial embedding; ``SpatialGraphTransformer("views")`` by default.
     text : transformer, default=None
         Makes the text embedding; ``GeneTextEncoder()`` by default.
     strategy : {"weighted", "concat", "expression", "functional"}, default="weighted"
@@ -76,7 +76,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
     labels_ : ndarray of int of shape (n_spots,)
         Domain of each spot, equal to ``predict`` of the same data.
     embedding_ : ndarray of shape (n_spots, n_columns), float32
-        Fused embedding.
+        Fused embedding; where the spatial one is several views side by side, each is fused on its own.
     n_clusters_ : int
         Number of domains asked for or estimated.
     n_clusters_curve_ : DataFrame
@@ -218,12 +218,14 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             meaning = None
         self.embedding_ = self._fit_fusion(structure, meaning)
 
-        self._find_domains(spots, seeds["partition"])
+        self._find_domains(
+            spots, seeds["partition"], n_views=1 if self.strategy == "functional" else self._fusion.n_views
+        )
         return self
 
     def _parts(self):
         return {
-            "spatial": or_new(SpatialGraphTransformer),
+            "spatial": or_new(partial(SpatialGraphTransformer, "views")),
             "text": or_new(partial(GeneTextEncoder, verbose=self.verbose)),
         }
 
@@ -269,7 +271,8 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
                     "strategy='functional' has nothing to go by, as the text embedding is the same for all spots; pass "
                     "gene names that a table of descriptions knows, or use strategy='expression'."
                 )
-        self._fusion = ViewFusion(self.strategy, alpha=self.alpha, beta=self.beta, align=self.align)
+        n_views = getattr(self.spatial_, "n_views_", 1)
+        self._fusion = ViewFusion(self.strategy, alpha=self.alpha, beta=self.beta, align=self.align, n_views=n_views)
         return self._fusion.fit_fuse(structure, meaning)
 
     def __sklearn_tags__(self):

@@ -18,7 +18,7 @@ from skst._constraints import Interval
 from skst._parameters import or_new
 from skst.base import DOMAINS, DomainMixin
 from skst.embedding.fusion import ViewFusion
-from skst.expression.smooth import AveragedPCA
+from skst.expression.views import AveragedViews
 from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
 from skst.inputs.counting import check_counts
@@ -93,8 +93,8 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
     ----------
     labels_ : ndarray of int of shape (n_spots,)
         Domain of each spot, equal to ``predict`` of the same data.
-    embedding_ : ndarray of shape (n_spots, n_columns), float32
-        H.
+    embedding_ : ndarray of shape (n_spots, n_views * n_columns), float32
+        H, once for each of the views of :class:`~skst.SpatialGraphTransformer`, side by side.
     domains_ : DataFrame
         One row a domain, largest first: what :meth:`~skst.narration.TissueNarrator.table` tells of it, "text", its
         description, and "domain", its label.
@@ -250,7 +250,7 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
         self._say(f"graph of {spots.X.shape[0]} spots: {self.graph}")
         average = self._fit_operator(spots, rng)
         self.history_ = getattr(self.graph_, "history_", None)
-        self._pca = AveragedPCA(self.n_components)
+        self._pca = AveragedViews(self.n_components)
         structure = self._pca.average(self._pca.fit_scores(spots.X, average, rng), average)
         n_regions = min(self._narration.n_regions, len(np.unique(structure, axis=0)))
         # Sorted, and from the same start for any random_state: what is told depends on the tissue alone, and what was
@@ -266,9 +266,9 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
             raise ValueError(
                 "alpha=0 leaves text alone, of which there is none; pass gene names, levels and beta above 0."
             )
-        self._fusion = ViewFusion(alpha=self.alpha, beta=self.beta)
+        self._fusion = ViewFusion(alpha=self.alpha, beta=self.beta, n_views=self._pca.n_views_)
         self.embedding_ = self._fusion.fit_fuse(structure, meaning)
-        self._find_domains(spots, partition_seed)
+        self._find_domains(spots, partition_seed, n_views=self._pca.n_views_)
         self.domains_ = self._tell_domains(spots, average)
         return self
 

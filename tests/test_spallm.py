@@ -54,7 +54,8 @@ def test_every_strategy_finds_domains_and_predicts_what_it_fitted(tissue, strate
 
 def test_fused_embeddings_equal_their_formulas(tissue):
     weights = {"alpha": 0.7, "beta": 0.4}
-    fitted = {name: _fusion(strategy=name, **weights).fit(tissue) for name in STRATEGIES}
+    spatial = SpatialGraphTransformer()
+    fitted = {name: _fusion(spatial=spatial, strategy=name, **weights).fit(tissue) for name in STRATEGIES}
     structure = _unit(fitted["weighted"].spatial_.embedding_)
     columns = structure.shape[1]
     meaning = fitted["weighted"].spatial_.average(
@@ -73,9 +74,25 @@ def test_fused_embeddings_equal_their_formulas(tissue):
     np.testing.assert_allclose(concat[:, columns:], 0.4 * functional, **close)
 
 
+@pytest.mark.parametrize("strategy", ["expression", "concat", "weighted"])
+def test_each_view_is_fused_as_if_it_were_alone(tissue, strategy):
+    fitted = _fusion(strategy=strategy, beta=0.4).fit(tissue)
+    assert fitted.spatial_.n_views_ == 3
+    views = np.split(fitted.embedding_, 3, axis=1)
+    own = np.split(fitted.spatial_.embedding_, 3, axis=1)
+    alone = _fusion(spatial=SpatialGraphTransformer(), strategy=strategy, beta=0.4).fit(tissue)
+    np.testing.assert_allclose(views[0], alone.embedding_, atol=1e-4)
+    for view, structure in zip(views, own, strict=True):
+        text = view[:, -structure.shape[1] :] - (strategy != "concat") * structure
+        if strategy == "concat":
+            np.testing.assert_allclose(view[:, : structure.shape[1]], structure, atol=1e-4)
+        assert np.sqrt(text.var(axis=0).sum()) == pytest.approx(0.0 if strategy == "expression" else 0.4, abs=1e-3)
+
+
 def test_alignments(tissue):
     fitted = {
-        align: _fusion(align=align, alpha=0, beta=1).fit(tissue) for align in ("procrustes", "regression", "none")
+        align: _fusion(spatial=SpatialGraphTransformer(), align=align, alpha=0, beta=1).fit(tissue)
+        for align in ("procrustes", "regression", "none")
     }
     structure = _unit(fitted["none"].spatial_.embedding_)
     meaning = {align: model.embedding_.astype(float) for align, model in fitted.items()}
@@ -148,7 +165,7 @@ def test_keys_of_an_anndata(slices):
 def test_sub_transformers_may_give_frames(tissue):
     expected = _fusion().fit(tissue)
     frames = _fusion(
-        spatial=SpatialGraphTransformer().set_output(transform="pandas"),
+        spatial=SpatialGraphTransformer("views").set_output(transform="pandas"),
         text=_text().set_output(transform="pandas"),
     ).fit(tissue)
     np.testing.assert_array_equal(frames.labels_, expected.labels_)
@@ -311,7 +328,7 @@ def test_other_data_are_not_taken_from_memory(tissue, tmp_path):
     layered = tissue.copy()
     layered.layers["half"] = layered.X[::-1].copy()
     assert _hits(clone(fusion).set_params(layer="half").fit(layered)) == (False, False)
-    own_layer = clone(fusion).set_params(spatial=SpatialGraphTransformer(layer="half"))
+    own_layer = clone(fusion).set_params(spatial=SpatialGraphTransformer("views", layer="half"))
     assert _hits(clone(own_layer).fit(layered)) == (True, True)
     layered.layers["half"] = layered.X[:, ::-1].copy()
     assert _hits(clone(own_layer).fit(layered)) == (False, True)

@@ -12,6 +12,7 @@ from tissues import hops
 
 from skst.datasets import mask_counts
 from skst.embedding import SpatialGraphTransformer
+from skst.expression.noise import noise_over_mean
 from skst.graph import (
     SpatialGraphLearner,
     averaging_operator,
@@ -27,6 +28,15 @@ def _span(embedding, expected, atol=2e-3):
 
 def _plain(**parameters):
     return SpatialGraphTransformer(n_components=4, n_hops=2, random_state=0).set_params(**parameters)
+
+
+def _unit(values):
+    values = values - values.mean(axis=0)
+    return values / np.sqrt(values.var(axis=0).sum())
+
+
+def _roots(adata):
+    return np.sqrt(adata.X.toarray() / np.asarray(adata.X.sum(axis=1)))
 
 
 def test_the_embedding_equals_its_formula(tissue):
@@ -114,9 +124,39 @@ def test_only_genes_of_large_variance_are_kept(tissue):
     fitted = _plain(n_top_genes=15).fit(tissue)
     kept = (fitted.components_ != 0).any(axis=0)
     assert kept.sum() == 15
-    roots = np.sqrt(tissue.X.toarray() / np.asarray(tissue.X.sum(axis=1)))
-    assert set(np.flatnonzero(kept)) == set(np.argsort(-roots.var(axis=0))[:15])
+    assert set(np.flatnonzero(kept)) == set(np.argsort(-_roots(tissue).var(axis=0))[:15])
     np.testing.assert_allclose(fitted.transform(tissue), fitted.embedding_, atol=1e-4)
+
+
+def test_views_are_the_same_formula_seen_in_other_ways(tissue):
+    shallow = mask_counts(tissue, 0.9, random_state=0)
+    fitted = SpatialGraphTransformer("views", n_components=4, n_top_genes=None, random_state=0).fit(shallow)
+    assert fitted.embedding_.shape == (400, 12) and (fitted.n_views_, fitted.n_components_) == (3, 12)
+    plain, both, near = np.split(fitted.embedding_, 3, axis=1)
+    alone = SpatialGraphTransformer(n_components=4, n_top_genes=None, random_state=0).fit(shallow)
+    np.testing.assert_allclose(plain, alone.embedding_, atol=1e-5)
+    np.testing.assert_array_equal(fitted.components_[:4], alone.components_)
+    average = averaging_operator(spatial_graph(tissue.obsm["spatial"]))
+    assert fitted.n_pool_ == alone.n_pool_ > 0
+    pooled = np.linalg.matrix_power(average.toarray().astype(float), fitted.n_pool_) @ shallow.X.toarray()
+    # The noise is that of counts which are not pooled, as pooling makes neighbours alike.
+    scaled = np.sqrt(pooled / pooled.sum(axis=1, keepdims=True)) / np.sqrt(noise_over_mean(shallow.X, average))
+    smoothed = hops(average, fitted.hop_weights_) @ scaled
+    expected = PCA(4, svd_solver="full").fit(smoothed)
+    _span(both, _unit(expected.transform(smoothed)), atol=1e-2)
+    _span(near, _unit(average @ scaled @ expected.components_.T), atol=1e-2)
+    np.testing.assert_array_equal(fitted.transform(shallow), fitted.embedding_)
+
+
+def test_views_that_would_be_the_same_are_one(tissue):
+    with pytest.warns(UserWarning, match="X has no coordinates"):
+        assert SpatialGraphTransformer("views", n_components=4).fit(tissue.X).embedding_.shape == (400, 4)
+    for parameters in ({"n_hops": 2}, {"normalize": False}):
+        views, smooth = (
+            SpatialGraphTransformer(m, n_components=4, **parameters).fit(tissue) for m in ("views", "smooth")
+        )
+        assert views.n_views_ == 1
+        np.testing.assert_allclose(views.embedding_, smooth.embedding_, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:n_neighbors=6 joins 5 of 5 spots")

@@ -25,6 +25,14 @@ class ViewFusion:
         Weights of the first and of the second view.
     align : {"procrustes", "regression", "none"}, default="procrustes"
         R: a rotation, a ridge regression, or nothing.
+    n_views : int, default=1
+        Embeddings of equal width that the first view holds side by side; each is fused on its own, and so are the
+        results side by side.
+
+    Attributes
+    ----------
+    n_fused_ : int
+        Embeddings that the result holds: 1 for "functional".
 
     Examples
     --------
@@ -36,18 +44,19 @@ class ViewFusion:
     (50, 4)
     """
 
-    def __init__(self, strategy="weighted", *, alpha=1.0, beta=0.05, align="procrustes"):
+    def __init__(self, strategy="weighted", *, alpha=1.0, beta=0.05, align="procrustes", n_views=1):
         self.strategy = strategy
         self.alpha = alpha
         self.beta = beta
         self.align = align
+        self.n_views = n_views
 
     def fit_fuse(self, structure: ArrayLike, meaning: np.ndarray | None) -> NDArray[np.float32]:
         """Learn centres, scales and the alignment, and fuse.
 
         Parameters
         ----------
-        structure : array-like of shape (n_spots, n_columns)
+        structure : array-like of shape (n_spots, n_views * n_columns)
             First view.
         meaning : array-like of shape (n_spots, n_semantic) or None
             Second view; without it the result is the first.
@@ -56,34 +65,35 @@ class ViewFusion:
         -------
         ndarray of shape (n_spots, n_fused), float32
         """
-        structure = np.asarray(structure, dtype=np.float32)
-        self._structure = centre_and_scale(structure)
-        self._text_axes = None
+        self.n_fused_ = 1 if self.strategy == "functional" else self.n_views
+        parts = np.split(np.asarray(structure, dtype=np.float32), self.n_views, axis=1)
+        self._scales = [centre_and_scale(part) for part in parts]
+        self._text_axes: list[NDArray[np.float32]] = []
         if meaning is not None:
-            n_columns = min(structure.shape[1], *meaning.shape)
+            n_columns = min(parts[0].shape[1], *meaning.shape)
             pca = PCA(n_columns, random_state=0).set_output(transform="default").fit(meaning)
             reduced = pca.transform(meaning)
             axes = pca.components_.T.astype(np.float32)
             axes /= np.float32(np.sqrt(reduced.var(axis=0, dtype=np.float64).sum()) or 1.0)
-            if self.strategy == "weighted":
-                target = (structure - self._structure[0]) * self._structure[1]
-                axes = axes @ self._alignment((meaning - pca.mean_.astype(np.float32)) @ axes, target)
-            self._text_axes = pca.mean_.astype(np.float32), axes.astype(np.float32)
+            self._text_mean = pca.mean_.astype(np.float32)
+            reduced = (meaning - self._text_mean) @ axes
+            for part, (centre, scale) in zip(parts, self._scales, strict=True):
+                turn = self._alignment(reduced, (part - centre) * scale) if self.strategy == "weighted" else None
+                self._text_axes.append(axes if turn is None else (axes @ turn).astype(np.float32))
         return self.fuse(structure, meaning)
 
     def fuse(self, structure: ArrayLike, meaning: np.ndarray | None) -> NDArray[np.float32]:
         """Fuse the views of other spots; parameters and result as in :meth:`fit_fuse`."""
-        centre, scale = self._structure
-        structure = (np.asarray(structure, dtype=np.float32) - centre) * scale
-        if self._text_axes is None:
-            return (self.alpha * structure).astype(np.float32)
-        mean, axes = self._text_axes
-        meaning = (meaning - mean) @ axes
+        parts = np.split(np.asarray(structure, dtype=np.float32), self.n_views, axis=1)
+        parts = [(part - centre) * scale for part, (centre, scale) in zip(parts, self._scales, strict=True)]
+        if not self._text_axes:
+            return (self.alpha * np.hstack(parts)).astype(np.float32)
+        meanings = [(meaning - self._text_mean) @ axes for axes in self._text_axes]
         if self.strategy == "functional":
-            return meaning.astype(np.float32)
-        if self.strategy == "concat":
-            return np.hstack([self.alpha * structure, self.beta * meaning]).astype(np.float32)
-        return (self.alpha * structure + self.beta * meaning).astype(np.float32)
+            return meanings[0].astype(np.float32)
+        join = np.add if self.strategy == "weighted" else lambda *both: np.hstack(both)
+        fused = [join(self.alpha * part, self.beta * text) for part, text in zip(parts, meanings, strict=True)]
+        return np.hstack(fused).astype(np.float32)
 
     def _alignment(self, reduced, target):
         if self.align == "none":

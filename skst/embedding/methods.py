@@ -33,7 +33,7 @@ def make_encoder(method: Any) -> Any:
     encoder or None
     """
     if isinstance(method, str):
-        return None if method == "smooth" else encoder_class(method)()
+        return None if method in ("smooth", "views") else encoder_class(method)()
     return clone(method)
 
 

@@ -14,7 +14,8 @@ from skst._constraints import HasMethods, Interval, StrOptions
 from skst._parameters import NestedParameters
 from skst.embedding.methods import ENCODERS, encoder_class, fit_in_content_order, make_encoder
 from skst.embedding.semantic import SemanticHead
-from skst.expression import smooth
+from skst.expression.smooth import AveragedPCA
+from skst.expression.views import AveragedViews
 from skst.graph.learner import SpatialGraphLearner
 from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
@@ -43,14 +44,14 @@ class SpatialGraphTransformer(
 
     Parameters
     ----------
-    method : {"smooth", "stagate", "graphst", "spaceflow", "stcluster"} or encoder, default="smooth"
-        What makes the embedding: the formula above, or a graph network with its default settings.  An object of
-        :mod:`skst.embedding.encoders`, such as ``STAGATE(n_hidden=128)``, has settings of your own.
+    method : {"smooth", "views", "stagate", "graphst", "spaceflow", "stcluster"} or encoder, default="smooth"
+        What makes the embedding: the formula above, the same in three ways (see Notes), or a graph network, of which an
+        object of :mod:`skst.embedding.encoders`, such as ``STAGATE(n_hidden=128)``, has settings of your own.
     semantic : transformer, default=None
         Makes text vectors that modulate the embedding, such as ``GeneTextEncoder(mode="prompt", k_g=30)``; see Notes.
         Needs raw counts (``normalize=True``).  None leaves text out.
     n_components : int, default=20
-        Columns of the embedding; fewer where X has fewer rows or columns.
+        Columns of the embedding, or of each view; fewer where X has fewer rows or columns.
     graph : {"knn", "radius", "delaunay", "learned"}, SpatialNeighbors or SpatialGraphLearner, default="knn"
         Which spots are neighbours: a kind of :class:`skst.graph.SpatialNeighbors` with its defaults (6 neighbours), or
         learnt.  An object has settings of your own; ``graph__n_neighbors`` reaches into either.
@@ -79,9 +80,11 @@ class SpatialGraphTransformer(
     Attributes
     ----------
     embedding_ : ndarray of shape (n_spots, n_columns), float32
-        Embedding of the spots seen in ``fit``, scaled to a total variance of 1.
+        Embedding of the spots seen in ``fit``, scaled to a total variance of 1 a view.
     n_components_ : int
         Columns of the embedding.
+    n_views_ : int
+        Embeddings that it holds side by side.
     n_pool_ : int
         Hops over which raw counts were pooled (:math:`p`).
     hop_weights_ : ndarray of float32
@@ -122,30 +125,27 @@ class SpatialGraphTransformer(
 
     Notes
     -----
-    Everything is sparse up to the projection.  The principal axes of the averaged expression are found from
-    products with :math:`\bar A` and the counts alone, at a cost linear in spots and non-zeros.
+    Everything is sparse up to the projection, at a cost linear in spots and non-zeros.  Counts are pooled *raw*: scaled
+    first, 3 molecules would weigh as much as 300.  New spots have a graph of their own: pass whole slices.
 
-    Counts are pooled *raw*, so that a profile is the mean of molecules and not of spots; scaling each shallow
-    spot to a common depth first gives the same weight to 3 molecules as to 300.
-
-    New spots are embedded on a graph of their own: pass whole slices to ``transform``.
+    ``method="views"`` puts three embeddings side by side, for a clusterer that looks at each
+    (:class:`~skst.partition.ConsensusMixture`): the formula; that of genes scaled to equal noise, each square root over
+    that of the gene's variance which neighbours do not share, over its mean; and this over one hop alone.  Strong genes
+    are the best witnesses, and the worst where entries are lost.  A number of hops, or X as it is, leaves one view.
 
     A network reads the scores of each spot on the leading principal axes of the averaged expression (50 by default),
-    not averaged themselves: noise that no neighbour shares is left out, and training costs as much with 20,000 genes as
-    with 200.  Its representation is centred and turned to its own principal axes.  :meth:`paper` gives published
-    settings.
+    not averaged: noise that no neighbour shares is left out, and training costs as much with 20,000 genes as with 200.
+    Its representation is centred and turned to its own principal axes.  :meth:`paper` gives published settings.
 
-    Without coordinates nothing is averaged: a graph of expression neighbours would make the embedding of a cell
-    depend on the cells it happens to be transformed with.
+    Without coordinates nothing is averaged: with expression neighbours an embedding would depend on other cells.
 
     With `semantic`, the embedding Z is modulated by text (FSM of SemST [1]_, Table 3).  With T the text vector of each
     spot, averaged over the same hops as the expression,
 
     .. math:: (\alpha, \beta) = \mathrm{MLP}(T), \qquad Z' = (1 + \alpha) \odot Z + \beta
 
-    where the MLP is trained on the finished Z so that Z' explains the counts
-    (:class:`~skst.embedding.semantic.SemanticHead`).  Training begins with Z' = Z.  Without gene names there is no
-    text, and Z stays as it is.
+    where the MLP is trained on the finished Z, from Z' = Z on, so that Z' explains the counts
+    (:class:`~skst.embedding.semantic.SemanticHead`).  Without gene names Z stays as it is.
 
     References
     ----------
@@ -170,7 +170,7 @@ class SpatialGraphTransformer(
     """
 
     _parameter_constraints = {
-        "method": [StrOptions({"smooth", *ENCODERS}), HasMethods(["fit_embed", "embed"])],
+        "method": [StrOptions({"smooth", "views", *ENCODERS}), HasMethods(["fit_embed", "embed"])],
         "semantic": [HasMethods(["fit_transform", "transform"]), None],
         "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
         "graph": GRAPH,
@@ -290,13 +290,13 @@ class SpatialGraphTransformer(
         average = self._fit_operator(spots, rng, self.normalize)
         self.encoder_ = make_encoder(self.method)
         n_inputs = self.n_components if self.encoder_ is None else self.encoder_.n_inputs
-        pca = smooth.AveragedPCA(
-            n_inputs or self.n_components, n_hops=self.n_hops, n_top_genes=self.n_top_genes, normalize=self.normalize
-        )
+        make = AveragedViews if self.method == "views" else AveragedPCA
+        seen = {"n_hops": self.n_hops, "n_top_genes": self.n_top_genes, "normalize": self.normalize}
+        pca = make(n_inputs or self.n_components, **seen)
         scores = pca.fit_scores(spots.X, average, rng)
         self.n_pool_, self.hop_weights_ = pca.n_pool_, pca.hop_weights_
-        self.components_ = np.zeros((pca.axes_.shape[1], spots.X.shape[1]), dtype=np.float32)
-        self.components_[:, pca.kept_] = pca.axes_.T
+        self.components_ = pca.components(spots.X.shape[1])
+        self.n_views_ = getattr(pca, "n_views_", 1)
         self._pca = pca
         if self.encoder_ is None:
             embedding = pca.average(scores, average)

@@ -12,6 +12,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
 from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
+from skst.expression.noise import noise_over_mean
 from skst.inputs.types import Matrix
 
 # Fewer molecules than this in a spot, and averaging square roots loses what averaging counts keeps.
@@ -32,6 +33,13 @@ def column_variance(X: Matrix) -> NDArray[np.float64]:
     mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
     squares = X.multiply(X) if sparse.issparse(X) else np.square(X)
     return np.asarray(squares.mean(axis=0, dtype=np.float64)).ravel() - mean**2
+
+
+def scale_columns(X: Matrix, factors: NDArray[np.float32]) -> Matrix:
+    """Each column times its factor."""
+    if sparse.issparse(X):
+        return sparse.csr_array((X.data * factors[X.indices], X.indices, X.indptr), shape=X.shape)
+    return X * factors
 
 
 def pooled_depth(X: Matrix, average: csr_array, n_hops: int) -> float:
@@ -151,24 +159,31 @@ class AveragedPCA:
         Genes of largest variance that are kept, None for all.
     normalize : bool, default=True
         Whether to scale, pool and take square roots.
+    equal_noise : bool, default=False
+        Whether genes are scaled to noise of one variance, see :func:`~skst.expression.noise.noise_over_mean`; only
+        with `normalize`.
 
     Attributes
     ----------
     kept_ : ndarray of int
         Indices, ascending, of the genes kept.
+    gene_scales_ : ndarray of shape (n_genes,), float32
+        What square roots are multiplied by.
     axes_ : ndarray of shape (n_kept, n_components), float32
-        Principal axes, scaled so that the averaged scores of ``fit`` have a total variance of 1.
+        Principal axes of scaled square roots, times the scales of genes, so that square roots as they are have the
+        scores; and scaled so that the averaged scores of ``fit`` have a total variance of 1.
     offset_ : ndarray of shape (n_components,), float32
         Mean of the averaged expression on these axes.
     n_pool_, hop_weights_, depth_
         Hops of pooling, weights of the hops of averaging, and the depth that pooled counts are scaled to.
     """
 
-    def __init__(self, n_components, *, n_hops="auto", n_top_genes=3000, normalize=True):
+    def __init__(self, n_components, *, n_hops="auto", n_top_genes=3000, normalize=True, equal_noise=False):
         self.n_components = n_components
         self.n_hops = n_hops
         self.n_top_genes = n_top_genes
         self.normalize = normalize
+        self.equal_noise = equal_noise
 
     def fit_scores(self, X: Matrix, average: csr_array, random_state: np.random.RandomState) -> NDArray[np.float32]:
         """Find the axes; return the score of each spot by its own expression, before it is averaged.
@@ -189,17 +204,24 @@ class AveragedPCA:
         self._choose_hops(X, average)
         sizes = self._sizes(X, average)
         self.depth_ = median_depth(sizes)
+        scaled = self.normalize and self.equal_noise
+        noise = noise_over_mean(X, average) if scaled else np.ones(X.shape[1])
+        self.gene_scales_ = (1.0 / np.sqrt(noise)).astype(np.float32)
         self.kept_ = self._choose_genes(X, average, sizes)
-        values = self._values(X[:, self.kept_], average, sizes)
-        n_components = min(self.n_components, *values.shape)
-        axes, mean = principal_axes(values, average, self.hop_weights_, n_components, random_state)
-        scores = np.asarray(values @ axes, dtype=np.float32)
+        roots = self._values(X[:, self.kept_], average, sizes)
+        gene_scales = self.gene_scales_[self.kept_]
+        n_components = min(self.n_components, *roots.shape)
+        seen = scale_columns(roots, gene_scales)
+        axes, mean = principal_axes(seen, average, self.hop_weights_, n_components, random_state)
+        offset = mean @ axes
+        axes *= gene_scales[:, None]
+        scores = np.asarray(roots @ axes, dtype=np.float32)
         averaged = propagate(average, scores, self.hop_weights_)
         total = float(np.sqrt(averaged.var(axis=0, dtype=np.float64).sum()))
         scale = np.float32(1.0 / total if total > 0 else 1.0)
         # Other spots go through the same two steps, so that those of fit come out the same to the last digit.
         self._unscaled = axes, scale
-        self.axes_, self.offset_ = axes * scale, mean @ axes * scale
+        self.axes_, self.offset_ = axes * scale, offset * scale
         return scores * scale
 
     def scores(self, X: Matrix, average: csr_array) -> NDArray[np.float32]:
@@ -207,6 +229,12 @@ class AveragedPCA:
         sizes = self._sizes(X, average)
         axes, scale = self._unscaled
         return np.asarray(self._values(X[:, self.kept_], average, sizes) @ axes, dtype=np.float32) * scale
+
+    def components(self, n_genes: int) -> NDArray[np.float32]:
+        """Axes as rows over all genes, ndarray of shape (n_components, n_genes), float32; zero for those not kept."""
+        components = np.zeros((self.axes_.shape[1], n_genes), dtype=np.float32)
+        components[:, self.kept_] = self.axes_.T
+        return components
 
     def expression(self, X: Matrix, average: csr_array) -> NDArray[np.float32]:
         """Stabilised expression of the genes kept, ndarray of shape (n_spots, n_kept), float32."""
@@ -225,7 +253,7 @@ class AveragedPCA:
     def genes(
         self, X: Matrix, averaged: np.ndarray, n_genes: int
     ) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.float32]]:
-        """The genes that vary most along the axes, and how their rates follow the embedding.
+        """The genes that vary most along the axes, and how their rates follow the embedding; not with `equal_noise`.
 
         Parameters
         ----------
@@ -275,7 +303,8 @@ class AveragedPCA:
         variance = [
             column_variance(self._values(columns[:, i : i + step], average, sizes)) for i in range(0, n_genes, step)
         ]
-        return np.sort(np.argsort(-np.concatenate(variance), kind="stable")[: self.n_top_genes])
+        variance = np.concatenate(variance) * np.square(self.gene_scales_)
+        return np.sort(np.argsort(-variance, kind="stable")[: self.n_top_genes])
 
     def _sizes(self, X, average):
         return propagate(average, library_sizes(X), single_hop(self.n_pool_))
