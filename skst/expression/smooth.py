@@ -211,7 +211,7 @@ class AveragedPCA:
         roots = self._values(X[:, self.kept_], average, sizes)
         gene_scales = self.gene_scales_[self.kept_]
         n_components = min(self.n_components, *roots.shape)
-        seen = scale_columns(roots, gene_scales)
+        seen = scale_columns(roots, gene_scales) if scaled else roots
         axes, mean = principal_axes(seen, average, self.hop_weights_, n_components, random_state)
         offset = mean @ axes
         axes *= gene_scales[:, None]
