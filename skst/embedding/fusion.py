@@ -87,13 +87,13 @@ class ViewFusion:
         parts = np.split(np.asarray(structure, dtype=np.float32), self.n_views, axis=1)
         parts = [(part - centre) * scale for part, (centre, scale) in zip(parts, self._scales, strict=True)]
         if not self._text_axes:
-            return (self.alpha * np.hstack(parts)).astype(np.float32)
+            return (self.alpha * np.hstack(parts)).astype(np.float32, copy=False)
         meanings = [(meaning - self._text_mean) @ axes for axes in self._text_axes]
         if self.strategy == "functional":
-            return meanings[0].astype(np.float32)
+            return meanings[0].astype(np.float32, copy=False)
         join = np.add if self.strategy == "weighted" else lambda *both: np.hstack(both)
         fused = [join(self.alpha * part, self.beta * text) for part, text in zip(parts, meanings, strict=True)]
-        return np.hstack(fused).astype(np.float32)
+        return np.hstack(fused).astype(np.float32, copy=False)
 
     def _alignment(self, reduced, target):
         if self.align == "none":

@@ -17,6 +17,11 @@ def median_depth(sizes: NDArray[np.float64]) -> float:
     return float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
 
 
+def depth_factors(depth: float, sizes: NDArray[np.float64]) -> NDArray[np.float32]:
+    """What rows are multiplied by so that library sizes become `depth`; 0 for rows of zeros."""
+    return np.divide(depth, sizes, out=np.zeros_like(sizes), where=sizes > 0).astype(np.float32)
+
+
 def scale_depth(X: Matrix, depth: float, sizes: NDArray[np.float64] | None = None) -> Matrix:
     """Scale each row from its library size to `depth`; a row of zeros stays as it is.
 
@@ -34,7 +39,7 @@ def scale_depth(X: Matrix, depth: float, sizes: NDArray[np.float64] | None = Non
     ndarray or csr_array of shape (n_spots, n_genes), float32
     """
     sizes = library_sizes(X) if sizes is None else sizes
-    factors = np.divide(depth, sizes, out=np.zeros_like(sizes), where=sizes > 0).astype(np.float32)
+    factors = depth_factors(depth, sizes)
     if sparse.issparse(X):
         values = X.data * np.repeat(factors, np.diff(X.indptr))
         return sparse.csr_array((values, X.indices, X.indptr), shape=X.shape)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, issparse
 
-from skst.expression.counts import library_sizes, median_depth, scale_depth
+from skst.expression.counts import depth_factors, library_sizes, median_depth
 from skst.inputs.types import Matrix
 
 # Of the median: no gene is so much quieter than others as a few spots, or none that hold it, would make it seem.
@@ -50,21 +50,20 @@ def noise_over_mean(X: Matrix, average: csr_array) -> NDArray[np.float64]:
     if total <= 0:
         return np.ones(X.shape[1])
     sizes = library_sizes(X)
-    counts = scale_depth(X, median_depth(sizes), sizes)
+    factors = depth_factors(median_depth(sizes), sizes)
     ends = between.sum(axis=0, dtype=np.float64) + between.sum(axis=1, dtype=np.float64)
     # Dense columns, as averages over neighbours are no longer sparse: a few at a time.
-    columns = counts.tocsc() if issparse(counts) else counts
+    columns = X.tocsc() if issparse(X) else X
     step = max(1, DENSE_ENTRIES // X.shape[0])
-    parts = [_noise(columns[:, i : i + step], between, ends) for i in range(0, X.shape[1], step)]
-    noise = np.concatenate(parts) / total
-    mean = np.asarray(counts.mean(axis=0, dtype=np.float64)).ravel()
+    parts = [_noise(columns[:, i : i + step], factors, between, ends) for i in range(0, X.shape[1], step)]
+    noise, mean = np.concatenate(parts, axis=1) / np.array([[total], [X.shape[0]]])
     ratio = np.divide(noise, mean, out=np.zeros_like(noise), where=mean > 0)
     least = LEAST_SHARE * np.median(ratio[mean > 0]) if (mean > 0).any() else 0.0
     return np.maximum(ratio, least) if least > 0 else np.ones_like(ratio)
 
 
-def _noise(columns, between, ends):
-    """Half of the weighted sum of squared differences of neighbours."""
-    dense = columns.toarray() if issparse(columns) else columns
+def _noise(columns, factors, between, ends):
+    """Half of the weighted sum of squared differences of neighbours, and the sum over spots."""
+    dense = (columns.toarray() if issparse(columns) else columns) * factors[:, None]
     cross = np.einsum("ij,ij->j", dense, between @ dense, dtype=np.float64)
-    return 0.5 * (ends @ np.square(dense)) - cross
+    return 0.5 * (ends @ np.square(dense)) - cross, dense.sum(axis=0, dtype=np.float64)

@@ -35,13 +35,6 @@ def column_variance(X: Matrix) -> NDArray[np.float64]:
     return np.asarray(squares.mean(axis=0, dtype=np.float64)).ravel() - mean**2
 
 
-def scale_columns(X: Matrix, factors: NDArray[np.float32]) -> Matrix:
-    """Each column times its factor."""
-    if sparse.issparse(X):
-        return sparse.csr_array((X.data * factors[X.indices], X.indices, X.indptr), shape=X.shape)
-    return X * factors
-
-
 def pooled_depth(X: Matrix, average: csr_array, n_hops: int) -> float:
     """Effective number of molecules behind a spot's profile after averaging over `n_hops` hops.
 
@@ -97,7 +90,12 @@ def single_hop(n_hops: int) -> NDArray[np.float32]:
 
 
 def principal_axes(
-    X: Matrix, average: csr_array, weights: ArrayLike, n_components: int, random_state: np.random.RandomState
+    X: Matrix,
+    average: csr_array,
+    weights: ArrayLike,
+    n_components: int,
+    random_state: np.random.RandomState,
+    gene_scales: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Leading principal axes of averaged expression.
 
@@ -113,6 +111,8 @@ def principal_axes(
         Axes wanted, at most ``min(n_spots, n_genes)``.
     random_state : RandomState
         Draws the start vector of the iterative solver.
+    gene_scales : ndarray of shape (n_genes,), float32, default=None
+        What columns of X are multiplied by first; nothing by default.
 
     Returns
     -------
@@ -122,11 +122,13 @@ def principal_axes(
         Mean of the averaged expression.
     """
     n_spots, n_genes = X.shape
+    scales = np.ones(n_genes, dtype=np.float32) if gene_scales is None else gene_scales
     share = propagate(average.T, np.full(n_spots, 1.0 / n_spots), weights)
-    mean = np.asarray(share @ X, dtype=np.float64).ravel()
+    mean = np.asarray(share @ X, dtype=np.float64).ravel() * scales
     if n_genes <= DENSE_GENES or n_components >= n_genes:
         dense = X.toarray() if sparse.issparse(X) else X
-        dense = propagate(average, dense, weights) - mean.astype(np.float32)
+        dense = propagate(average, dense, weights) * scales
+        dense -= mean.astype(np.float32)
         covariance = np.zeros((n_genes, n_genes))
         for rows in np.array_split(dense, 1 + n_spots // 100_000):
             covariance += rows.T @ rows
@@ -135,8 +137,8 @@ def principal_axes(
 
         def covariance_product(v):
             v = v.ravel().astype(np.float32)
-            smooth = propagate(average, X @ v, weights) - np.float32(mean @ v)
-            return X.T @ propagate(average.T, smooth, weights)
+            smooth = propagate(average, X @ (scales * v), weights) - np.float32(mean @ v)
+            return scales * (X.T @ propagate(average.T, smooth, weights))
 
         operator = LinearOperator((n_genes, n_genes), matvec=covariance_product, dtype=np.float32)
         start = random_state.uniform(-1, 1, n_genes).astype(np.float32)
@@ -204,18 +206,17 @@ class AveragedPCA:
         self._choose_hops(X, average)
         sizes = self._sizes(X, average)
         self.depth_ = median_depth(sizes)
-        scaled = self.normalize and self.equal_noise
-        noise = noise_over_mean(X, average) if scaled else np.ones(X.shape[1])
+        equal = self.normalize and self.equal_noise
+        noise = noise_over_mean(X, average) if equal else np.ones(X.shape[1])
         self.gene_scales_ = (1.0 / np.sqrt(noise)).astype(np.float32)
         self.kept_ = self._choose_genes(X, average, sizes)
-        roots = self._values(X[:, self.kept_], average, sizes)
+        values = self._values(X[:, self.kept_], average, sizes)
         gene_scales = self.gene_scales_[self.kept_]
-        n_components = min(self.n_components, *roots.shape)
-        seen = scale_columns(roots, gene_scales) if scaled else roots
-        axes, mean = principal_axes(seen, average, self.hop_weights_, n_components, random_state)
+        n_components = min(self.n_components, *values.shape)
+        axes, mean = principal_axes(values, average, self.hop_weights_, n_components, random_state, gene_scales)
         offset = mean @ axes
         axes *= gene_scales[:, None]
-        scores = np.asarray(roots @ axes, dtype=np.float32)
+        scores = np.asarray(values @ axes, dtype=np.float32)
         averaged = propagate(average, scores, self.hop_weights_)
         total = float(np.sqrt(averaged.var(axis=0, dtype=np.float64).sum()))
         scale = np.float32(1.0 / total if total > 0 else 1.0)
