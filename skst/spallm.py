@@ -205,23 +205,23 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         memory = check_memory(os.fspath(self.memory) if isinstance(self.memory, os.PathLike) else self.memory)
         self.from_cache_: dict[str, bool] = {}
 
+        # In a method of its own, so that vectors of all spots are gone before the partition.
+        self.embedding_ = self._fit_views(X, spots, memory, seeds)
+        self._find_domains(spots, seeds["partition"], n_views=self._fusion.n_fused_)
+        return self
+
+    def _fit_views(self, X, spots, memory, seeds):
+        """Fit both views and the fusion; return the fused embedding."""
         spatial = self.part("spatial")
         self._say(f"spatial embedding of {spots.X.shape[0]} spots x {spots.X.shape[1]} genes: {spatial}")
         structure, self.spatial_ = self._view(spatial, "spatial", X, spots, memory, seeds)
-        self.text_ = None
+        self.text_, meaning = None, None
         if self.strategy != "expression":
             text = self.part("text")
             self._say(f"text embedding: {text}")
             meaning, self.text_ = self._view(text, "text", X, spots, memory, seeds)
             meaning = self._averaged(meaning, spots)
-        else:
-            meaning = None
-        self.embedding_ = self._fit_fusion(structure, meaning)
-
-        self._find_domains(
-            spots, seeds["partition"], n_views=1 if self.strategy == "functional" else self._fusion.n_views
-        )
-        return self
+        return self._fit_fusion(structure, meaning)
 
     def _parts(self):
         return {

@@ -68,32 +68,40 @@ class ViewFusion:
         self.n_fused_ = 1 if self.strategy == "functional" else self.n_views
         parts = np.split(np.asarray(structure, dtype=np.float32), self.n_views, axis=1)
         self._scales = [centre_and_scale(part) for part in parts]
-        self._text_axes: list[NDArray[np.float32]] = []
+        self._text_axes = None
         if meaning is not None:
             n_columns = min(parts[0].shape[1], *meaning.shape)
             pca = PCA(n_columns, random_state=0).set_output(transform="default").fit(meaning)
-            reduced = pca.transform(meaning)
             axes = pca.components_.T.astype(np.float32)
+            self._text_axes = pca.mean_.astype(np.float32), axes
+            reduced = self._reduced(meaning)
             axes /= np.float32(np.sqrt(reduced.var(axis=0, dtype=np.float64).sum()) or 1.0)
-            self._text_mean = pca.mean_.astype(np.float32)
-            reduced = (meaning - self._text_mean) @ axes
-            for part, (centre, scale) in zip(parts, self._scales, strict=True):
-                turn = self._alignment(reduced, (part - centre) * scale) if self.strategy == "weighted" else None
-                self._text_axes.append(axes if turn is None else (axes @ turn).astype(np.float32))
+            if self.strategy == "weighted":
+                reduced = self._reduced(meaning)
+                scaled = ((part - centre) * scale for part, (centre, scale) in zip(parts, self._scales, strict=True))
+                self._turns = [self._alignment(reduced, part).astype(np.float32) for part in scaled]
         return self.fuse(structure, meaning)
 
     def fuse(self, structure: ArrayLike, meaning: np.ndarray | None) -> NDArray[np.float32]:
         """Fuse the views of other spots; parameters and result as in :meth:`fit_fuse`."""
-        parts = np.split(np.asarray(structure, dtype=np.float32), self.n_views, axis=1)
-        parts = [(part - centre) * scale for part, (centre, scale) in zip(parts, self._scales, strict=True)]
-        if not self._text_axes:
-            return (self.alpha * np.hstack(parts)).astype(np.float32, copy=False)
-        meanings = [(meaning - self._text_mean) @ axes for axes in self._text_axes]
-        if self.strategy == "functional":
-            return meanings[0].astype(np.float32, copy=False)
-        join = np.add if self.strategy == "weighted" else lambda *both: np.hstack(both)
-        fused = [join(self.alpha * part, self.beta * text) for part, text in zip(parts, meanings, strict=True)]
-        return np.hstack(fused).astype(np.float32, copy=False)
+        text = None if self._text_axes is None else self._reduced(meaning)
+        if text is not None and self.strategy == "functional":
+            return text
+        fused = []
+        for i, part in enumerate(np.split(np.asarray(structure, dtype=np.float32), self.n_views, axis=1)):
+            centre, scale = self._scales[i]
+            own = np.float32(self.alpha) * ((part - centre) * scale)
+            if text is not None and self.strategy == "concat":
+                own = np.hstack([own, np.float32(self.beta) * text])
+            elif text is not None:
+                own += np.float32(self.beta) * (text @ self._turns[i])
+            fused.append(own)
+        return np.hstack(fused)
+
+    def _reduced(self, meaning, n_rows=100_000):
+        """Scores of the text view on its own axes; vectors of all spots are not held a second time."""
+        mean, axes = self._text_axes
+        return np.vstack([(meaning[i : i + n_rows] - mean) @ axes for i in range(0, len(meaning), n_rows)])
 
     def _alignment(self, reduced, target):
         if self.align == "none":

@@ -133,7 +133,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         self : ConsensusMixture
         """
         self._validate_params()
-        X = validate_data(self, X, dtype=np.float64)
+        X = validate_data(self, X, dtype=[np.float64, np.float32])
         check_n_clusters(self.n_clusters, len(X))
         rng = check_random_state(self.random_state)
         rows = X if len(X) <= self.max_samples else X[rng.choice(len(X), self.max_samples, replace=False)]
@@ -141,7 +141,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
             raise ValueError(
                 f"n_views={self.n_views} does not divide the {X.shape[1]} columns of X; give views of one width."
             )
-        self._views, rows = _fit_views(rows, self.n_views)
+        self._views, rows = _fit_views(rows.astype(np.float64), self.n_views)
 
         depths = sorted({min(int(depth), rows[0].shape[1]) for depth in self.n_leading})
         starts = [
@@ -185,7 +185,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         self._orders = orders
 
     def _posterior(self, X):
-        columns = np.split(X, self.n_views, axis=1)
+        columns = np.split(X.astype(np.float64, copy=False), self.n_views, axis=1)
         views = [pca.transform(part) * scale for part, (pca, scale) in zip(columns, self._views, strict=True)]
         total = np.zeros((len(X), self.n_clusters))
         weights = self._weights / np.bincount(self._view_of, minlength=self.n_views).clip(1)
@@ -210,7 +210,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         ndarray of int of shape (n_spots,)
         """
         check_is_fitted(self)
-        return self._predict(validate_data(self, X, dtype=np.float64, reset=False))
+        return self._predict(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Mean posterior of each domain.
@@ -226,7 +226,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
             Rows sum to 1.
         """
         check_is_fitted(self)
-        return self._posterior(validate_data(self, X, dtype=np.float64, reset=False))
+        return self._posterior(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
 
 
 def _fit_views(rows, n_views):
