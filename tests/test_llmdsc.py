@@ -152,15 +152,13 @@ def test_order_of_genes_and_of_cells(cells, quickly):
     # Steps of Adam have one length whatever the gradient: rounding grows in training.
     np.testing.assert_allclose(shuffled.embedding_, fitted.embedding_, atol=5e-3)
     assert adjusted_rand_score(shuffled.labels_, fitted.labels_) > 0.97
-    rows = np.random.default_rng(0).permutation(300)
-    shuffled = _llmdsc().fit(cells[rows])
+    shuffled = _llmdsc().fit(cells[rows := np.random.default_rng(0).permutation(300)])
     np.testing.assert_allclose(shuffled.embedding_, fitted.embedding_[rows], atol=5e-3)
     assert adjusted_rand_score(shuffled.labels_, fitted.labels_[rows]) > 0.97
 
 
 def test_containers(cells, quickly):
-    expected = quickly()
-    layered = cells.copy()
+    expected, layered = quickly(), cells.copy()
     layered.layers["counts"], layered.X = cells.X, sparse.csr_matrix(cells.shape, dtype=np.float32)
     named = _llmdsc(gene_names=cells.var_names)
     inputs = [(_llmdsc(), cells.to_df()), (_llmdsc(layer="counts"), layered)]
