@@ -163,7 +163,6 @@ METHODS = {
 CONTROLS = ("expression", "text permuted", "text Gaussian")
 # As counts are lost.
 QUALITY = {name: METHODS[name] for name in ("SpaLLMFusion", *CONTROLS)}
-QUALITY["one view"] = partial(fusion, strategy="expression", spatial=SpatialGraphTransformer())
 QUALITY |= {"SemSTClusterer": semst, "SemST, no text": partial(semst, fusion=None)}
 # The tables of single estimators, each by method.
 SEMST = {
@@ -288,7 +287,7 @@ STRATEGIES = {"concat": {"strategy": "concat"}, "functional": {"strategy": "func
 # Table 3 of SemST, at full quality: text modulates the embedding instead of being added to it.
 PLUGGED = {"FSM": {"strategy": "expression", "prompts": {"random_state": 0}}}
 # Methods that need no text vectors, so none are made for them.
-TEXT_FREE = {"expression", "one view", "smooth + k-means", "PCA + k-means"}
+TEXT_FREE = {"expression", "smooth + k-means", "PCA + k-means"}
 
 
 def factories(tables):

@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 
 from skst.datasets import make_spatial_domains
-from skst.text import endpoint
+from skst.text import LexicalBackend, endpoint
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SKST_CACHE_HOME", str(tmp_path))
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +26,23 @@ def _loopback_only(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+_HASHED = {}
+_hash_texts = LexicalBackend.encode
+
+
+@pytest.fixture(autouse=True)
+def _texts_are_hashed_once(monkeypatch):
+    """Keep the vector of a text, which depends on nothing else: hashing is half of the time of a quick fit."""
+
+    def encode(self, texts):
+        known = _HASHED.setdefault(self.n_components, {})
+        if new := [text for text in dict.fromkeys(texts) if text not in known]:
+            known.update(zip(new, _hash_texts(self, new), strict=True))
+        return np.array([known[text] for text in texts], dtype=np.float32).reshape(-1, self.n_components)
+
+    monkeypatch.setattr(LexicalBackend, "encode", encode)
 
 
 @pytest.fixture

@@ -352,6 +352,11 @@ def test_cached_models_need_no_hub(hub, tmp_path, tiny_model):
 # LexicalBackend
 
 
+@pytest.fixture
+def _texts_are_hashed_once():
+    """Here texts are hashed each time."""
+
+
 def test_lexical_vectors_are_the_same_everywhere():
     vector = LexicalBackend(8).encode(["insulin receptor substrate"])[0]
     np.testing.assert_allclose(

@@ -293,7 +293,7 @@ def test_more_domains_than_spots(tissue):
 def test_a_gene_alone(tissue):
     tissue = tissue[:, :1].copy()
     tissue.X = sparse.csr_matrix(np.arange(400)[:, None] % 5, dtype=np.float32)
-    assert _works(tissue, quick_llmdsc, n_clusters=2).embedding_.shape == (400, 3)
+    assert _works(tissue, quick_llmdsc, n_clusters=2).embedding_.shape == (400, 2)
     tissue.X = sparse.csr_matrix(1 + np.arange(400)[:, None] % 5, dtype=np.float32)  # all there is, whatever the depth
     with _refused(r"beyond their depth \(n_samples=400, n_features=1\)"):
         quick_llmdsc().fit(tissue)

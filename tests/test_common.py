@@ -73,12 +73,12 @@ ESTIMATORS = [
     SpaLLMFusion(text=_text(), n_clusters=3),
     SpaLLMFusion(SpatialGraphTransformer(normalize=False), _text(normalize=False), n_clusters=3),
     _semst(),
-    _semst(fusion=None, network__start="random", network__batch_size=16),
+    _semst(fusion=None, network__start="random", network__batch_size=16, network__n_networks=1),
     _stllm(),
     _stllm(graph="learned", narration__levels=("region",), clusterer="mixture"),
     _llmdsc(),
-    _llmdsc(align_to=None, inputs="counts", network__batch_size=16),
-    _llmdsc(text=_text(normalize=False), align_to="shared", normalize=False, losses__cut=0.0),
+    _llmdsc(align_to=None, inputs="counts", network__batch_size=16, network__n_networks=1),
+    _llmdsc(text=_text(normalize=False), align_to="shared", normalize=False, losses__cut=0.0, network__n_networks=1),
     ConsensusMixture(3),
     GraphCommunities(3),
 ]
@@ -99,7 +99,7 @@ NAMED = [
     _semst(random_state=0),
     _stllm(random_state=0),
     _stllm(text=_text(descriptions__detail="symbol"), narration__spot_text="compose", random_state=0),
-    _llmdsc(text=_text(descriptions__detail="symbol", mode="dual"), random_state=0),
+    _llmdsc(text=_text(descriptions__detail="symbol", mode="dual"), network__n_networks=1, random_state=0),
 ]
 SPATIAL = TRANSFORMERS[2:]
 
@@ -207,7 +207,7 @@ def _only_embedded(estimator):
     if isinstance(estimator, LLMDSCClusterer):  # two columns, of four choices of genes too, and three shares
         return {"network__n_components": 2, "network__n_networks": 1}
     if isinstance(estimator, STLLMClusterer):  # and no edges of a learnt graph
-        return {"n_components": 6, "graph": "knn"}
+        return {"n_components": 2, "graph": "knn"}
     return {"n_components": 6} if isinstance(estimator, SpatialGraphTransformer) else {}
 
 

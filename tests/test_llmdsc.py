@@ -21,6 +21,7 @@ from skst.model_selection import NoSplit, labels_scorer
 from skst.nn import cells as networks
 from skst.settings import CellLosses, CellNetwork
 
+_FITTED = {}
 LOSSES = {"mse": "mse", "cut": "cut", "align": "alignment", "kl": "kl"}
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
@@ -55,6 +56,18 @@ def _cells():
 def cells(_cells, bare_home):
     """300 cells of 4 types that are easy to tell, 120 genes, no coordinates."""
     return _cells.copy()
+
+
+@pytest.fixture
+def quickly(cells):
+    """Fits the quick estimator to the cells, once for all tests, which leave it as it is."""
+
+    def fit(batch_size="auto"):
+        if batch_size not in _FITTED:
+            _FITTED[batch_size] = _llmdsc(network__batch_size=batch_size).fit(cells)
+        return _FITTED[batch_size]
+
+    return fit
 
 
 def _ari(fitted, adata):
@@ -131,29 +144,25 @@ def test_cells_are_embedded_one_by_one(cells):
         assert fitted.predict(cells[[row]]) == fitted.labels_[row]
 
 
-def test_order_of_genes_and_of_cells(cells):
-    fitted = _llmdsc().fit(cells)
+def test_order_of_genes_and_of_cells(cells, quickly):
+    fitted = quickly()
     genes = np.random.default_rng(0).permutation(120)
     np.testing.assert_allclose(fitted.transform(cells[:, genes]), fitted.embedding_, atol=1e-5)
     shuffled = _llmdsc().fit(cells[:, genes])
     # Steps of Adam have one length whatever the gradient: rounding grows in training.
     np.testing.assert_allclose(shuffled.embedding_, fitted.embedding_, atol=5e-3)
     assert adjusted_rand_score(shuffled.labels_, fitted.labels_) > 0.97
-    rows = np.random.default_rng(0).permutation(300)
-    shuffled = _llmdsc().fit(cells[rows])
+    shuffled = _llmdsc().fit(cells[rows := np.random.default_rng(0).permutation(300)])
     np.testing.assert_allclose(shuffled.embedding_, fitted.embedding_[rows], atol=5e-3)
     assert adjusted_rand_score(shuffled.labels_, fitted.labels_[rows]) > 0.97
 
 
-def test_containers(cells):
-    expected = _llmdsc().fit(cells)
-    dense = cells.copy()
-    dense.X = cells.X.toarray()
-    layered = cells.copy()
+def test_containers(cells, quickly):
+    expected, layered = quickly(), cells.copy()
     layered.layers["counts"], layered.X = cells.X, sparse.csr_matrix(cells.shape, dtype=np.float32)
     named = _llmdsc(gene_names=cells.var_names)
-    inputs = [(_llmdsc(), dense), (_llmdsc(), cells.to_df()), (_llmdsc(layer="counts"), layered)]
-    inputs += [(named, X) for X in (cells.X, cells.X.toarray(), sparse.csc_array(cells.X), cells.X.astype(int))]
+    inputs = [(_llmdsc(), cells.to_df()), (_llmdsc(layer="counts"), layered)]
+    inputs += [(named, X) for X in (cells.X.toarray(), sparse.csc_array(cells.X, dtype=int))]
     for model, X in inputs:
         fitted = clone(model).fit(X)
         np.testing.assert_allclose(fitted.embedding_, expected.embedding_, atol=5e-3)
@@ -161,8 +170,8 @@ def test_containers(cells):
         np.testing.assert_array_equal(fitted.predict(X), fitted.labels_)
 
 
-def test_library_sizes_do_not_decide(cells):
-    labels = _llmdsc().fit_predict(cells)
+def test_library_sizes_do_not_decide(cells, quickly):
+    labels = quickly().labels_
     factors = np.random.default_rng(0).integers(1, 6, 300)
     assert adjusted_rand_score(_llmdsc().fit_predict(_scaled(cells, factors)), labels) > 0.9
     # One unit for all counts changes the choice of genes by the variance of counts, and nothing else.
@@ -179,18 +188,14 @@ def test_new_cells_get_the_type_that_they_have(cells):
     assert table[linear_sum_assignment(-table)].sum() > 95
 
 
-def test_the_number_of_types_is_estimated(cells):
-    fitted = _llmdsc(n_clusters=None).fit(cells)
+@pytest.mark.parametrize("inputs", ["axes", "counts"])
+def test_the_number_of_types_is_estimated(cells, inputs):
+    fitted = _llmdsc(n_clusters=None, inputs=inputs).fit(cells)
     curve = fitted.n_clusters_curve_
     assert curve.loc[curve["chosen"], "n_clusters"].tolist() == [fitted.n_clusters_]
     assert 3 <= fitted.n_clusters_ <= 6 and set(fitted.labels_) == set(range(fitted.n_clusters_))
     assert fitted.soft_assignment_.shape == (300, fitted.n_clusters_)
     assert not hasattr(fitted.set_params(n_clusters=4).fit(cells), "n_clusters_curve_")
-
-
-def test_the_number_of_types_is_estimated_with_counts_as_inputs(cells):
-    fitted = _llmdsc(n_clusters=None, inputs="counts").fit(cells)
-    assert 3 <= fitted.n_clusters_ <= 6
 
 
 def test_numbers_of_genes_and_of_networks(cells):
@@ -240,8 +245,8 @@ def test_the_settings_of_the_paper(cells):
 
 @pytest.mark.parametrize("weight", LOSSES)
 @pytest.mark.parametrize("batch_size", ["auto", 64])
-def test_each_loss_can_be_left_out(cells, weight, batch_size):
-    whole = _llmdsc(network__batch_size=batch_size).fit(cells)
+def test_each_loss_can_be_left_out(cells, quickly, weight, batch_size):
+    whole = quickly(batch_size)
     fitted = _llmdsc(network__batch_size=batch_size, **{f"losses__{weight}": 0.0}).fit(cells)
     assert set(whole.history_) - set(fitted.history_) == {LOSSES[weight]}
     assert set(fitted.history_) <= set(whole.history_) and _ari(fitted, cells) > 0.9
@@ -267,13 +272,12 @@ def test_history(cells, epoch_watch):
     assert watch.batches_ == [300] * 3 and not fitted.interrupted_
 
 
-def test_the_losses_have_their_parameters(cells):
-    expected = _llmdsc().fit(cells).structural_embedding_
+def test_the_losses_have_their_parameters(cells, quickly):
+    expected, text = quickly().structural_embedding_, quickly().semantic_embedding_
     for name, value in {"cut_balance": 1.0, "ortho": 9.0, "target_power": 1.0}.items():
         changed = _llmdsc(losses=CellLosses(**{name: value})).fit(cells)
         assert not np.array_equal(changed.structural_embedding_, expected), name
     assert not np.array_equal(_llmdsc(network__lr=3e-3).fit(cells).structural_embedding_, expected)
-    text = _llmdsc().fit(cells).semantic_embedding_
     for name, value in {"temperature": 0.5, "hinge": 0.5, "n_contrast": 20}.items():
         fitted = _llmdsc(losses=CellLosses(**{name: value})).fit(cells)
         assert not np.array_equal(fitted.semantic_embedding_, text), name
@@ -405,9 +409,9 @@ def test_no_collapse_is_reported_where_there_is_none(cells):
 # Mini-batches
 
 
-def test_mini_batches_agree_with_the_full_batch(cells, epoch_watch):
+def test_mini_batches_agree_with_the_full_batch(cells, quickly, epoch_watch):
     watch = epoch_watch()
-    full = _llmdsc().fit(cells)
+    full = quickly()
     parts = _llmdsc(network__batch_size=64, network__callbacks=[watch]).fit(cells)
     assert watch.batches_ == [60] * 15
     assert _ari(parts, cells) > 0.9 and adjusted_rand_score(full.labels_, parts.labels_) > 0.9
@@ -473,21 +477,17 @@ def test_grid_search(cells):
     assert search.best_score_ > 0.9
 
 
-def test_in_a_pipeline(cells):
+def test_in_a_pipeline(cells, quickly):
     pipeline = make_pipeline(FunctionTransformer(), _llmdsc())
-    np.testing.assert_array_equal(pipeline.fit_predict(cells), _llmdsc().fit_predict(cells))
+    np.testing.assert_array_equal(pipeline.fit_predict(cells), quickly().labels_)
     np.testing.assert_array_equal(pipeline.predict(cells), pipeline[-1].labels_)
 
 
-@pytest.fixture
-def baron():
+def test_real_cells():
     try:
-        return fetch_baron_mouse(download_if_missing=False)
+        baron = fetch_baron_mouse(download_if_missing=False)
     except OSError:
         pytest.skip("Baron mouse pancreas is not in the data home")
-
-
-def test_real_cells(baron):
     some = baron[np.random.default_rng(0).permutation(baron.n_obs)[:600]].copy()
     network = CellNetwork(n_networks=1, max_epochs=20)
     fitted = LLMDSCClusterer(13, align_to=None, network=network, random_state=0).fit(some)

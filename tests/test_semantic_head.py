@@ -33,6 +33,12 @@ class Told(TransformerMixin, BaseEstimator):
         return np.log1p(counts[:, :30])
 
 
+@pytest.fixture
+def _few_epochs(monkeypatch):
+    """Train what the transformer makes for a tenth of its epochs, where it is not asked how well it learns."""
+    monkeypatch.setitem(SemanticHead.__init__.__kwdefaults__, "max_epochs", 8)
+
+
 def _plain(tissue, **parameters):
     return SpatialGraphTransformer(n_components=16, random_state=0, **parameters).fit_transform(tissue)
 
@@ -163,6 +169,7 @@ def test_the_transformer_gives_its_head_text_averaged_as_expression_is(tissue):
     np.testing.assert_allclose(head.embedding_, fitted.embedding_, atol=1e-4)
 
 
+@pytest.mark.usefixtures("_few_epochs")
 def test_transform_of_the_same_and_of_other_spots(slices):
     first, other = slices[slices.obs["batch"] != "slice2"], slices[slices.obs["batch"] == "slice2"]
     assert 0 < other.n_obs < first.n_obs
@@ -173,6 +180,7 @@ def test_transform_of_the_same_and_of_other_spots(slices):
     assert fitted.transform(other).shape == (other.n_obs, 16)
 
 
+@pytest.mark.usefixtures("_few_epochs")
 def test_seeds(tissue):
     first = _modulated().fit(tissue)
     again = clone(first).fit(tissue)
@@ -186,6 +194,7 @@ def test_seeds(tissue):
     assert codes[0] == codes[1] != codes[2]
 
 
+@pytest.mark.usefixtures("_few_epochs")
 def test_pickle_without_the_data(tissue):
     fitted = _modulated().fit(tissue)
     dumped = pickle.dumps(fitted)
@@ -197,6 +206,7 @@ def test_pickle_without_the_data(tissue):
     assert len(dumped) - len(half) < 200 * (3 * 16 * 4 + 8) + 4_000 < 200 * tissue.n_vars * 4
 
 
+@pytest.mark.usefixtures("_few_epochs")
 def test_gene_names_are_handed_down(tissue):
     places = {"coordinates": tissue.obsm["spatial"]}
     expected = _modulated().fit(tissue)
@@ -235,6 +245,7 @@ def test_without_coordinates_each_spot_stands_alone(tissue):
     assert fitted.modulation_.alpha.shape == (400, 16)
 
 
+@pytest.mark.usefixtures("_few_epochs")
 @pytest.mark.parametrize(
     "check",
     ["check_set_output_transform_pandas", "check_transformer_get_feature_names_out", "check_dict_unchanged"],
@@ -247,6 +258,7 @@ def test_sklearn_checks_with_text(check, bare_home):
         getattr(estimator_checks, check)("SpatialGraphTransformer", estimator)
 
 
+@pytest.mark.usefixtures("_few_epochs")
 def test_grid_search_over_the_genes_named(tissue):
     model = SpaLLMFusion(_modulated(), strategy="expression", n_clusters=4, clusterer="kmeans", random_state=0)
     grid = {"spatial__semantic__k_g": [2, 30]}
@@ -259,6 +271,7 @@ def test_grid_search_over_the_genes_named(tissue):
     assert not np.array_equal(few.embedding_, many.embedding_)
 
 
+@pytest.mark.usefixtures("_few_epochs")
 def test_in_spallm_fusion(tissue):
     places = {"coordinates": tissue.obsm["spatial"]}
     text = GeneTextEncoder(model="lexical")

@@ -13,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer
 from skst.datasets import fetch_osmfish, mask_counts
+from skst.embedding.fusion import ViewFusion
 from skst.model_selection import NoSplit, labels_scorer, predict_scorer
 
 STRATEGIES = ("expression", "functional", "concat", "weighted")
@@ -87,6 +88,16 @@ def test_each_view_is_fused_as_if_it_were_alone(tissue, strategy):
         if strategy == "concat":
             np.testing.assert_allclose(view[:, : structure.shape[1]], structure, atol=1e-4)
         assert np.sqrt(text.var(axis=0).sum()) == pytest.approx(0.0 if strategy == "expression" else 0.4, abs=1e-3)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_scales_and_centres_of_views_do_not_matter(strategy):
+    rng = np.random.default_rng(0)
+    structure, meaning = rng.normal(size=(50, 4)), rng.normal(size=(50, 9)).astype(np.float32)
+    expected = ViewFusion(strategy).fit_fuse(structure, meaning)
+    fusion = ViewFusion(strategy)
+    np.testing.assert_allclose(fusion.fit_fuse(70 * structure - 3, 20 * meaning + 1), expected, atol=1e-4)
+    np.testing.assert_allclose(fusion.fuse(70 * structure[:5] - 3, 20 * meaning[:5] + 1), expected[:5], atol=1e-4)
 
 
 def test_alignments(tissue):

@@ -148,4 +148,4 @@ def _require_no_key(error):
     require(not any(_SECRET in text for text in seen), "the key is in an error")
 
 
-KINDS = [Kind("answers", _attempt, _prepare, rounds=120)]
+KINDS = [Kind("answers", _attempt, _prepare, rounds=60)]

@@ -54,7 +54,7 @@ class Kind:
     prepare: callable = lambda folder: None
     seconds: int = 10
     share: float = 1.0
-    rounds: int = 150
+    rounds: int = 60
     can_refuse: bool = True
 
 

@@ -166,4 +166,4 @@ class _Touch:
 
 _DEEDS = (_change_settings, _change_settings, _add_setting, _damage_file, _damage_file, _remove_file, _link, _add_file)
 
-KINDS = [Kind("model folders", _attempt, _prepare, rounds=60)]
+KINDS = [Kind("model folders", _attempt, _prepare, rounds=30)]

@@ -251,4 +251,4 @@ def _tenx(rng, folder, contents):
     return HELD
 
 
-KINDS = [Kind("h5ad", _h5ad, _prepare_h5ad, rounds=60), Kind("10x h5", _tenx, _prepare_10x, rounds=60)]
+KINDS = [Kind("h5ad", _h5ad, _prepare_h5ad, rounds=25), Kind("10x h5", _tenx, _prepare_10x, rounds=25)]

@@ -158,7 +158,7 @@ def _kind(name, prepare, rounds):
 
 
 KINDS = [
-    _kind("killed: encoding", _prepare_encoding, rounds=12),
+    _kind("killed: encoding", _prepare_encoding, rounds=6),
     _kind("killed: search", _prepare_search, rounds=2),
     _kind("killed: training", _prepare_training, rounds=2),
 ]

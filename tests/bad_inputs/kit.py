@@ -37,6 +37,7 @@ def quick_fusion(**parameters):
 
 def quick_semst(**parameters):
     quick = {"text": quick_text(mode="prompt", k_g=5), "n_clusters": 4, "network__max_epochs": 2}
+    quick |= {"network__n_networks": 1}
     return SemSTClusterer().set_params(**(quick | {"clusterer": "kmeans", "random_state": 0} | parameters))
 
 
@@ -46,7 +47,7 @@ def quick_stllm(**parameters):
 
 
 def quick_llmdsc(**parameters):
-    quick = {"text": quick_text(mode="dual", k_g=5), "n_clusters": 4, "network__n_networks": 2, "n_top_genes": (40, 80)}
+    quick = {"text": quick_text(mode="dual", k_g=5), "n_clusters": 4, "network__n_networks": 1, "n_top_genes": (40, 80)}
     return LLMDSCClusterer().set_params(
         **(quick | {"network__max_epochs": 2, "clusterer": "kmeans", "random_state": 0} | parameters)
     )
@@ -145,12 +146,8 @@ class Kit:
 
 
 def _make(name, parameters):
-    quicker = {
-        "semst": {"network__n_networks": 1},
-        "llmdsc": {"network__n_networks": 1},
-        "stllm": {"narration__n_regions": 4, "narration__levels": ("region",)},
-    }
-    return MAKERS[name](**(quicker.get(name, {}) | parameters))
+    quicker = {"narration__n_regions": 4, "narration__levels": ("region",)} if name == "stllm" else {}
+    return MAKERS[name](**(quicker | parameters))
 
 
 @cache

@@ -74,7 +74,7 @@ CASES = [
     ),
     error(
         "Labels are a table of several columns, or an embedding",
-        r"y_pred has shape \(200, 20\) where one label a spot is expected; pass one column of labels",
+        r"y_pred has shape \(200, 60\) where one label a spot is expected; pass one column of labels",
         "shows the shape.",
         "Pass ``labels_``.",
         _score(y_pred=lambda kit: kit.fitted().embedding_),
