@@ -12,6 +12,7 @@ from tissues import hops
 
 from skst.datasets import mask_counts
 from skst.embedding import SpatialGraphTransformer
+from skst.expression import smooth
 from skst.expression.noise import noise_over_mean
 from skst.graph import (
     SpatialGraphLearner,
@@ -195,7 +196,7 @@ def test_x_is_taken_as_it_is(tissue):
     np.testing.assert_allclose(fitted.transform(X, **places), fitted.embedding_, atol=1e-4)
 
 
-def test_anything_is_averaged_over_the_same_hops(tissue):
+def test_anything_is_averaged_over_the_same_hops(tissue, monkeypatch):
     fitted = _plain(n_hops="auto").fit(mask_counts(tissue, 0.9, random_state=0))
     values = np.random.default_rng(0).normal(size=(400, 3))
     average = averaging_operator(spatial_graph(tissue.obsm["spatial"]))
@@ -203,6 +204,8 @@ def test_anything_is_averaged_over_the_same_hops(tissue):
     expected = hops(average, fitted.hop_weights_) @ hops(average, [0] * fitted.n_pool_ + [1]) @ values
     averaged = fitted.average(values, coordinates=tissue.obsm["spatial"])
     np.testing.assert_allclose(averaged, expected, atol=1e-5)
+    monkeypatch.setattr(smooth, "SPREAD_COLUMNS", 2)
+    np.testing.assert_array_equal(fitted.average(values, coordinates=tissue.obsm["spatial"]), averaged)
 
 
 def test_a_learnt_graph_averages_by_counts(tissue):

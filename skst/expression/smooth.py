@@ -26,6 +26,8 @@ HOP_WEIGHTS = (0.0, 0.5, 0.5)
 DENSE_GENES = 500
 # Pooling fills a sparse matrix: of the genes to choose from, so many are pooled at a time.
 POOLED_GENES = 1000
+# Columns of anything that are averaged at a time.
+SPREAD_COLUMNS = 64
 
 
 def column_variance(X: Matrix) -> NDArray[np.float64]:
@@ -248,6 +250,14 @@ class AveragedPCA:
 
     def spread(self, values: Matrix, average: csr_array) -> Matrix:
         """Anything about spots, averaged over the hops that the embedding sees, pooling included."""
+        if sparse.issparse(values) or values.ndim == 1:
+            return self._spread(values, average)
+        # Vectors of a million texts exist twice, and not once for each step of each hop.
+        step = SPREAD_COLUMNS
+        parts = [self._spread(values[:, i : i + step], average) for i in range(0, values.shape[1], step)]
+        return np.hstack(parts) if parts else values
+
+    def _spread(self, values, average):
         pooled = propagate(average, values, single_hop(self.n_pool_))
         return propagate(average, pooled, self.hop_weights_)
 
