@@ -158,5 +158,5 @@ def _require_same(result, expected):
 
 KINDS = [
     Kind("full disk: vectors", partial(_attempt, _caching), seconds=60, rounds=40),
-    Kind("full disk: memory=", partial(_attempt, _searching), _prepare, seconds=60, rounds=2),
+    Kind("full disk: memory=", partial(_attempt, _searching), _prepare, seconds=60, rounds=5),
 ]
