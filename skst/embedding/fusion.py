@@ -69,7 +69,7 @@ class ViewFusion:
         parts = np.split(np.asarray(structure, dtype=np.float32), self.n_views, axis=1)
         self._scales = [centre_and_scale(part) for part in parts]
         self._text_axes = None
-        if meaning is not None:
+        if meaning is not None and self.strategy != "expression":
             n_columns = min(parts[0].shape[1], *meaning.shape)
             pca = PCA(n_columns, random_state=0).set_output(transform="default").fit(meaning)
             axes = pca.components_.T.astype(np.float32)
