@@ -98,6 +98,7 @@ def test_scales_and_centres_of_views_do_not_matter(strategy):
     fusion = ViewFusion(strategy)
     np.testing.assert_allclose(fusion.fit_fuse(70 * structure - 3, 20 * meaning + 1), expected, atol=1e-4)
     np.testing.assert_allclose(fusion.fuse(70 * structure[:5] - 3, 20 * meaning[:5] + 1), expected[:5], atol=1e-4)
+    assert fusion.fit_fuse(structure, meaning.astype(np.float64)).dtype == expected.dtype == np.float32
 
 
 def test_alignments(tissue):

@@ -101,7 +101,8 @@ class ViewFusion:
     def _reduced(self, meaning, n_rows=100_000):
         """Scores of the text view on its own axes; vectors of all spots are not held a second time."""
         mean, axes = self._text_axes
-        return np.vstack([(meaning[i : i + n_rows] - mean) @ axes for i in range(0, len(meaning), n_rows)])
+        parts = [(meaning[i : i + n_rows] - mean) @ axes for i in range(0, len(meaning), n_rows)]
+        return np.vstack(parts).astype(np.float32, copy=False)
 
     def _alignment(self, reduced, target):
         if self.align == "none":
