@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
+from skst.expression.scale import centre_and_scale
 from skst.expression.smooth import HOP_WEIGHTS, AveragedPCA, propagate
 from skst.inputs.types import Matrix
 
@@ -61,11 +62,7 @@ class AveragedViews:
         views = VIEWS if several else (View(False, self.hop_weights_),)
         self._views = [(kinds.index(view.equal_noise), view.hop_weights) for view in views]
         self.n_views_ = len(self._views)
-        self._centres = []
-        for kind, weights in self._views:
-            averaged = propagate(average, scores[kind], weights)
-            total = np.sqrt(averaged.var(axis=0, dtype=np.float64).sum())
-            self._centres.append((averaged.mean(axis=0, dtype=np.float64), 1.0 / total if total > 0 else 1.0))
+        self._scales = [centre_and_scale(propagate(average, scores[kind], weights)) for kind, weights in self._views]
         return np.hstack(scores)
 
     def scores(self, X: Matrix, average: csr_array) -> NDArray[np.float32]:
@@ -80,8 +77,8 @@ class AveragedViews:
         """Scores averaged over the graph, each view centred and of a total variance of 1: the embeddings."""
         parts = np.split(scores, len(self.pcas_), axis=1)
         embeddings = [
-            (propagate(average, parts[kind], weights) - centre.astype(np.float32)) * np.float32(scale)
-            for (kind, weights), (centre, scale) in zip(self._views, self._centres, strict=True)
+            (propagate(average, parts[kind], weights) - centre) * scale
+            for (kind, weights), (centre, scale) in zip(self._views, self._scales, strict=True)
         ]
         return np.hstack(embeddings)
 
