@@ -227,8 +227,9 @@ def test_names_of_columns():
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")
 def test_any_names_of_columns_are_read_alike_twice(names, as_anndata):
     reader = Reader()
+    names = pd.Index(names, dtype=object, tupleize_cols=False)  # of tuples alone a list would be a table
     with warnings.catch_warnings(action="ignore"):
-        frame = pd.DataFrame(COUNTS, columns=pd.Index(names, dtype=object, tupleize_cols=False))
+        frame = pd.DataFrame(COUNTS, columns=names)
         if as_anndata:
             frame = anndata.AnnData(COUNTS, var=pd.DataFrame(index=clean_names(names)))
         first = read_spots(reader, frame, reset=True)
