@@ -215,3 +215,11 @@ def test_all_human_genes_at_once(human):
 def test_real_renamings(human):
     old = {"SEPT2": "SEPTIN2", "AES": "TLE5", "CTGF": "CCN2", "1-Dec": "DELEC1", "HLA.DRA": "HLA-DRA"}
     assert match_genes(list(old), human)["symbol"].tolist() == list(old.values())
+
+
+def test_a_table_that_was_changed_in_place_is_read_anew():
+    table = pd.DataFrame({"symbol": ["SST", "GAD1"], "aliases": ["SMST", ""]})
+    assert match_genes(["SMST"], table)["symbol"].tolist() == ["SST"]
+    table.loc[0, "aliases"] = ""
+    table.loc[1, "aliases"] = "SMST"
+    assert match_genes(["SMST"], table)["symbol"].tolist() == ["GAD1"]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,8 @@ _DATE_GENES = {
     "sep": ("SEPTIN", "SEPT", "SEP"),
     "dec": ("DELEC", "DEC"),
 }
+# Columns of a table of descriptions that decide which gene has a name.
+_NAMED_BY = ("symbol", "ensembl_id", "aliases", "previous_symbols", "species", "summary")
 _MONTHS = {"03": "mar", "09": "sep", "12": "dec", "sept": "sep"}
 
 
@@ -136,7 +139,7 @@ def match_genes(
             "of the gene symbols so."
         )
     names = clean_names(names)
-    index = _NameIndex(descriptions, detect_species(names) if species == "auto" else species)
+    index = _index(_Table(descriptions, detect_species(names) if species == "auto" else species))
     found = [index.find(name.strip()) for name in names]
     rows = np.array([row for row, _ in found], dtype=np.int64)
     symbols = np.append(descriptions["symbol"].to_numpy(dtype=object), "")  # so that row -1 reads ""
@@ -172,6 +175,33 @@ def match_vectors(
     for i in np.flatnonzero(rows < 0):
         rows[i] = by_symbol.get(genes["symbol"].iloc[i], -1)
     return rows
+
+
+class _Table:
+    """A table of descriptions and a species, equal to others of the same content."""
+
+    def __init__(self, descriptions, species):
+        self.descriptions = descriptions
+        self.species = species
+        columns = [name for name in _NAMED_BY if name in descriptions]
+        # Texts know their hashes, so this takes milliseconds, and a table that was changed in place is another one.
+        self._content = species, *((name, *map(_content, descriptions[name])) for name in columns)
+        self._hash = hash(self._content)
+
+    def __hash__(self):
+        return self._hash
+
+    def __eq__(self, other):
+        return self._hash == other._hash and self._content == other._content
+
+
+def _content(value):
+    return value if type(value) is str else (type(value), str(value))
+
+
+@lru_cache(maxsize=2)  # a search fits many times with one table
+def _index(table):
+    return _NameIndex(table.descriptions, table.species)
 
 
 class _NameIndex:
