@@ -11,7 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skst import GeneTextEncoder, LLMDSCClusterer, SemSTClusterer, SpaLLMFusion, SpatialGraphTransformer, STLLMClusterer
-from skst.partition import GraphCommunities
+from skst.expression.views import VIEWS
+from skst.partition import ConsensusMixture, GraphCommunities
 from skst.settings import Narration
 
 # Prompts of spots that SemSTClusterer reads in its ablations, and sentences of cells; others' vectors are predicted.
@@ -43,6 +44,13 @@ def smooth(k, seed, normalize=True, *, clusterer):
     """The plain floor: `clusterer` on expression averaged over spatial neighbours."""
     spatial = SpatialGraphTransformer(normalize=normalize, random_state=seed)
     return make_pipeline(spatial, clusterer(k, random_state=seed))
+
+
+def one_view(k, seed, normalize=True, *, view):
+    """The consensus on one of the embeddings that the default looks at; nobody votes."""
+    spatial = SpatialGraphTransformer("views", normalize=normalize, random_state=seed)
+    columns = FunctionTransformer(lambda views: np.split(views, len(VIEWS), axis=1)[view])
+    return make_pipeline(spatial, columns, ConsensusMixture(k, random_state=seed))
 
 
 def usual(k, seed, normalize=True, *, clusterer):
@@ -164,6 +172,24 @@ CONTROLS = ("expression", "text permuted", "text Gaussian")
 # As counts are lost.
 QUALITY = {name: METHODS[name] for name in ("SpaLLMFusion", *CONTROLS)}
 QUALITY |= {"SemSTClusterer": semst, "SemST, no text": partial(semst, fusion=None)}
+# What each part of the partition of expression is worth; after the first two nobody votes.
+CONSENSUS = {
+    "expression": METHODS["expression"],
+    "one view, vote": partial(fusion, strategy="expression", spatial=SpatialGraphTransformer()),
+    "no vote": partial(fusion, strategy="expression", n_vote_neighbors=0),
+    "as it is": partial(one_view, view=0),
+    "equal noise": partial(one_view, view=1),
+    "equal noise, one hop": partial(one_view, view=2),
+    "one mixture": partial(smooth, clusterer=MIXTURE),
+    "k-means": METHODS["smooth + k-means"],
+}
+# From cells to domains, by the share of the surroundings in distances.
+IN_PLACE = {
+    f"spatial_weight {share}": partial(
+        fusion, strategy="expression", spatial=SpatialGraphTransformer("views", spatial_weight=share)
+    )
+    for share in (0.0, 0.2, 0.5, 0.8, 1.0)
+} | {"LLMDSCClusterer": llmdsc_default}
 # The tables of single estimators, each by method.
 SEMST = {
     "Domains": {
@@ -287,7 +313,7 @@ STRATEGIES = {"concat": {"strategy": "concat"}, "functional": {"strategy": "func
 # Table 3 of SemST, at full quality: text modulates the embedding instead of being added to it.
 PLUGGED = {"FSM": {"strategy": "expression", "prompts": {"random_state": 0}}}
 # Methods that need no text vectors, so none are made for them.
-TEXT_FREE = {"expression", "smooth + k-means", "PCA + k-means"}
+TEXT_FREE = {"smooth + k-means", "PCA + k-means", *CONSENSUS, *list(IN_PLACE)[:-1]}
 
 
 def factories(tables):

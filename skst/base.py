@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skst._constraints import HasMethods, Interval
 from skst._parameters import NestedParameters
 from skst.inputs.order import content_order
+from skst.inputs.places import are_scattered
 from skst.inputs.reading import READING, ReadsSpots
 from skst.inputs.types import Expression, PerSpot
 from skst.partition.choice import estimate_n_clusters, majority_vote, make_clusterer, warn_of_collapse
@@ -31,6 +32,8 @@ DOMAINS: dict[str, list] = {
     "spatial_key": [str],
     "batch_key": [str, None],
 }
+# Brains have some ten layers and regions in a slice; types of cells are more.
+_MANY_DOMAINS = 15
 
 
 class PartitionMixin(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin):
@@ -239,8 +242,30 @@ class DomainMixin(PartitionMixin):
         if spots.coordinates is not None:
             advice = "see that counts and coordinates vary, ask for fewer clusters, or lower n_neighbors or radius"
         self._check_collapse(advice, "spots")
+        self._check_question(spots)
+
+    def _check_question(self, spots):
+        """Warn if types of cells seem to be asked for, which averages over neighbours cannot tell."""
+        many = self.n_clusters is not None and self.n_clusters >= _MANY_DOMAINS
+        if (
+            many
+            and self._n_voters()
+            and spots.coordinates is not None
+            and are_scattered(spots.coordinates, spots.batch)
+        ):
+            warnings.warn(
+                f"n_clusters={self.n_clusters} is more domains than most tissues have, and places are those of single "
+                "cells; for types of cells use SpaLLMFusion with spatial__spatial_weight=0.2, or LLMDSCClusterer.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _n_voters(self):
+        """How many neighbours vote on a label."""
+        return self.n_vote_neighbors
 
     def _voted(self, labels, spots):
-        if spots.coordinates is None or self.n_vote_neighbors == 0:
+        n_neighbors = self._n_voters()
+        if spots.coordinates is None or n_neighbors == 0:
             return labels
-        return majority_vote(labels, spots.coordinates, n_neighbors=self.n_vote_neighbors, batch=spots.batch)
+        return majority_vote(labels, spots.coordinates, n_neighbors=n_neighbors, batch=spots.batch)

@@ -23,6 +23,9 @@ from skst.inputs.spots import read_spots
 from skst.inputs.types import Expression, PerSpot
 from skst.text import GeneTextEncoder
 
+# Two rings of a hexagonal lattice.
+N_VOTERS = 18
+
 
 class SpaLLMFusion(DomainMixin, BaseEstimator):
     r"""Find spatial domains from expression, coordinates and what is written about genes.
@@ -54,8 +57,9 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         Number of domains; estimated by :func:`skst.partition.estimate_n_clusters` if None.
     clusterer : {"mixture", "kmeans", "leiden", "louvain"} or estimator, default="mixture"
         Partition of the fused embedding, see :func:`skst.partition.make_clusterer`.
-    n_vote_neighbors : int, default=18
+    n_vote_neighbors : int or "auto", default="auto"
         Spatial neighbours that vote on the label of a spot, see :func:`skst.partition.majority_vote`; 0 for no vote.
+        "auto" is 18, but 0 where more than half of what `spatial` embeds is a spot's own expression.
     gene_names : array-like of str of shape (n_genes,), default=None
         Names of the columns of an `X` that carries none.
     layer : str, default=None
@@ -131,6 +135,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
     _parameter_constraints = {
         **DOMAINS,
         "spatial": [HasMethods(["fit_transform", "transform"]), None],
+        "n_vote_neighbors": [*DOMAINS["n_vote_neighbors"], StrOptions({"auto"})],
         "strategy": [StrOptions(set(STRATEGIES))],
         "alpha": [Interval(numbers.Real, 0, None, closed="left")],
         "beta": [Interval(numbers.Real, 0, None, closed="left")],
@@ -149,7 +154,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         align="procrustes",
         n_clusters=None,
         clusterer="mixture",
-        n_vote_neighbors=18,
+        n_vote_neighbors="auto",
         gene_names=None,
         layer=None,
         spatial_key="spatial",
@@ -246,6 +251,11 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         self.from_cache_[view] = bool(cached.check_call_in_cache(transformer, X, keywords, key))
         with names_told():
             return cached(transformer, X, keywords, key)
+
+    def _n_voters(self):
+        if self.n_vote_neighbors != "auto":
+            return self.n_vote_neighbors
+        return N_VOTERS if getattr(self.spatial_, "spatial_weight", 1.0) >= 0.5 else 0
 
     def _averaged(self, meaning, spots):
         """The text view seen over as many hops as the spatial view."""

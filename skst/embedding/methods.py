@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.base import clone
 
+from skst.expression.smooth import AveragedPCA
+from skst.expression.views import AveragedViews
 from skst.inputs.order import content_order
 from skst.inputs.spots import Spots
 
@@ -35,6 +37,26 @@ def make_encoder(method: Any) -> Any:
     if isinstance(method, str):
         return None if method in ("smooth", "views") else encoder_class(method)()
     return clone(method)
+
+
+def make_axes(method: Any, n_components: int, **settings: Any) -> AveragedPCA | AveragedViews:
+    """The averaged principal components that a method consists of, or that its network reads.
+
+    Parameters
+    ----------
+    method : str or encoder
+        As :class:`~skst.SpatialGraphTransformer` is given it.
+    n_components : int
+    **settings
+        Others of :class:`~skst.expression.smooth.AveragedPCA`.
+
+    Returns
+    -------
+    AveragedPCA or AveragedViews
+        Not fitted.
+    """
+    make = AveragedViews if method == "views" else AveragedPCA
+    return make(n_components, **settings)
 
 
 def fit_in_content_order(

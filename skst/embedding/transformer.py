@@ -12,10 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skst._constraints import HasMethods, Interval, StrOptions
 from skst._parameters import NestedParameters
-from skst.embedding.methods import ENCODERS, encoder_class, fit_in_content_order, make_encoder
+from skst.embedding.methods import ENCODERS, encoder_class, fit_in_content_order, make_axes, make_encoder
 from skst.embedding.semantic import SemanticHead
-from skst.expression.smooth import AveragedPCA
-from skst.expression.views import AveragedViews
+from skst.expression.in_place import InPlace
 from skst.graph.learner import SpatialGraphLearner
 from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
@@ -56,8 +55,10 @@ class SpatialGraphTransformer(
         Which spots are neighbours: a kind of :class:`skst.graph.SpatialNeighbors` with its defaults (6 neighbours), or
         learnt.  An object has settings of your own; ``graph__n_neighbors`` reaches into either.
     n_hops : int or "auto", default="auto"
-        Hops to average over.  "auto" is the formula above; an integer averages square roots over exactly so many
-        hops and pools nothing.
+        Hops to average over: the formula above, or square roots over exactly so many hops, without pooling.
+    spatial_weight : float, default=1.0
+        Share of a spot's surroundings in the embedding; the rest is what it expresses itself (BANKSY's lambda).  1 is
+        for domains, 0.2 for types of cells in place; 0 leaves the surroundings out.
     n_top_genes : int or None, default=3000
         Number of genes of largest variance kept; None keeps all.
     normalize : bool, default=True
@@ -73,9 +74,8 @@ class SpatialGraphTransformer(
     on_missing : {"warn", "error"}, default="warn"
         What to do when there are no coordinates: warn and embed the expression alone, or raise.
     random_state : int, RandomState instance or None, default=None
-        Seeds the network, the modulation, and `semantic` where it has no seed of its own.  With ``method="smooth"`` and
-        without `semantic` it is the start vector of the iterative PCA alone, and results do not depend on it beyond
-        rounding.
+        Seeds the network, the modulation, and `semantic` where it has no seed of its own.  Where nothing is trained it
+        is the start vector of the iterative PCA alone, without effect beyond rounding.
 
     Attributes
     ----------
@@ -90,8 +90,8 @@ class SpatialGraphTransformer(
     hop_weights_ : ndarray of float32
         Weight of each number of hops, from 0, over which square roots are averaged.
     components_ : ndarray of shape (n_axes, n_genes), float32
-        Principal axes of averaged expression, zero for genes that were not kept: those that the embedding consists of
-        before any modulation, or that a network reads.
+        Principal axes of averaged expression, which the embedding of surroundings consists of, or which a network
+        reads; zero for genes that were not kept.
     graph_ : SpatialNeighbors, SpatialGraphLearner or None
         What joins spots; None if that was to be learnt, without coordinates.
     encoder_ : encoder or None
@@ -101,8 +101,8 @@ class SpatialGraphTransformer(
     modulation_ : Modulation or None
         Factors ``alpha`` and ``beta`` of each spot, each of shape (n_spots, n_columns); 0 changes nothing.
     history_ : DataFrame or None
-        One row an epoch of training: "part" ("encoder" or "modulation"), "epoch", "train_loss", its terms, and "dur" in
-        seconds.  None where nothing is trained.
+        One row an epoch of training: "epoch", "train_loss", its terms, "dur" in seconds, and "part" ("encoder" or
+        "modulation").  None where nothing is trained.
     n_features_in_ : int
         Number of genes seen in ``fit``.
     feature_names_in_ : ndarray of str of shape (n_genes,)
@@ -139,6 +139,9 @@ class SpatialGraphTransformer(
 
     Without coordinates nothing is averaged: with expression neighbours an embedding would depend on other cells.
 
+    With a `spatial_weight` w below 1 a view is :math:`[\sqrt{w} Z, \sqrt{1 - w}\, O]`, with O the spot's own principal
+    components, of genes of unit variance and rid of depth.
+
     With `semantic`, the embedding Z is modulated by text (FSM of SemST [1]_, Table 3).  With T the text vector of each
     spot, averaged over the same hops as the expression,
 
@@ -160,7 +163,7 @@ class SpatialGraphTransformer(
     >>> SpatialGraphTransformer(n_components=5).fit_transform(adata).shape
     (300, 5)
 
-    Modulated by the text of each spot's most expressed genes:
+    Modulated by text:
 
     >>> from skst import GeneTextEncoder
     >>> text = GeneTextEncoder(model="lexical", mode="prompt", k_g=10)
@@ -175,6 +178,7 @@ class SpatialGraphTransformer(
         "n_components": [Interval(numbers.Integral, 1, None, closed="left")],
         "graph": GRAPH,
         "n_hops": [Interval(numbers.Integral, 0, None, closed="left"), StrOptions({"auto"})],
+        "spatial_weight": [Interval(numbers.Real, 0, 1, closed="both")],
         "n_top_genes": [Interval(numbers.Integral, 1, None, closed="left"), None],
         "normalize": ["boolean"],
         "gene_names": ["array-like", None],
@@ -193,6 +197,7 @@ class SpatialGraphTransformer(
         n_components=20,
         graph="knn",
         n_hops="auto",
+        spatial_weight=1.0,
         n_top_genes=3000,
         normalize=True,
         gene_names=None,
@@ -207,6 +212,7 @@ class SpatialGraphTransformer(
         self.n_components = n_components
         self.graph = graph
         self.n_hops = n_hops
+        self.spatial_weight = spatial_weight
         self.n_top_genes = n_top_genes
         self.normalize = normalize
         self.gene_names = gene_names
@@ -289,23 +295,22 @@ class SpatialGraphTransformer(
             check_counts(spots, X, unless=type(self).__name__)
         average = self._fit_operator(spots, rng, self.normalize)
         self.encoder_ = make_encoder(self.method)
-        n_inputs = self.n_components if self.encoder_ is None else self.encoder_.n_inputs
-        make = AveragedViews if self.method == "views" else AveragedPCA
-        seen = {"n_hops": self.n_hops, "n_top_genes": self.n_top_genes, "normalize": self.normalize}
-        pca = make(n_inputs or self.n_components, **seen)
+        n_inputs = getattr(self.encoder_, "n_inputs", None) or self.n_components
+        settings = {"n_hops": self.n_hops, "n_top_genes": self.n_top_genes, "normalize": self.normalize}
+        self._pca = pca = make_axes(self.method, n_inputs, **settings)
         scores = pca.fit_scores(spots.X, average, rng)
         self.n_pool_, self.hop_weights_ = pca.n_pool_, pca.hop_weights_
         self.components_ = pca.components(spots.X.shape[1])
         self.n_views_ = getattr(pca, "n_views_", 1)
-        self._pca = pca
         if self.encoder_ is None:
             embedding = pca.average(scores, average)
         else:
-            embedding = fit_in_content_order(
-                self.encoder_, spots, average, self._inputs(spots, average, scores), self.n_components, rng
-            )
-        self.n_components_ = embedding.shape[1]
-        self.embedding_ = self._fit_modulation(X, spots, average, embedding, rng)
+            inputs = self._inputs(spots, average, scores)
+            embedding = fit_in_content_order(self.encoder_, spots, average, inputs, self.n_components, rng)
+        embedding = self._fit_modulation(X, spots, average, embedding, rng)
+        self._in_place = InPlace(self.spatial_weight, self.n_components, normalize=self.normalize)
+        self.embedding_ = self._in_place.fit_join(spots.X, embedding, self.n_views_, rng)
+        self.n_views_, self.n_components_ = self._in_place.n_views_, self.embedding_.shape[1]
         return self.embedding_
 
     def transform(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> np.ndarray:
@@ -333,14 +338,14 @@ class SpatialGraphTransformer(
         else:
             inputs = self._inputs(spots, average, scores)
             embedding = self.encoder_.embed(inputs, average, points=spots.coordinates, batch=spots.batch)
-        if self._head is None:
-            return embedding
-        with names_told():
-            text = self.semantic_.transform(X)
-        return self._head.transform(embedding, self._spread_text(text, average))
+        if self._head is not None:
+            with names_told():
+                text = self.semantic_.transform(X)
+            embedding = self._head.transform(embedding, self._spread_text(text, average))
+        return self._in_place.join(spots.X, embedding)
 
     def average(self, values: Any, *, coordinates: Any, batch: PerSpot = None, counts: Any = None) -> np.ndarray:
-        """Average anything about spots over the hops that the embedding sees.
+        """Average anything about spots over the hops that the embedding sees, with its share of the spots themselves.
 
         Parameters
         ----------
@@ -362,7 +367,7 @@ class SpatialGraphTransformer(
         values = np.asarray(values)
         places, batch = read_coordinates(coordinates, len(values)), read_batch(batch, len(values))
         spots = Spots(values if counts is None else counts, None, places, batch)
-        return self._pca.spread(values, self._operator(spots, warn=False))
+        return self._in_place.spread(values, self._pca.spread(values, self._operator(spots, warn=False)))
 
     def _inputs(self, spots, average, scores):
         """What the network reads of spots."""
@@ -371,7 +376,7 @@ class SpatialGraphTransformer(
     def _fit_modulation(self, X, spots, average, embedding, rng):
         self._head = self.semantic_ = self.modulation_ = self.history_ = None
         if self.encoder_ is not None:
-            self.history_ = _of_part("encoder", self.encoder_.history_)
+            self.history_ = self.encoder_.history_.assign(part="encoder")
         if self.semantic is None:
             return embedding
         encoder_seed, head_seed = (int(seed) for seed in rng.randint(np.iinfo(np.int32).max, size=2))
@@ -385,7 +390,7 @@ class SpatialGraphTransformer(
         head.fit(embedding, text, spots.X, average, points=spots.coordinates, batch=spots.batch)
         self._head, self.semantic_ = head, encoder
         self.modulation_ = head.modulation_
-        self.history_ = pd.concat([self.history_, _of_part("modulation", head.history_)], ignore_index=True)
+        self.history_ = pd.concat([self.history_, head.history_.assign(part="modulation")], ignore_index=True)
         return head.embedding_
 
     def _spread_text(self, vectors, average):
@@ -394,7 +399,3 @@ class SpatialGraphTransformer(
     @property
     def _n_features_out(self):
         return self.n_components_
-
-
-def _of_part(name, history):
-    return history.assign(part=name)[["part", *history.columns]]

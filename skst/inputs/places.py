@@ -261,3 +261,32 @@ def suggested_radius(coordinates: NDArray[np.float64]) -> float:
         return 1.0
     distance = cKDTree(places).query(places, k=2)[0][:, 1]
     return 1.5 * float(np.median(distance))
+
+
+def are_scattered(coordinates: NDArray[np.float64], batch: NDArray[np.integer] | None) -> bool:
+    """Whether places are irregular, as those of cells are, and not on a lattice, as those of spots and bins are.
+
+    Parameters
+    ----------
+    coordinates : ndarray of shape (n_spots, n_dimensions)
+    batch : ndarray of int of shape (n_spots,) or None
+        Slices, of which the largest is looked at.
+
+    Returns
+    -------
+    bool
+        Whether distances to the nearest place differ: the middle 80 % of them by more than half of their median.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skst.inputs.places import are_scattered
+    >>> lattice = np.stack(np.meshgrid(np.arange(9.0), np.arange(9.0)), axis=-1).reshape(-1, 2)
+    >>> are_scattered(lattice, None), are_scattered(9 * np.random.default_rng(0).random((81, 2)), None)
+    (False, True)
+    """
+    places = np.unique(coordinates if batch is None else coordinates[batch == np.bincount(batch).argmax()], axis=0)
+    if len(places) < _ENOUGH:
+        return False
+    low, median, high = np.percentile(cKDTree(places).query(places, k=2)[0][:, 1], [10, 50, 90])
+    return bool(high - low > 0.5 * median)
