@@ -301,7 +301,6 @@ class SpatialGraphTransformer(
         scores = pca.fit_scores(spots.X, average, rng)
         self.n_pool_, self.hop_weights_ = pca.n_pool_, pca.hop_weights_
         self.components_ = pca.components(spots.X.shape[1])
-        self.n_views_ = getattr(pca, "n_views_", 1)
         if self.encoder_ is None:
             embedding = pca.average(scores, average)
         else:
@@ -309,7 +308,7 @@ class SpatialGraphTransformer(
             embedding = fit_in_content_order(self.encoder_, spots, average, inputs, self.n_components, rng)
         embedding = self._fit_modulation(X, spots, average, embedding, rng)
         self._in_place = InPlace(self.spatial_weight, self.n_components, normalize=self.normalize)
-        self.embedding_ = self._in_place.fit_join(spots.X, embedding, self.n_views_, rng)
+        self.embedding_ = self._in_place.fit_join(spots.X, embedding, getattr(pca, "n_views_", 1), rng)
         self.n_views_, self.n_components_ = self._in_place.n_views_, self.embedding_.shape[1]
         return self.embedding_
 
