@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from skst.inputs.types import Expression, PerSpot
 from skst.partition.choice import estimate_n_clusters, majority_vote, make_clusterer, warn_of_collapse
 from skst.partition.mixture import check_n_clusters
 from skst.partition.numbers import renumber, stable_numbers
+from skst.results import check_writable, data_hash, record_of, write_results
 
 # What parameters of the same name may be, on every estimator.
 PARTITION: dict[str, list] = {
@@ -76,6 +78,22 @@ class PartitionMixin(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMix
     def _partition_of(self, embedding):
         """Labels that the clusterer gives to an embedding, not yet numbered as ``labels_`` are."""
         return np.asarray(self.clusterer_.predict(embedding))
+
+    def _posterior_of(self, embedding):
+        """Posterior of each cluster in the numbers of ``labels_``, None where the clusterer has none."""
+        if not hasattr(self.clusterer_, "predict_proba"):
+            return None
+        posterior = np.asarray(self.clusterer_.predict_proba(embedding))
+        numbered = np.zeros_like(posterior)
+        numbered[:, renumber(np.arange(posterior.shape[1]), self._numbers)] = posterior
+        return numbered
+
+    def _write(self, adata, key_added, spots, find):
+        """Write what was found of `spots`, the rows of `adata`; of others than those of ``fit``, `find` finds it."""
+        known = data_hash(spots) == self._data_hash
+        embedding, labels = (self.embedding_, self.labels_) if known else find()
+        record = record_of(self, predicted=not known, found_in=self._data_hash)
+        write_results(adata, key_added, labels, self.n_clusters_, embedding, self._posterior_of(embedding), record)
 
     def _check_collapse(self, advice, rows):
         # Communities have warned of another number than was asked for.
@@ -143,6 +161,26 @@ class CellTypeMixin(PartitionMixin):
         check_is_fitted(self)
         return renumber(self._partition_of(self._embed(X)), self._numbers)
 
+    def write(self, adata: Any, *, key_added: str = "cluster") -> None:
+        """Write types and embedding into an AnnData, where scanpy looks for them.
+
+        Parameters
+        ----------
+        adata : AnnData
+            Cells of ``fit``, or others, which are predicted first.  What is written is said there:
+            :meth:`skst.SpaLLMFusion.write`.
+        key_added : str, default="cluster"
+            Column of ``obs``.
+        """
+        check_is_fitted(self)
+        check_writable(adata, key_added)
+
+        def find():
+            embedding = self._embed(adata)
+            return embedding, renumber(self._partition_of(embedding), self._numbers)
+
+        self._write(adata, key_added, self._read_spots(adata), find)
+
     def fit_transform(self, X: Expression, y: object = None) -> NDArray[np.float32]:
         """Fit and return ``embedding_``.
 
@@ -201,6 +239,48 @@ class DomainMixin(PartitionMixin):
         spots = self._read_spots(X, coordinates=coordinates, batch=batch)
         return renumber(self._voted(self._partition_of(self._embed(X, spots)), spots), self._numbers)
 
+    def write(
+        self, adata: Any, *, key_added: str = "domain", coordinates: PerSpot = None, batch: PerSpot = None
+    ) -> None:
+        """Write domains and embedding into an AnnData, where scanpy and squidpy look for them.
+
+        Parameters
+        ----------
+        adata : AnnData
+            The spots of ``fit``, or others, which are predicted first.  It gets, for ``key_added="domain"``,
+            ``obs["domain"]``, categories "0", "1", ...; ``uns["domain_colors"]``, those of :mod:`skst.plotting`;
+            ``obsm["X_domain"]``, the embedding; ``obsm["domain_posterior"]``, of clusterers that have one, before
+            neighbours vote; and ``uns["domain"]``, a dict that tells the estimator, its parameters, versions and a hash
+            of the data of ``fit``.
+        key_added : str, default="domain"
+            Column of ``obs``.
+        coordinates, batch
+            As in ``fit``.
+
+        Raises
+        ------
+        TypeError
+            If `adata` is no AnnData.
+
+        Examples
+        --------
+        >>> from skst import SpaLLMFusion
+        >>> from skst.datasets import make_spatial_domains
+        >>> adata = make_spatial_domains(n_samples=300, n_domains=3, random_state=0)
+        >>> SpaLLMFusion(strategy="expression", n_clusters=3, random_state=0).fit(adata).write(adata)
+        >>> list(adata.obs["domain"].cat.categories), adata.uns["domain"]["estimator"]
+        (['0', '1', '2'], 'SpaLLMFusion')
+        """
+        check_is_fitted(self)
+        check_writable(adata, key_added)
+        spots = self._read_spots(adata, coordinates=coordinates, batch=batch)
+
+        def find():
+            embedding = self._embed(adata, spots)
+            return embedding, renumber(self._voted(self._partition_of(embedding), spots), self._numbers)
+
+        self._write(adata, key_added, spots, find)
+
     def fit_predict(
         self, X: Expression, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None
     ) -> NDArray[np.integer]:
@@ -235,6 +315,7 @@ class DomainMixin(PartitionMixin):
 
     def _find_domains(self, spots, seed, n_views=1):
         """Set the number of domains, the clusterer and the labels from ``embedding_``."""
+        self._data_hash = data_hash(spots)
         order = content_order(spots.X, spots.coordinates)
         self._choose_n_clusters(self.embedding_[:, : self.embedding_.shape[1] // n_views], seed, order)
         self._fit_clusterer(seed, order, n_views, settle=lambda labels: self._voted(labels, spots))

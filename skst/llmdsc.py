@@ -17,6 +17,7 @@ from skst.inputs.order import in_content_order
 from skst.inputs.types import Expression
 from skst.partition.choice import soft_labels
 from skst.partition.tied import likeliest_clusters
+from skst.results import data_hash
 from skst.settings import CellLosses, CellNetwork
 from skst.text import GeneTextEncoder
 from skst.text.columns import TextOfSpots
@@ -344,6 +345,8 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
     def _read(self, X, reset=False):
         """Expression in an order that does not depend on how cells came, and that order."""
         cells = self._read_spots(X, reset=reset)
+        if reset:
+            self._data_hash = data_hash(cells)
         if self.normalize:
             check_counts(cells, X, unless=type(self).__name__)
         ordered, order, self._gene_order = in_content_order(cells.X, None if reset else self._gene_order)

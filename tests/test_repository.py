@@ -24,11 +24,11 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.rst")])
 
 # A module may import its own room and rooms on lower floors; the lowest is for everyone.
 FLOORS = [
-    {"_constraints", "_modes", "_progress", "_version", "limits"},
+    {"_constraints", "_modes", "_progress", "_version", "limits", "palette"},
     {"_parameters"},
     {"files", "settings"},
     {"inputs"},
-    {"expression", "genes", "metrics"},
+    {"expression", "genes", "metrics", "results"},
     {"nn"},
     {"graph", "text"},
     {"narration"},

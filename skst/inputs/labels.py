@@ -112,7 +112,10 @@ def label_column(source: Any, labels: Any, name: str, n_spots: int) -> pd.Series
 
 
 def sort_labels(labels: Iterable[Any]) -> list[Any]:
-    """Labels in order; as texts, where they cannot be compared."""
+    """Labels in order, texts of numbers as numbers; as texts, where they cannot be compared."""
+    labels = list(labels)
+    if all(isinstance(label, str) and label.isdecimal() for label in labels):
+        return sorted(labels, key=lambda label: (int(label), label))
     try:
         return sorted(labels)
     except TypeError:  # numbers among strings

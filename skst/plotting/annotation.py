@@ -9,8 +9,9 @@ import pandas as pd
 from sklearn.isotonic import isotonic_regression
 
 from skst.inputs.labels import Labels, label_column, sort_labels
+from skst.palette import PALETTE
 from skst.plotting._axes import check_named, check_table, drawable, read_axes
-from skst.plotting._colours import PALETTE, UNLABELLED_COLOUR
+from skst.plotting._colours import UNLABELLED_COLOUR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from skst.palette import PALETTE
 from skst.plotting._axes import check_table, drawable, new_figure
-from skst.plotting._colours import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,153 @@
+"""What an estimator found, put into an AnnData where scanpy and squidpy look for it."""
+
+import itertools
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from skst._version import __version__
+from skst.inputs.rows import is_anndata
+from skst.inputs.spots import Spots
+from skst.palette import PALETTE
+
+# Of these the versions are told, where they are loaded.
+_LIBRARIES = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "sentence-transformers")
+
+
+def data_hash(spots: Spots) -> str:
+    """What tells the data of a fit from others: library sizes, places and slices of all spots, in their order.
+
+    Parameters
+    ----------
+    spots : Spots
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skst.inputs.spots import Spots
+    >>> from skst.results import data_hash
+    >>> X = np.array([[1, 0], [2, 5]], dtype=np.float32)
+    >>> data_hash(Spots(X, None, None, None)) == data_hash(Spots(X[::-1], None, None, None))
+    False
+    """
+    sizes = np.asarray(spots.X.sum(axis=1, dtype=np.float64)).ravel()
+    return joblib.hash((spots.X.shape, sizes, spots.coordinates, spots.batch))
+
+
+def check_writable(adata: Any, key_added: str) -> None:
+    """Raise unless results can be written into `adata` under this key.
+
+    Parameters
+    ----------
+    adata : AnnData
+    key_added : str
+
+    Raises
+    ------
+    TypeError
+        If it is no AnnData.
+    ValueError
+        If the key is empty or holds a slash, which files of HDF5 and zarr read as a folder.
+    """
+    if not is_anndata(adata):
+        raise TypeError(
+            f"adata is of type {type(adata).__name__}, which results cannot be written to; pass an AnnData."
+        )
+    if not isinstance(key_added, str) or not key_added or "/" in key_added:
+        raise ValueError(f"key_added={key_added!r} cannot name a column of a file; give a text without slashes.")
+
+
+def write_results(
+    adata: Any,
+    key_added: str,
+    labels: NDArray[np.integer],
+    n_clusters: int,
+    embedding: NDArray[np.floating],
+    posterior: NDArray[np.floating] | None,
+    record: Mapping[str, Any],
+) -> None:
+    """Write labels, embedding, posterior and a record of how they were found.
+
+    Parameters
+    ----------
+    adata : AnnData
+        Changed: ``obs[key]`` gets the labels as categories "0", "1", ..., ``uns[f"{key}_colors"]`` their colours,
+        ``obsm[f"X_{key}"]`` the embedding, ``obsm[f"{key}_posterior"]`` the posterior and ``uns[key]`` the record.
+    key_added : str
+    labels : ndarray of int of shape (n_spots,)
+        From 0; negative for none.
+    n_clusters : int
+        Categories, whether or not a spot has them, so that slices share their colours.
+    embedding : ndarray of shape (n_spots, n_columns)
+    posterior : ndarray of shape (n_spots, n_clusters) or None
+    record : dict
+        Texts, numbers, and dicts and lists of these.
+    """
+    names = [str(number) for number in range(max(n_clusters, int(labels.max(initial=-1)) + 1))]
+    codes = np.where(labels < 0, -1, labels)
+    adata.obs[key_added] = pd.Categorical.from_codes(codes, categories=names)
+    adata.uns[f"{key_added}_colors"] = list(itertools.islice(itertools.cycle(PALETTE), len(names)))
+    adata.obsm[f"X_{key_added}"] = np.asarray(embedding)
+    if posterior is not None:
+        adata.obsm[f"{key_added}_posterior"] = posterior.astype(np.float32)
+    adata.uns[key_added] = dict(record)
+
+
+def record_of(estimator: Any, *, predicted: bool, found_in: str) -> dict[str, Any]:
+    """How an estimator found what it found, in texts and numbers that files of HDF5 and zarr can hold.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    predicted : bool
+        Whether the data are others than those of ``fit``.
+    found_in : str
+        Hash of the data of ``fit``.
+
+    Returns
+    -------
+    dict
+        "estimator", "params" (name to text), "n_clusters", "predicted", "data_hash" and "versions".
+    """
+    parameters = estimator.get_params(deep=True)
+    return {
+        "estimator": type(estimator).__name__,
+        "params": {name: _told(value) for name, value in parameters.items()},
+        "n_clusters": int(estimator.n_clusters_),
+        "predicted": predicted,
+        "data_hash": found_in,
+        "versions": _versions(),
+    }
+
+
+def _told(value):
+    """A parameter as text; what is long by its type and length, an object with parameters of its own by its name."""
+    if hasattr(value, "get_params"):
+        return type(value).__name__
+    if np.ndim(value) or len(text := repr(value)) > 200:
+        return f"{type(value).__name__} of length {np.size(value)}"
+    return text
+
+
+def _versions():
+    found = {"skst": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        if {"scikit-learn": "sklearn"}.get(name, name.replace("-", "_")) in sys.modules:
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:  # loaded from a checkout
+                found[name] = "unknown"
+    return found

@@ -1,0 +1,120 @@
+"""Results in an AnnData, as scanpy and squidpy expect them, and as files keep them."""
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+from skst import GeneTextEncoder, LLMDSCClusterer, SemSTClusterer, SpaLLMFusion, STLLMClusterer
+from skst.datasets import make_spatial_domains
+from skst.inputs.labels import sort_labels
+from skst.palette import PALETTE
+from skst.partition import ConsensusMixture
+
+FEW = ConsensusMixture(n_leading=(5, 10), n_init=2, n_keep=1)
+LEXICAL = {"text": GeneTextEncoder(model="lexical"), "random_state": 0}
+ESTIMATORS = {
+    "SpaLLMFusion": SpaLLMFusion(n_clusters=3, clusterer=FEW, **LEXICAL),
+    "no vote": SpaLLMFusion(strategy="expression", n_clusters=3, clusterer=FEW, n_vote_neighbors=0, random_state=0),
+    "k-means": SpaLLMFusion(strategy="expression", n_clusters=3, clusterer="kmeans", random_state=0),
+    "SemSTClusterer": SemSTClusterer(3, clusterer=FEW, fusion=None, random_state=0).set_params(
+        network__max_epochs=2, network__n_networks=1
+    ),
+    "STLLMClusterer": STLLMClusterer(3, clusterer=FEW, **LEXICAL),
+    "LLMDSCClusterer": LLMDSCClusterer(3, clusterer=FEW, align_to=None, random_state=0).set_params(
+        network__max_epochs=2, network__n_networks=1
+    ),
+}
+
+
+def tissue(seed=0):
+    return make_spatial_domains(n_samples=200, n_genes=60, n_domains=3, random_state=seed)
+
+
+@pytest.fixture(params=ESTIMATORS, scope="module")
+def fitted(request):
+    adata = tissue()
+    before = adata.copy()
+    model = ESTIMATORS[request.param].fit(adata)
+    assert list(adata.obs) == list(before.obs) and not set(adata.obsm) - set(before.obsm)
+    return model, adata
+
+
+def test_what_was_found_is_written(fitted):
+    model, adata = fitted
+    model.write(adata, key_added="found")
+    np.testing.assert_array_equal(adata.obs["found"].cat.codes, model.labels_)
+    assert list(adata.obs["found"].cat.categories) == ["0", "1", "2"]
+    assert adata.uns["found_colors"] == list(PALETTE[:3])
+    np.testing.assert_array_equal(adata.obsm["X_found"], model.embedding_)
+    record = adata.uns["found"]
+    assert record["estimator"] == type(model).__name__ and record["predicted"] is False
+    assert record["params"]["random_state"] == "0" and {"skst", "numpy"} <= set(record["versions"])
+    assert ("found_posterior" in adata.obsm) == hasattr(model.clusterer_, "predict_proba")
+
+
+def test_posteriors_are_in_the_numbers_of_the_labels(fitted):
+    model, adata = fitted
+    model.write(adata, key_added="found")
+    if "found_posterior" not in adata.obsm:
+        pytest.skip("k-means has none")
+    posterior = adata.obsm["found_posterior"]
+    np.testing.assert_allclose(posterior.sum(axis=1), 1, atol=1e-5)
+    same = (posterior.argmax(axis=1) == model.labels_).mean()
+    assert same == 1 if getattr(model, "n_vote_neighbors", 0) == 0 else same > 0.8
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
+@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+def test_files_keep_it(fitted, form, tmp_path):
+    model, adata = fitted
+    model.write(adata)
+    key = "cluster" if isinstance(model, LLMDSCClusterer) else "domain"
+    getattr(adata, f"write_{form}")(tmp_path / f"slice.{form}")
+    read = getattr(anndata, f"read_{form}")(tmp_path / f"slice.{form}")
+    pd.testing.assert_series_equal(read.obs[key], adata.obs[key])
+    np.testing.assert_array_equal(read.obsm[f"X_{key}"], model.embedding_)
+    assert list(read.uns[f"{key}_colors"]) == adata.uns[f"{key}_colors"]
+    assert read.uns[key]["params"] == adata.uns[key]["params"]
+    assert read.uns[key]["data_hash"] == adata.uns[key]["data_hash"]
+
+
+def test_other_slices_get_what_is_predicted(fitted):
+    model, adata = fitted
+    for other in (tissue(1), adata[::2].copy()):
+        model.write(other, key_added="found")
+        np.testing.assert_array_equal(other.obs["found"].cat.codes, model.predict(other))
+        np.testing.assert_array_equal(other.obsm["X_found"], model.transform(other))
+        assert list(other.obs["found"].cat.categories) == ["0", "1", "2"] and other.uns["found"]["predicted"] is True
+
+
+def test_counts_that_were_changed_are_not_those_of_fit():
+    adata = tissue()
+    model = ESTIMATORS["no vote"].fit(adata)
+    changed = adata.copy()
+    changed.X[0, 0] += 1
+    model.write(changed)
+    assert changed.uns["domain"]["predicted"] is True
+
+
+def test_what_cannot_be_written_to_is_refused():
+    adata = tissue()
+    model = ESTIMATORS["no vote"].fit(adata)
+    with pytest.raises(TypeError, match="adata is of type DataFrame"):
+        model.write(adata.to_df())
+    with pytest.raises(ValueError, match="key_added='a/b' cannot name"):
+        model.write(adata, key_added="a/b")
+    assert "domain" not in adata.obs
+
+
+def test_long_parameters_are_told_by_their_length():
+    adata = tissue()
+    model = SpaLLMFusion(strategy="expression", n_clusters=3, clusterer=FEW, gene_names=list(adata.var_names))
+    model.fit(adata).write(adata)
+    assert adata.uns["domain"]["params"]["gene_names"] == "list of length 60"
+    assert adata.uns["domain"]["params"]["clusterer"] == "ConsensusMixture"
+
+
+def test_texts_of_numbers_are_sorted_as_numbers():
+    assert sort_labels(["10", "2", "1"]) == ["1", "2", "10"]
+    assert sort_labels(["10", "2", "L1"]) == ["10", "2", "L1"]
