@@ -3,6 +3,7 @@
 # make lint         check style, spelling and types
 # make docs         build the documentation into docs/_build/html
 # make test-oldest  run all tests on the oldest versions that pyproject.toml allows (PYTHON has to be 3.11)
+# make test-scverse run the tests that need scanpy and squidpy, in an environment with both
 # make dist         build the wheel and run the README's example from it
 # Each sets itself up in .venv first; all it needs is Python 3.11 or newer and a package index.
 
@@ -14,6 +15,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 RUN := $(VENV)/bin/python
 OLDEST := .venv-oldest
+SCVERSE := .venv-scverse
 BARE := .venv-bare
 
 # Data sets kept beside the checkout are used where the environment names no other place.
@@ -29,7 +31,7 @@ test test-oldest: export MALLOC_MMAP_MAX_ := 0
 test test-oldest: export MALLOC_TRIM_THRESHOLD_ := 100000000000
 test test-oldest: export MALLOC_TOP_PAD_ := 67108864
 
-.PHONY: demo test lint docs test-oldest dist
+.PHONY: demo test lint docs test-oldest test-scverse dist
 
 demo: $(VENV)/installed
 	$(RUN) examples/demo_osmfish.py --output demo_output
@@ -54,6 +56,12 @@ test-oldest: $(VENV)/installed
 	$(RUN) -m uv venv --clear --python $(PYTHON) $(OLDEST)
 	$(RUN) -m uv pip install --python $(OLDEST) --compile-bytecode --resolution lowest-direct -e ".[offline,test]"
 	$(OLDEST)/bin/python -m pytest -n 2 -W ignore::DeprecationWarning -W ignore::FutureWarning
+
+# setuptools, as a dependency of squidpy's still asks for its pkg_resources.
+test-scverse: $(VENV)/installed
+	$(RUN) -m uv venv --clear --python $(PYTHON) $(SCVERSE)
+	$(RUN) -m uv pip install --python $(SCVERSE) $(TORCH) -e ".[test]" scanpy squidpy "setuptools<81"
+	$(SCVERSE)/bin/python -m pytest tests/test_scverse.py
 
 dist: $(VENV)/installed
 	rm -rf build dist

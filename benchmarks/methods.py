@@ -40,6 +40,13 @@ def fusion(k, seed, normalize=True, *, text=None, **parameters):
     return SpaLLMFusion(n_clusters=k, random_state=seed, **parameters)
 
 
+def published_sum(k, seed, normalize=True, **parameters):
+    """SpaLLMFusion on one embedding, as in the paper."""
+    if normalize:
+        parameters["spatial"] = SpatialGraphTransformer()
+    return fusion(k, seed, normalize, **parameters)
+
+
 def smooth(k, seed, normalize=True, *, clusterer):
     """The plain floor: `clusterer` on expression averaged over spatial neighbours."""
     spatial = SpatialGraphTransformer(normalize=normalize, random_state=seed)
@@ -161,7 +168,7 @@ METHODS = {
     "expression": partial(fusion, strategy="expression"),
     "functional": partial(fusion, strategy="functional"),
     "concat": partial(fusion, strategy="concat"),
-    "as published": partial(fusion, align="none", alpha=0.5, beta=0.5, text={"weighting": "abundance"}),
+    "as published": partial(published_sum, alpha=0.5, beta=0.5, align="none", text={"weighting": "abundance"}),
     "text permuted": partial(fusion, text={"control": "permuted"}),
     "text Gaussian": partial(fusion, text={"control": "gaussian"}),
     "smooth + k-means": partial(smooth, clusterer=KMEANS),

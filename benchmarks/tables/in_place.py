@@ -22,5 +22,5 @@ BENCHMARK = Benchmark(
     question="Types of cells or domains: what does the share of the surroundings do?",
     axes={"data": CELLS, "method": IN_PLACE},
     steps=(two_questions,),
-    seeds=5,
+    seeds=3,
 )
