@@ -77,9 +77,9 @@ def estimate_n_clusters(
     `n_clusters` where anatomy tells it.  The bend is the default because it is the nearer to known numbers, over all
     labelled data of the benchmarks; stability is the one to read for several resolutions that all repeat.
 
-    Stability in the manner of CellCharter [1]_, which compares several starts on all rows; halves also tell partitions
-    that follow the sample.  A single cluster agrees with itself and with no other partition, so that it is chosen where
-    nothing repeats better than by half.
+    Stability follows CellCharter [1]_, which compares several starts on all rows; halves tell partitions that follow
+    the sample too.  A single cluster agrees with itself and with no other partition, so that it is chosen where nothing
+    repeats better than by half.
 
     References
     ----------
@@ -136,6 +136,8 @@ def _bics(rows, tried, rng, verbose):
 
 def _stabilities(rows, tried, rng, verbose):
     """Mean agreement of partitions by one half of the rows with those by the other at k - 1, k and k + 1."""
+    if not tried:
+        return np.zeros(0)
     half = len(rows) // 2
     # Ends have neighbours, too: without them the first and the last number would be measured by themselves.
     needed = sorted({near for k in tried for near in (k - 1, k, k + 1) if 1 <= near <= half})
