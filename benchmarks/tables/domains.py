@@ -73,8 +73,11 @@ def estimates(rows):
     parts = rows.groupby(["data", "method"], sort=False)
     table = parts["found"].agg(lambda found: ", ".join(map(str, sorted(found.astype(int))))).unstack()[[*CRITERIA]]
     table.insert(0, "k", rows.groupby("data", sort=False)["k"].first())
-    table.loc["mean |found - k|"] = ["", *(f"{off:.2f}" for off in rows.groupby("method")["off"].mean()[[*CRITERIA]])]
-    return table.reindex([*rows["data"].unique(), "mean |found - k|"])
+    table.loc["mean distance from k"] = [
+        "",
+        *(f"{off:.2f}" for off in rows.groupby("method")["off"].mean()[[*CRITERIA]]),
+    ]
+    return table.reindex([*rows["data"].unique(), "mean distance from k"])
 
 
 def constants(rows):
