@@ -146,7 +146,7 @@ def _stabilities(rows, tried, rng, verbose):
     with progress_bar(N_HALVINGS * len(needed), "stability", "mixtures", shown=bool(verbose)) as advance:
         for i in range(N_HALVINGS):
             order, seed = rng.permutation(len(rows)), rng.randint(_MAX_SEED)
-            parts: list[list[np.ndarray]] = [[], []]
+            parts = [], []
             for k in needed:
                 for labels, part in zip(parts, (order[:half], order[half:]), strict=True):
                     labels.append(fit_tied_mixture(rows[part], k, seed).posterior(rows).argmax(axis=1))
