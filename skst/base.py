@@ -16,8 +16,10 @@ from skst.inputs.order import content_order
 from skst.inputs.places import are_scattered
 from skst.inputs.reading import READING, ReadsSpots
 from skst.inputs.types import Expression, PerSpot
-from skst.partition.choice import estimate_n_clusters, majority_vote, make_clusterer, warn_of_collapse
-from skst.partition.mixture import check_n_clusters
+from skst.partition.choice import majority_vote, make_clusterer, warn_of_collapse
+from skst.partition.estimate import estimate_n_clusters
+from skst.partition.mixture import ConsensusMixture, check_n_clusters
+from skst.partition.nested import labels_at, merge_tree
 from skst.partition.numbers import renumber, stable_numbers
 from skst.results import check_writable, data_hash, record_of, write_results
 
@@ -56,7 +58,9 @@ class PartitionMixin(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMix
         self.n_clusters_ = self.n_clusters
         if self.n_clusters is None:
             self._say("estimating the number of clusters")
-            self.n_clusters_, self.n_clusters_curve_ = estimate_n_clusters(embedding[order], random_state=int(seed))
+            self.n_clusters_, self.n_clusters_curve_ = estimate_n_clusters(
+                embedding[order], random_state=int(seed), verbose=self.verbose
+            )
 
     def _fit_clusterer(self, seed, order, n_views=1, settle=None):
         """Fit the clusterer to ``embedding_``, which holds so many embeddings side by side, and set ``labels_``.
@@ -312,6 +316,49 @@ class DomainMixin(PartitionMixin):
         ndarray of shape (n_spots, n_columns), float32
         """
         return self.fit(X, y, coordinates=coordinates, batch=batch).embedding_
+
+    def domains_at(self, n_clusters: int) -> NDArray[np.integer]:
+        """Labels of the spots of ``fit`` with fewer domains, which are unions of those in ``labels_``.
+
+        Nothing is fitted anew.  Domains are joined in one order, so that those at 4 are unions of those at 7 too.
+
+        Parameters
+        ----------
+        n_clusters : int
+            Number of domains, at most as many as were found.
+
+        Returns
+        -------
+        ndarray of int of shape (n_spots,)
+            Numbered anew, the largest domain first; ``labels_`` at the number that was found.
+
+        Raises
+        ------
+        ValueError
+            If more domains are asked for than were found.
+
+        See Also
+        --------
+        skst.partition.merge_tree : Says which domains to join.
+        """
+        check_is_fitted(self)
+        check_n_clusters(n_clusters, len(self.labels_))
+        n_found = len(np.unique(self.labels_[self.labels_ >= 0]))
+        if n_clusters > n_found:
+            raise ValueError(
+                f"n_clusters={n_clusters} is larger than the {n_found} domains that fit has found; domains can be "
+                "joined but not split, so fit with more."
+            )
+        return labels_at(self.labels_, self._tree(), n_clusters)
+
+    def _tree(self):
+        """Which domains to join, by the numbers of ``labels_``."""
+        if isinstance(self.clusterer_, ConsensusMixture):
+            children = self.clusterer_.children_
+            n = len(children) + 1
+            nodes = np.append(renumber(np.arange(n), self._numbers), np.arange(n, 2 * n - 1))
+            return nodes[children]
+        return merge_tree(self.embedding_, self.labels_[:, None] == np.arange(self.labels_.max() + 1))
 
     def _find_domains(self, spots, seed, n_views=1):
         """Set the number of domains, the clusterer and the labels from ``embedding_``."""

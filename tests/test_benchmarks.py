@@ -29,6 +29,7 @@ TINY = {
     "accuracy": (ONE, {"accuracy": 9}, set()),
     "annotation": (ONE, {"annotation": 3 * 2 * 14}, {"Names, Baron mouse", "Names, PBMC3k", "Names, PBMC68k reduced"}),
     "consensus": ([*ONE, "--quality", "Q0", "Q4"], {"consensus": 2 * 8}, set(data.SPATIAL) - {"osmFISH"}),
+    "domains": (ONE, {"domains": 2 + 3}, set()),
     "encoders": ([*ONE, "--sizes", "80", "--epochs", "2"], {"encoders": 5 + 8 + 5}, set()),
     "in_place": (ONE, {"in_place": 6}, set()),
     "learned_graph": (ONE, {"learned_graph": 1}, set()),

@@ -260,6 +260,51 @@ def test_the_estimate_is_repeatable():
     assert curves[0].equals(curves[1])
 
 
+@pytest.mark.parametrize("n_clusters", [3, 5, 8])
+def test_partitions_into_the_number_of_blobs_repeat(n_clusters):
+    X, _ = blobs(n_clusters, n=400, dims=8)
+    chosen, curve = estimate_n_clusters(X, criterion="stability", random_state=0)
+    # One more shares two of the three partitions that are compared with one another.
+    assert chosen in (n_clusters, n_clusters + 1)
+    assert curve.columns.tolist() == ["n_clusters", "criterion", "chosen"]
+    assert curve["criterion"].idxmax() == curve["chosen"].idxmax() and curve["chosen"].sum() == 1
+    assert curve["criterion"].max() > 0.8 and curve["criterion"].between(-0.5, 1).all()
+    assert curve["criterion"][0] == 0.5  # agrees with itself, and with nothing else
+    again = estimate_n_clusters(X, criterion="stability", random_state=0)[1]
+    assert again.equals(curve)
+
+
+def test_nothing_repeats_in_noise():
+    X = np.random.default_rng(0).normal(size=(600, 8))
+    chosen, curve = estimate_n_clusters(X, criterion="stability", random_state=0)
+    assert chosen == 1 and curve["criterion"][1:].max() < 0.4
+
+
+def test_the_numbers_whose_stability_is_tried():
+    X, _ = blobs(3)
+    one = estimate_n_clusters(X, n_clusters=[3], criterion="stability", random_state=0)[1]
+    more = estimate_n_clusters(X, n_clusters=[3, 6], criterion="stability", random_state=0)[1]
+    assert one["n_clusters"].tolist() == [3] and more["n_clusters"].tolist() == [3, 6]
+    assert more["criterion"][0] > 0.7 > more["criterion"][1]
+    for rows in (1, 2, 4, 7):
+        assert 1 <= estimate_n_clusters(X[:rows], criterion="stability", random_state=0)[0] <= rows
+    assert estimate_n_clusters(X, criterion="stability", max_samples=100, random_state=0)[0] in (3, 4)
+
+
+@pytest.mark.parametrize("criterion", ["bic", "stability"])
+def test_progress_of_an_estimate(criterion, capsys):
+    X, _ = blobs(3, n=60)
+    estimate_n_clusters(X, n_clusters=[2, 3], criterion=criterion, random_state=0)
+    assert capsys.readouterr() == ("", "")
+    estimate_n_clusters(X, n_clusters=[2, 3], criterion=criterion, random_state=0, verbose=1)
+    assert criterion in capsys.readouterr().err
+
+
+def test_an_unknown_criterion():
+    with pytest.raises(ValueError, match=r"^criterion='silhouette' is not one of \('bic', 'stability'\)\.$"):
+        estimate_n_clusters(np.ones((9, 2)), criterion="silhouette")
+
+
 # agreement_medoid
 
 

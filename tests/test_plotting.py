@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from skst import SpaLLMFusion
 from skst.datasets import make_spatial_domains
 from skst.plotting import (
     PALETTE,
@@ -123,6 +124,17 @@ def test_k_curve_marks_the_chosen():
     assert point.get_xdata().tolist() == [3] and point.get_ydata().tolist() == [0.9]
     with pytest.raises(ValueError, match=r"curve lacks the columns \['chosen'\]"):
         plot_k_curve(curve.drop(columns="chosen"))
+
+
+def test_k_curve_of_an_estimator():
+    adata = make_spatial_domains(120, n_genes=20, n_domains=3, effect=4.0, random_state=0)
+    fitted = SpaLLMFusion(strategy="expression", random_state=0).fit(adata)
+    line, point = plot_k_curve(fitted).lines
+    np.testing.assert_array_equal(line.get_ydata(), fitted.n_clusters_curve_["criterion"])
+    assert point.get_xdata().tolist() == [fitted.n_clusters_]
+    fix = "pass a table with n_clusters, criterion and chosen, or an estimator fitted with n_clusters=None"
+    with pytest.raises(ValueError, match=f"curve is of type SpaLLMFusion where a DataFrame is expected; {fix}"):
+        plot_k_curve(fitted.set_params(n_clusters=3).fit(adata))
 
 
 @pytest.mark.parametrize(

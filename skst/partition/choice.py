@@ -1,4 +1,4 @@
-"""Which clusterer, how many domains, and what the neighbours say."""
+"""Which clusterer, and what the neighbours say."""
 
 import warnings
 from collections.abc import Sequence
@@ -10,9 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils import check_array, check_random_state
 
 from skst.graph.build import spatial_graph
 from skst.inputs.labels import Labels, column_of
@@ -22,9 +20,7 @@ from skst.metrics import agreement_matrix
 from skst.partition.communities import GraphCommunities
 from skst.partition.mixture import ConsensusMixture
 from skst.partition.numbers import renumber
-from skst.partition.tied import fit_tied_mixture
 
-N_LEADING = 10
 CLUSTERERS = ("mixture", "kmeans", "leiden", "louvain")
 _COLLAPSED = 0.95
 
@@ -80,76 +76,6 @@ def make_clusterer(clusterer: Any, n_clusters: int, random_state: RandomState = 
     if "random_state" in parameters and parameters["random_state"] is None:
         copy.set_params(random_state=random_state)
     return copy
-
-
-def estimate_n_clusters(
-    embedding: ArrayLike,
-    *,
-    n_clusters: Sequence[int] = range(1, 16),
-    max_samples: int = 20_000,
-    random_state: RandomState = None,
-) -> tuple[int, pd.DataFrame]:
-    """Estimate the number of domains from the bend of the BIC curve of tied Gaussian mixtures.
-
-    The BIC of real tissue falls with every component added, as no domain is Gaussian; where it stops falling
-    fast is the estimate: the number farthest below the chord from the first to the last point of the curve.  The
-    mixtures see the ten leading principal components.
-
-    Parameters
-    ----------
-    embedding : array-like of shape (n_spots, n_components)
-        Embedding.
-    n_clusters : sequence of int, default=range(1, 16)
-        Numbers tried, ascending; those above half the number of spots are left out.
-    max_samples : int, default=20_000
-        Rows, drawn at random, that are looked at when there are more.
-    random_state : int, RandomState instance or None, default=None
-        Seeds starts and drawn rows.
-
-    Returns
-    -------
-    chosen : int
-        The estimate, 1 if fewer than two numbers can be tried.
-    curve : DataFrame
-        Columns ``n_clusters``, ``criterion`` (BIC, lower is better) and ``chosen`` (bool), one row a number tried.
-
-    Notes
-    -----
-    The number of domains is a choice of resolution more than a fact of the data: look at the curve
-    (:func:`skst.plotting.plot_k_curve`) and give `n_clusters` where anatomy tells it.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import make_blobs
-    >>> from skst.partition import estimate_n_clusters
-    >>> X, y = make_blobs(400, centers=4, random_state=1, cluster_std=0.5)
-    >>> estimate_n_clusters(X, random_state=0)[0]
-    4
-    """
-    embedding = check_array(embedding, dtype=np.float64)
-    rng = check_random_state(random_state)
-    if len(embedding) > max_samples:
-        embedding = embedding[rng.choice(len(embedding), max_samples, replace=False)]
-    # Components beyond the leading ones are noise in a small tissue, and bend the curve late.
-    leading = PCA(min(N_LEADING, *embedding.shape)).set_output(transform="default")
-    with np.errstate(invalid="ignore"):  # shares of no variance
-        embedding = leading.fit_transform(embedding)
-    embedding /= np.sqrt(embedding.var(axis=0).sum()) or 1.0
-    tried = [k for k in n_clusters if k <= len(embedding) // 2]
-    seed = rng.randint(np.iinfo(np.int32).max)
-    criterion = np.array([_bic(embedding, k, seed) for k in tried])
-    if len(tried) < 2:
-        chosen = 1
-    else:
-        x = (np.array(tried) - tried[0]) / (tried[-1] - tried[0])
-        chord = criterion[0] + (criterion[-1] - criterion[0]) * x
-        chosen = tried[int(np.argmax(chord - criterion))]
-    curve = pd.DataFrame({"n_clusters": tried, "criterion": criterion})
-    return chosen, curve.assign(chosen=curve["n_clusters"] == chosen)
-
-
-def _bic(embedding, k, seed):
-    return min(fit_tied_mixture(embedding, k, seed + start).bic(len(embedding)) for start in range(3))
 
 
 def soft_labels(

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skst._constraints import Interval
 from skst.metrics import agreement_matrix
+from skst.partition.nested import merge_tree
 from skst.partition.tied import TiedMixture, fit_tied_mixture
 
 _MAX_SEED = np.iinfo(np.int32).max
@@ -64,6 +65,9 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         Domain of each spot, equal to ``predict`` of the same rows.
     agreement_ : float
         Mean adjusted Rand index between the mixtures: near 1 where the partition does not depend on the start.
+    children_ : ndarray of int of shape (n_clusters - 1, 2)
+        Which domains to join for fewer ones, see :func:`merge_tree`: row i joins two nodes to node
+        ``n_clusters + i``, and nodes below ``n_clusters`` are domains.
     n_features_in_ : int
         Number of columns seen in ``fit``.
 
@@ -136,12 +140,12 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         X = validate_data(self, X, dtype=[np.float64, np.float32])
         check_n_clusters(self.n_clusters, len(X))
         rng = check_random_state(self.random_state)
-        rows = X if len(X) <= self.max_samples else X[rng.choice(len(X), self.max_samples, replace=False)]
+        sample = X if len(X) <= self.max_samples else X[rng.choice(len(X), self.max_samples, replace=False)]
         if X.shape[1] % self.n_views:
             raise ValueError(
                 f"n_views={self.n_views} does not divide the {X.shape[1]} columns of X; give views of one width."
             )
-        self._views, rows = _fit_views(rows.astype(np.float64), self.n_views)
+        self._views, rows = _fit_views(sample.astype(np.float64), self.n_views)
 
         depths = sorted({min(int(depth), rows[0].shape[1]) for depth in self.n_leading})
         starts = [
@@ -160,6 +164,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
             self.mixtures_ += sorted(fitted[i : i + self.n_init], key=lambda m: -m.log_likelihood)[: self.n_keep]
             self._view_of += [starts[i][0]] * (len(self.mixtures_) - len(self._view_of))
         self._match(rows)
+        self.children_ = merge_tree(np.hstack(rows), self._posterior(sample))
         self.labels_ = self._predict(X)
         return self
 

@@ -1,6 +1,6 @@
 """The choice of the number of domains, and scores under each text."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_k_curve(curve: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
+def plot_k_curve(curve: Any, ax: "Axes | None" = None) -> "Axes":
     """Draw the criterion by which a number of clusters was chosen.
 
     Parameters
     ----------
-    curve : DataFrame
-        One row for each number tried: ``n_clusters``, ``criterion``, and ``chosen``, true in the row taken.
+    curve : DataFrame or estimator
+        One row for each number tried: ``n_clusters``, ``criterion``, and ``chosen``, true in the row taken; or what was
+        fitted with ``n_clusters=None`` and keeps such a table as ``n_clusters_curve_``.
     ax : matplotlib Axes, default=None
         Where to draw; by default a new figure.
 
@@ -31,7 +32,11 @@ def plot_k_curve(curve: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     Raises
     ------
     ValueError
-        If a column is missing.
+        If a column is missing, or the estimator was told the number.
+
+    See Also
+    --------
+    skst.partition.estimate_n_clusters : Makes the table.
 
     Examples
     --------
@@ -42,7 +47,9 @@ def plot_k_curve(curve: pd.DataFrame, ax: "Axes | None" = None) -> "Axes":
     'number of clusters'
     """
     columns = ("n_clusters", "criterion", "chosen")
-    check_table(curve, "curve", columns, "pass a table with n_clusters, criterion and chosen, as in n_clusters_curve_")
+    fix = "pass a table with n_clusters, criterion and chosen, or an estimator fitted with n_clusters=None"
+    curve = getattr(curve, "n_clusters_curve_", curve)
+    check_table(curve, "curve", columns, fix)
     if ax is None:
         ax = new_figure(1).axes[0]
     curve = curve.sort_values("n_clusters")
