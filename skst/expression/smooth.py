@@ -289,7 +289,15 @@ class AveragedPCA:
 
     def average(self, scores: NDArray[np.float32], average: csr_array) -> NDArray[np.float32]:
         """Scores averaged over the graph and centred: the embedding."""
-        return propagate(average, scores, self.hop_weights_) - self.offset_
+        return self.settle(self.averaged(scores, average))
+
+    def averaged(self, scores: NDArray[np.float32], average: csr_array) -> NDArray[np.float32]:
+        """Scores averaged over the graph, not centred."""
+        return propagate(average, scores, self.hop_weights_)
+
+    def settle(self, averaged: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Averaged scores, centred."""
+        return averaged - self.offset_
 
     def spread(self, values: Matrix, average: csr_array) -> Matrix:
         """Anything about spots, averaged over the hops that the embedding sees, pooling included."""

@@ -43,6 +43,8 @@ class Slice:
     places : ndarray of shape (n_spots, n_dimensions)
     columns : ndarray of int or None
         Columns in the order of ``fit``; None where they are in it.
+    n_genes : int
+        Of ``fit``.
     reader : str
         Name of the estimator.
     """
@@ -51,6 +53,7 @@ class Slice:
     counts: FileCounts | TableCounts
     places: NDArray[np.float64]
     columns: NDArray[np.integer] | None
+    n_genes: int
     reader: str
 
     def read(self, rows: NDArray[np.integer] | None = None) -> Matrix:
@@ -103,8 +106,10 @@ class Slices:
         batch = self.joined([np.full(len(rows), number) for number, rows in enumerate(self.rows)])
         return Spots(held, self.genes, self.places, batch)
 
-    def map(self, function: Callable[..., Any], *constant: Any, name: str, verbose: int = 0) -> Iterator[Any]:
-        """What a function says of each slice, in order: ``function(slice, number, *constant)``.
+    def map(
+        self, function: Callable[..., Any], own: Sequence[tuple], *constant: Any, name: str, verbose: int = 0
+    ) -> Iterator[Any]:
+        """What a function says of each slice, in order: ``function(slice, *own, *constant)``.
 
         Slices that lie in files are tasks of joblib, so that ``joblib.parallel_config`` says who reads them.
 
@@ -112,14 +117,16 @@ class Slices:
         ----------
         function : callable
             Picklable.
+        own : sequence of tuple
+            What it is told of each slice beside it.
         *constant
-            What it is told beside the slice and its number.
+            What it is told of all.
         name : str
             Stands before a bar of progress.
         verbose : int, default=0
             Whether there is one.
         """
-        tasks = [joblib.delayed(function)(one, number, *constant) for number, one in enumerate(self.slices)]
+        tasks = [joblib.delayed(function)(one, *told, *constant) for one, told in zip(self.slices, own, strict=True)]
         if all(one.counts.portable for one in self.slices):
             found = joblib.Parallel(return_as="generator")(tasks)
         else:
@@ -207,13 +214,13 @@ def open_slices(
                     f"its places have {places.shape[1]} dimensions where those of the first slice have "
                     f"{slices[0].places.shape[1]}; give all slices as many"
                 )
-        slices.append(Slice(called, counts, places, columns, reader))
+        slices.append(Slice(called, counts, places, columns, len(names) if columns is None else len(columns), reader))
     if listed:
         ends = np.cumsum([0, *(len(one.places) for one in slices)])
         rows = [np.arange(*span) for span in zip(ends[:-1], ends[1:], strict=True)]
     else:
         rows = [one.counts.rows for one in slices]
-    n_genes = len(found[0][2]) if slices[0].columns is None else len(slices[0].columns)
+    n_genes = slices[0].n_genes
     called = given_names(where.gene_names, seen.names, n_genes) if where.gene_names is not None else seen.names
     genes = called if called is not None and any_named(called) else None
     if fitted is None and genes is not None:
