@@ -117,9 +117,7 @@ class ViewFusion:
         text = None if self.text_axes_ is None else self._reduced(meaning)
         return self.fuse_reduced(np.asarray(structure, dtype=np.float32), text)
 
-    def fuse_reduced(
-        self, structure: NDArray[np.float32], reduced: NDArray[np.float32] | None
-    ) -> NDArray[np.float32]:
+    def fuse_reduced(self, structure: NDArray[np.float32], reduced: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """Fuse where the text view is on its axes already; parameters and result as in :meth:`fit_fuse_reduced`."""
         if reduced is not None and self.strategy == "functional":
             return reduced

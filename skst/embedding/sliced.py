@@ -20,6 +20,7 @@ from skst.expression.survey import ColumnSums, Survey, add_surveys, reach_of, sa
 from skst.expression.views import AveragedViews
 from skst.graph.build import averaging_operator
 from skst.inputs.slices import Slice
+from skst.inputs.sources import TableCounts, is_lazy
 from skst.inputs.types import Matrix
 from skst.nn.batches import Halo, tiles
 from skst.text.gene_sums import GeneSums, weights_of_genes
