@@ -230,11 +230,6 @@ def open_slices(
 
 def _listed(items, where):
     """Called, counts, names and places of each item of a list."""
-    if where.batch_key is not None:
-        raise ValueError(
-            f"batch_key={where.batch_key!r} is given, but X is a list, of which each item is a slice; leave batch_key "
-            "out, or pass one AnnData."
-        )
     paths = [isinstance(item, _PATH) for item in items]
     for item, is_path in zip(items, paths, strict=True):
         if is_path != paths[0] or not (is_path or is_anndata(item)):
@@ -258,7 +253,8 @@ def _of_path(item, number, where):
         if not os.path.exists(path):
             raise FileNotFoundError("there is no such file; check the path")
         stamp = stamp_of(path)
-        table = look_into(path, where.layer, where.spatial_key)
+        table = look_into(path, where.layer, where.spatial_key, where.batch_key)
+        _check_one(table.batch, where.batch_key)
         places = _checked(table.places, table.n_spots, where.spatial_key)
     return called, FileCounts(path, where.layer, None, stamp), clean_names(table.names), places
 
@@ -267,6 +263,7 @@ def _of_table(adata, number, where):
     called = f"Slice {number} of X"
     with _of_slice(called):
         matrix = layer_of(adata, where.layer)
+        _check_one(adata.obs[where.batch_key] if where.batch_key in adata.obs else None, where.batch_key)
         places = _checked(in_memory(adata.obsm.get(where.spatial_key)), adata.n_obs, where.spatial_key)
     return called, _counts(matrix, None), clean_names(adata.var_names), places
 
@@ -293,6 +290,15 @@ def _counts(matrix, rows):
     if name == "X" or name.startswith("layers/"):
         return FileCounts(path, name.partition("/")[2] or None, rows, stamp_of(path))
     return TableCounts(matrix, rows)
+
+
+def _check_one(batch, key):
+    """Raise if a column of slices names several in what is to be one."""
+    found = [] if batch is None else pd.unique(np.asarray(batch).astype(object))
+    if len(found) > 1:
+        raise ValueError(
+            f"it is an item of a list, but batch_key={key!r} names {len(found)} slices in it; give each alone"
+        )
 
 
 def _checked(places, n_spots, key):

@@ -41,11 +41,13 @@ class Table(NamedTuple):
     n_spots : int
     names : ndarray of str of shape (n_genes,)
     places : ndarray of shape (n_spots, n_dimensions) or None
+    batch : array-like of shape (n_spots,) or None
     """
 
     n_spots: int
     names: NDArray[np.object_]
     places: Any
+    batch: Any
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def stamp_of(path: str) -> Stamp:
     return Stamp(sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0))
 
 
-def look_into(path: str, layer: str | None, spatial_key: str) -> Table:
+def look_into(path: str, layer: str | None, spatial_key: str, batch_key: str | None = None) -> Table:
     """What is known of a file before its counts are read; HDF5 files are looked through first.
 
     Parameters
@@ -126,6 +128,8 @@ def look_into(path: str, layer: str | None, spatial_key: str) -> Table:
     layer : str or None
     spatial_key : str
         Key of the places in ``obsm``.
+    batch_key : str, default=None
+        Column of ``obs`` that names slices.
 
     Returns
     -------
@@ -148,7 +152,8 @@ def look_into(path: str, layer: str | None, spatial_key: str) -> Table:
         names = np.asarray(read_elem(var[var.attrs["_index"]]), dtype=object)
         obsm = group["obsm"] if "obsm" in group else {}
         places = read_elem(obsm[spatial_key]) if spatial_key in obsm else None
-    return Table(int(shape[0]), names, places)
+        batch = read_elem(group["obs"][batch_key]) if batch_key is not None and batch_key in group["obs"] else None
+    return Table(int(shape[0]), names, places, batch)
 
 
 def read_rows(matrix: Any, rows: NDArray[np.integer] | None) -> Matrix:
