@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from skst import limits
-from skst.expression.moments import add_moments, averaged_moments, leading_axes
+from skst.expression.moments import add_moments, averaged_moments, leading_axes, projected
 from skst.expression.smooth import MAX_POOLING, AveragedPCA, propagate, single_hop
 from skst.expression.survey import ColumnSums, Survey, add_surveys, reach_of, sampled_rows, survey
 from skst.expression.views import AveragedViews
@@ -147,9 +147,15 @@ class Passes:
             Axes of text that are wanted.
         """
         parts = _pcas(self.pca)
-        genes = np.unique(np.concatenate([one.kept_ for one in parts]))
-        found = self._run(_covary, "covariances", self.graph, parts[0], genes, text)
+        # Text that sums the same square roots has no covariance of its own.
+        same = text is not None and not parts[0].n_pool_ and parts[0].normalize
+        same = same and text.normalize and text.weighting == "contrast"  # type: ignore[union-attr]
+        told = np.flatnonzero(text.vectors.any(axis=1)) if same else np.empty(0, dtype=int)  # type: ignore[union-attr]
+        genes = np.unique(np.concatenate([told, *(one.kept_ for one in parts)]))
+        found = self._run(_covary, "covariances", self.graph, parts[0], genes, None if same else text)
         expression, meaning = _add_pairs(found)
+        if same:
+            meaning = projected(expression, text.vectors[genes] / np.sqrt(parts[0].depth_))  # type: ignore[union-attr]
         for one in parts:
             some = np.searchsorted(genes, one.kept_)
             scales = one.gene_scales_[one.kept_].astype(np.float64)
@@ -249,7 +255,7 @@ def _vary(one, key, each, graph, pca):
 
 
 def _covary(one, key, each, graph, pca, genes, text):
-    width = max(one.n_genes if pca.n_pool_ else len(genes), 0 if text is None else text.vectors.shape[1])
+    width = max(len(genes), 0 if text is None else text.vectors.shape[1])
     expression, meaning = [], []
     for block in blocks(one, _operator(graph, one), _reach(pca), width):
         values = pca.values(block.X, block.average, genes)
@@ -263,10 +269,14 @@ def _covary(one, key, each, graph, pca, genes, text):
 def _score(one, key, each, graph, pca, text):
     structure = meaning = None
     leading = _pcas(pca)[0]
-    width = one.n_genes if leading.n_pool_ else 2 * one.n_genes // 3
+    genes = np.unique(np.concatenate([part.kept_ for part in _pcas(pca)]))
+    same = all(len(part.kept_) == len(genes) for part in _pcas(pca))
+    width = len(genes)
     for block in blocks(one, _operator(graph, one), _reach(leading), width):
         chosen = slice(None) if block.core is None else block.core
-        own = pca.averaged(pca.scores(block.X, block.average), block.average)[chosen]
+        values = leading.values(block.X, block.average, genes)
+        parts = [one.scores_of(values if same else values[:, np.searchsorted(genes, one.kept_)]) for one in _pcas(pca)]
+        own = pca.averaged(np.hstack(parts), block.average)[chosen]
         structure = np.empty((len(one.places), own.shape[1]), dtype=np.float32) if structure is None else structure
         structure[block.rows] = own
         if text is not None:

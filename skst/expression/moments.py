@@ -54,10 +54,9 @@ def averaged_moments(
     """
     n_spots, n_columns = values.shape
     dense = np.empty((n_spots if core is None else len(core), n_columns), dtype=np.float32)
-    columns = values.tocsc() if sparse.issparse(values) else values
+    values = values.toarray() if sparse.issparse(values) else values
     for start in range(0, n_columns, _COLUMNS):
-        some = columns[:, start : start + _COLUMNS]
-        averaged = propagate(average, some.toarray() if sparse.issparse(some) else some, weights)
+        averaged = propagate(average, values[:, start : start + _COLUMNS], weights)
         dense[:, start : start + _COLUMNS] = averaged if core is None else averaged[core]
     mean = dense.mean(axis=0, dtype=np.float64)
     dense -= mean.astype(np.float32)
@@ -83,6 +82,12 @@ def add_moments(parts: Iterable[Moments]) -> Moments:
         mean = mean + apart * (part.n_rows / total)
         n_rows = total
     return Moments(n_rows, mean, scatter)
+
+
+def projected(moments: Moments, onto: np.ndarray) -> Moments:
+    """Moments of products of the columns with a matrix of shape (n_columns, n_others)."""
+    onto = onto.astype(np.float64)
+    return Moments(moments.n_rows, moments.mean @ onto, onto.T @ moments.scatter @ onto)
 
 
 def leading_axes(scatter: NDArray[np.float64], n_components: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

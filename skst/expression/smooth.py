@@ -267,14 +267,23 @@ class AveragedPCA:
         self._keep_axes(axes * scales[:, None], offset, variance)
 
     def values(self, X: Matrix, average: csr_array, genes: NDArray[np.integer]) -> Matrix:
-        """Stabilised expression of some genes, not yet scaled nor averaged over hops; X holds all genes."""
-        return self._values(X[:, genes], average, self._sizes(X, average))
+        """Stabilised expression of some genes, not yet scaled nor averaged over hops; X holds all genes.
+
+        Where counts are pooled it is dense, as the pooled counts of many genes are no longer sparse.
+        """
+        some = X[:, genes]
+        if self.n_pool_ and sparse.issparse(some):
+            some = some.toarray()
+        return self._values(some, average, self._sizes(X, average))
+
+    def scores_of(self, values: Matrix) -> NDArray[np.float32]:
+        """Score of each spot by stabilised expression of the genes that are kept."""
+        axes, scale = self._unscaled
+        return np.asarray(values @ axes, dtype=np.float32) * scale
 
     def scores(self, X: Matrix, average: csr_array) -> NDArray[np.float32]:
         """Score of each spot by its own expression; parameters and result as in :meth:`fit_scores`."""
-        sizes = self._sizes(X, average)
-        axes, scale = self._unscaled
-        return np.asarray(self._values(X[:, self.kept_], average, sizes) @ axes, dtype=np.float32) * scale
+        return self.scores_of(self._values(X[:, self.kept_], average, self._sizes(X, average)))
 
     def components(self, n_genes: int) -> NDArray[np.float32]:
         """Axes as rows over all genes, ndarray of shape (n_components, n_genes), float32; zero for those not kept."""

@@ -120,7 +120,11 @@ def survey(X: Matrix, average: csr_array, core: NDArray[np.integer] | None = Non
     Survey
     """
     sizes = library_sizes(X)
-    noise = noise_sums(X, average, median_depth(sizes), sizes, core) if normalize else None
+    noise = None
+    if normalize:  # dense, as averages over neighbours are; columns of sparse counts are slow to get at
+        dense = X.toarray() if sparse.issparse(X) else X
+        noise = noise_sums(dense, average, median_depth(sizes), sizes, core)
+        del dense
     if core is not None:
         X, sizes, average = X[core], sizes[core], average[core]
     shares = square_root(scale_depth(X, 1.0, sizes)) if normalize and X.min() >= 0 else X
