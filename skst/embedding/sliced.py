@@ -15,14 +15,14 @@ from scipy.sparse import csr_array
 
 from skst import limits
 from skst.expression.moments import add_moments, averaged_moments, leading_axes, projected
-from skst.expression.smooth import MAX_POOLING, AveragedPCA, propagate, single_hop
+from skst.expression.pooling import MAX_POOLING
+from skst.expression.smooth import AveragedPCA, propagate, single_hop
 from skst.expression.survey import ColumnSums, Survey, add_surveys, reach_of, sampled_rows, survey
 from skst.expression.views import AveragedViews
 from skst.graph.build import averaging_operator
 from skst.inputs.slices import Slice
 from skst.inputs.sources import TableCounts, is_lazy
 from skst.inputs.types import Matrix
-from skst.nn.batches import Halo, tiles
 from skst.text.gene_sums import GeneSums, weights_of_genes
 
 
@@ -66,6 +66,8 @@ def blocks(one: Slice, average: csr_array, n_hops: int, n_columns: int) -> Itera
     if n_spots <= size and whole is not None:
         yield Block(np.arange(n_spots), whole, average, None)
         return
+    from skst.nn.batches import Halo, tiles
+
     halo = Halo([average], hops=max(n_hops, 1))
     for core in tiles(one.places, size):
         patch = halo(core)

@@ -13,14 +13,10 @@ from sklearn.utils.extmath import svd_flip
 
 from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
 from skst.expression.noise import noise_over_mean, noise_ratio
-from skst.expression.survey import Survey, reach_of, sampled_rows
+from skst.expression.pooling import fewest_hops, pooling_hops
+from skst.expression.survey import Survey
 from skst.inputs.types import Matrix
 
-# Fewer molecules than this in a spot, and averaging square roots loses what averaging counts keeps.
-SUFFICIENT_DEPTH = 500.0
-# Where counts have to be averaged first, profiles are made this deep, over no more than so many hops.
-POOLED_DEPTH = 1500.0
-MAX_POOLING = 16
 # Near and next-to-near spots alike: one hop leaves noise in shallow tissue, two blur a small one.
 HOP_WEIGHTS = (0.0, 0.5, 0.5)
 # Up to here the covariance of the genes is formed; beyond, it is only ever multiplied by.
@@ -36,28 +32,6 @@ def column_variance(X: Matrix) -> NDArray[np.float64]:
     mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
     squares = X.multiply(X) if sparse.issparse(X) else np.square(X)
     return np.asarray(squares.mean(axis=0, dtype=np.float64)).ravel() - mean**2
-
-
-def pooled_depth(X: Matrix, average: csr_array, n_hops: int) -> float:
-    """Effective number of molecules behind a spot's profile after averaging over `n_hops` hops.
-
-    Averaging with weights w reduces noise as ``1 / sum(w**2)`` spots pooled with equal weight would, so the
-    depth is the median library size over the mean sum of squared weights.  The sum is estimated from the rows
-    of at most 500 spots, evenly spaced.
-    """
-    rows = sampled_rows(X.shape[0])
-    return float(np.median(library_sizes(X)) * len(rows) / reach_of(average, rows, n_hops)[-1])
-
-
-def pooling_hops(X: Matrix, average: csr_array) -> int:
-    """0 if spots are deep enough, else the fewest hops (at most 16) that make pooled profiles so."""
-    return _fewest_hops(lambda n_hops: pooled_depth(X, average, n_hops))
-
-
-def _fewest_hops(depth_of):
-    if depth_of(0) >= SUFFICIENT_DEPTH:
-        return 0
-    return next((n_hops for n_hops in range(1, MAX_POOLING) if depth_of(n_hops) >= POOLED_DEPTH), MAX_POOLING)
 
 
 def propagate(average: csr_array, values: Matrix, weights: ArrayLike) -> Matrix:
@@ -230,7 +204,7 @@ class AveragedPCA:
         """
         median = float(np.median(seen.sizes))
         self._choose_hops(
-            seen.n_edges > len(seen.sizes), lambda: _fewest_hops(lambda n: median * seen.n_sampled / seen.reach[n])
+            seen.n_edges > len(seen.sizes), lambda: fewest_hops(lambda n: median * seen.n_sampled / seen.reach[n])
         )
         self.depth_ = median_depth(seen.sizes)
         noise = noise_ratio(seen.noise, self.depth_) if self._equal else np.ones(len(seen.counts))  # type: ignore[arg-type]
