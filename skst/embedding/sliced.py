@@ -20,7 +20,8 @@ from skst.expression.smooth import AveragedPCA, propagate, single_hop
 from skst.expression.survey import ColumnSums, Survey, add_surveys, reach_of, sampled_rows, survey
 from skst.expression.views import AveragedViews
 from skst.graph.build import averaging_operator
-from skst.inputs.slices import Slice
+from skst.inputs.counting import check_range
+from skst.inputs.slices import Slice, of_slice
 from skst.inputs.sources import TableCounts, is_lazy
 from skst.inputs.types import Matrix
 from skst.text.gene_sums import GeneSums, weights_of_genes
@@ -239,6 +240,9 @@ def _look(one, key, sampled, graph, n_hops, normalize, text):
     sizes = np.empty(len(one.places))
     for block in blocks(one, average, 1, one.n_genes):
         seen.append(survey(block.X, block.average, block.core, normalize=normalize))
+        if normalize:
+            with of_slice(one.called):
+                check_range(seen[-1].lowest.min(), 0.0, False, lambda: "pass raw counts, or set normalize=False")
         sizes[block.rows] = seen[-1].sizes
         if text is not None:
             X = block.X if block.core is None else block.X[block.core]

@@ -23,12 +23,13 @@ from skst.inputs.containers import in_memory
 from skst.inputs.gene_names import any_named, clean_names
 from skst.inputs.matrix import check_finite, check_matrix
 from skst.inputs.places import read_batch, read_coordinates
-from skst.inputs.rows import is_anndata
+from skst.inputs.rows import is_anndata, shown
 from skst.inputs.sources import FileCounts, TableCounts, file_behind, is_lazy, look_into, stamp_of
 from skst.inputs.spots import Spots, Where, computable, layer_of
 from skst.inputs.types import Matrix
 
 _PATH = (str, bytes, os.PathLike)
+_ABSENT = "there is no such file; check the path"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Slice:
 
     def read(self, rows: NDArray[np.integer] | None = None) -> Matrix:
         """Counts of some spots, of all by default, float32, of the genes that were fitted."""
-        with _of_slice(self.called):
+        with of_slice(self.called):
             matrix = self.counts.read(rows)
             check_sparse(matrix, "X")
             matrix = check_matrix(matrix if self.columns is None else matrix[:, self.columns], self.reader)
@@ -198,7 +199,7 @@ def open_slices(
     for argument, value in (("coordinates", coordinates), ("batch", batch)):
         if value is not None:
             raise ValueError(
-                f"{argument} are given, but X is read slice by slice; leave {argument} out, and put the places of each "
+                f"{argument}= is given, but X is read slice by slice; leave {argument} out, and put the places of each "
                 "slice into its obsm."
             )
     listed = not is_anndata(X)
@@ -207,8 +208,8 @@ def open_slices(
     seen = Columns(first, len(found[0][2])) if fitted is None else fitted
     slices: list[Slice] = []
     for called, counts, names, places in found:
-        with _of_slice(called):
-            columns = _columns(names, seen)
+        with of_slice(called):
+            columns = _columns(names, seen, "of the first slice" if fitted is None else "seen in fit")
             if slices and places.shape[1] != slices[0].places.shape[1]:
                 raise ValueError(
                     f"its places have {places.shape[1]} dimensions where those of the first slice have "
@@ -249,9 +250,9 @@ def _listed(items, where):
 def _of_path(item, number, where):
     path = os.path.abspath(os.path.expanduser(os.fsdecode(item)))
     called = f"Slice {number} of X, {os.fsdecode(item)!r},"
-    with _of_slice(called):
+    with of_slice(called):
         if not os.path.exists(path):
-            raise FileNotFoundError("there is no such file; check the path")
+            raise FileNotFoundError(_ABSENT)
         stamp = stamp_of(path)
         table = look_into(path, where.layer, where.spatial_key, where.batch_key)
         _check_one(table.batch, where.batch_key)
@@ -261,7 +262,7 @@ def _of_path(item, number, where):
 
 def _of_table(adata, number, where):
     called = f"Slice {number} of X"
-    with _of_slice(called):
+    with of_slice(called):
         matrix = layer_of(adata, where.layer)
         _check_one(adata.obs[where.batch_key] if where.batch_key in adata.obs else None, where.batch_key)
         places = _checked(in_memory(adata.obsm.get(where.spatial_key)), adata.n_obs, where.spatial_key)
@@ -277,7 +278,7 @@ def _batches(adata, where):
     labels = np.asarray(adata.obs[where.batch_key])
     codes = read_batch(labels, adata.n_obs)
     matrix, names = layer_of(adata, where.layer), clean_names(adata.var_names)
-    with _of_slice("X"):
+    with of_slice("X"):
         places = _checked(in_memory(adata.obsm.get(where.spatial_key)), adata.n_obs, where.spatial_key)
     members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
     return [(f"Slice {str(labels[rows[0]])!r} of X", _counts(matrix, rows), names, places[rows]) for rows in members]
@@ -317,24 +318,34 @@ def _names(names):
     return None if np.array_equal(names, numbered(len(names))) else names
 
 
-def _columns(names, fitted):
+def _columns(names, fitted, whose):
     """Where the columns that were fitted are; None if they are as they were fitted."""
-    if fitted.n_genes is not None and fitted.names is None and len(names) != fitted.n_genes:
-        raise ValueError(
-            f"it has {len(names)} genes where {fitted.n_genes} are expected; give all slices the same genes"
-        )
+    own = _names(names)
+    if own is not None and fitted.names is not None:
+        absent = fitted.names[~np.isin(fitted.names, own)]
+        if len(absent):
+            raise ValueError(
+                f"it lacks {len(absent)} of the {len(fitted.names)} genes {whose}, such as {shown(absent[0])}; give "
+                "all slices the same genes, those that they share or absent ones as zeros"
+            )
     everything = np.arange(len(names))
-    order = order_as_fitted(everything[None], _names(names), fitted.names)[0][0]
-    if fitted.n_genes is not None and len(order) != fitted.n_genes:
+    order = order_as_fitted(everything[None], own, fitted.names)[0][0]
+    if fitted.n_genes not in (None, len(order)):
         raise ValueError(
-            f"it has {len(order)} genes where {fitted.n_genes} are expected; give all slices the same genes"
+            f"it has {len(order)} genes and not the {fitted.n_genes} {whose}; give all slices the same genes"
         )
     return None if np.array_equal(order, everything) else order
 
 
 @contextmanager
-def _of_slice(called: str) -> Iterator[None]:
-    """Say of which slice an error is."""
+def of_slice(called: str) -> Iterator[None]:
+    """Say of which slice an error is.
+
+    Parameters
+    ----------
+    called : str
+        What the slice is called, the beginning of a sentence.
+    """
     try:
         yield
     except (ValueError, TypeError, KeyError, OSError) as error:
