@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,10 @@ def write_slice(adata: "AnnData", folder: str | os.PathLike[str], name: str, fil
     folder.mkdir(parents=True, exist_ok=True)
     path, part = (folder / f"{start}{name}.{file_format}" for start in ("", ".part-"))
     try:
-        getattr(adata, f"write_{file_format}")(part)
+        with warnings.catch_warnings():
+            # anndata tells which version of zarr it will write one day; it reads both.
+            warnings.filterwarnings("ignore", "Writing zarr v2 data", UserWarning)
+            getattr(adata, f"write_{file_format}")(part)
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(part, path)

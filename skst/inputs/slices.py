@@ -29,7 +29,6 @@ from skst.inputs.spots import Spots, Where, computable, layer_of
 from skst.inputs.types import Matrix
 
 _PATH = (str, bytes, os.PathLike)
-_ABSENT = "there is no such file; check the path"
 
 
 @dataclass(frozen=True)
@@ -249,10 +248,10 @@ def _listed(items, where):
 
 def _of_path(item, number, where):
     path = os.path.abspath(os.path.expanduser(os.fsdecode(item)))
-    called = f"Slice {number} of X, {os.fsdecode(item)!r},"
+    called = f"Slice {number} of X, {os.fsdecode(item)[-120:]!r},"
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{called} is not there; check the path.")
     with of_slice(called):
-        if not os.path.exists(path):
-            raise FileNotFoundError(_ABSENT)
         stamp = stamp_of(path)
         table = look_into(path, where.layer, where.spatial_key, where.batch_key)
         _check_one(table.batch, where.batch_key)
@@ -349,15 +348,12 @@ def of_slice(called: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, OSError) as error:
-        kind = type(error) if type(error) in (TypeError, FileNotFoundError) else ValueError
+        kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{called} cannot be used: {_clause(error)}.") from error
 
 
 def _clause(error):
     """An error as a part of a sentence: whole if the words are ours, and else cut short."""
     text = " ".join(str(error).split()).rstrip(".")
-    return (
-        text
-        if isinstance(error, ValueError)
-        else f"it is broken ({type(error).__name__}: {told(error)}); write it anew"
-    )
+    ours = isinstance(error, ValueError)
+    return text if ours else f"it is broken ({type(error).__name__}: {told(error)}); write it anew"
