@@ -355,5 +355,6 @@ def of_slice(called: str) -> Iterator[None]:
 def _clause(error):
     """An error as a part of a sentence: whole if the words are ours, and else cut short."""
     text = " ".join(str(error).split()).rstrip(".")
+    text = text.removeprefix("the file cannot be used: ").removeprefix("X cannot be used: ")
     ours = isinstance(error, ValueError)
     return text if ours else f"it is broken ({type(error).__name__}: {told(error)}); write it anew"
