@@ -29,6 +29,7 @@ TINY = {
     "accuracy": (ONE, {"accuracy": 9}, set()),
     "annotation": (ONE, {"annotation": 3 * 2 * 14}, {"Names, Baron mouse", "Names, PBMC3k", "Names, PBMC68k reduced"}),
     "encoders": ([*ONE, "--sizes", "80", "--epochs", "2"], {"encoders": 5 + 8 + 5}, set()),
+    "large": (["--sizes", "100"], {"large": 3}, set()),
     "learned_graph": (ONE, {"learned_graph": 1}, set()),
     "llmdsc": (["--data", "PBMC3k", "--recall"], {"llmdsc": 21, "llmdsc_recall": 2 * 4 * 3}, set()),
     "llmdsc_cost": (["--sizes", "100", "150"], {"llmdsc_cost": 6 + 4}, set()),
