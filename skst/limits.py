@@ -15,3 +15,6 @@ MAX_EXACT_COMMUNITIES = 20_000
 MAX_EDGES = 200_000_000
 # The text of each spot is read up to here, and composed of the vectors of its genes beyond.
 MAX_READ = 10_000
+# Entries of a slice, spots x genes, that are read at once, and of a part of it that is averaged at once.
+SLICE_ENTRIES = 2**28
+TILE_ENTRIES = 2**25

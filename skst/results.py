@@ -43,7 +43,7 @@ def data_hash(spots: Spots) -> str:
     False
     """
     sizes = np.asarray(spots.X.sum(axis=1, dtype=np.float64)).ravel()
-    return joblib.hash((spots.X.shape, sizes, spots.coordinates, spots.batch))
+    return joblib.hash((sizes, spots.coordinates, spots.batch))
 
 
 def check_writable(adata: Any, key_added: str) -> None:

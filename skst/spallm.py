@@ -3,24 +3,27 @@
 import numbers
 import os
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import joblib
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.validation import check_memory, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted, check_memory, has_fit_parameter
 
 from skst._constraints import HasMethods, Interval, StrOptions
 from skst._parameters import or_new
 from skst._version import __version__
 from skst.base import DOMAINS, DomainMixin
 from skst.embedding import SpatialGraphTransformer
+from skst.embedding.from_slices import embed_slices, fit_slices, reads_whole
 from skst.embedding.fusion import ALIGNMENTS, STRATEGIES, ViewFusion
+from skst.embedding.sliced import TextAxes
 from skst.inputs.reading import names_told, where_of
 from skst.inputs.spots import read_spots
-from skst.inputs.types import Expression, PerSpot
+from skst.inputs.types import PerSpot
+from skst.partition.numbers import renumber
 from skst.text import GeneTextEncoder
 
 # Two rings of a hexagonal lattice.
@@ -180,13 +183,14 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Expression, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Self:
+    def fit(self, X: Any, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Self:
         """Embed the spots twice, fuse the embeddings, and partition the result.
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
-            Raw counts.
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
+            Raw counts; a list, and an AnnData whose counts stay in their file and have a `batch_key`, is read one slice
+            at a time.
         y : None
             Ignored.
         coordinates : array-like of shape (n_spots, 2) or (n_spots, 3), default=None
@@ -202,7 +206,9 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         weights = {"expression": (self.alpha,), "functional": (1,)}.get(self.strategy, (self.alpha, self.beta))
         if not any(weights):
             raise ValueError(f"alpha=0 and beta={self.beta} leave nothing of the spots; give one a weight above 0.")
-        spots = self._read_spots(X, coordinates=coordinates, batch=batch, reset=True)
+        places = {"coordinates": coordinates, "batch": batch}
+        slices = self._open_slices(X, **places, reset=True, otherwise=self._reads_whole())
+        spots = self._read_spots(X, **places, reset=True) if slices is None else slices.spots()
         self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that strategies can be compared seed by seed.
         rng = check_random_state(self.random_state)
@@ -211,7 +217,10 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         self.from_cache_: dict[str, bool] = {}
 
         # In a method of its own, so that vectors of all spots are gone before the partition.
-        self.embedding_ = self._fit_views(X, spots, memory, seeds)
+        if slices is None:
+            self.embedding_ = self._fit_views(X, spots, memory, seeds)
+        else:
+            self.embedding_, spots = self._fit_slices(slices, memory, seeds)
         self._find_domains(spots, seeds["partition"], n_views=self._fusion.n_fused_)
         return self
 
@@ -227,6 +236,86 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             meaning, self.text_ = self._view(text, "text", X, spots, memory, seeds)
             meaning = self._averaged(meaning, spots)
         return self._fit_fusion(structure, meaning)
+
+    def transform(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Any:
+        """Embedding of spots, new slices included.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
+            Raw counts of the genes seen in ``fit``; give whole slices, as neighbours count.
+        coordinates, batch
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_columns), float32
+            A list of these, one a slice, if X is a list.
+        """
+        check_is_fitted(self)
+        slices = self._open_slices(X, coordinates=coordinates, batch=batch, otherwise=self._reads_whole())
+        if slices is None:
+            return super().transform(X, coordinates=coordinates, batch=batch)
+        return slices.given_back(self._embed_slices(slices))
+
+    def predict(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Any:
+        """Domain of each spot, new slices included.
+
+        Parameters
+        ----------
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
+            Raw counts of the genes seen in ``fit``; give whole slices, as neighbours count.
+        coordinates, batch
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of int of shape (n_spots,)
+            Domains numbered as in ``labels_``; a list of these, one a slice, if X is a list.
+        """
+        check_is_fitted(self)
+        slices = self._open_slices(X, coordinates=coordinates, batch=batch, otherwise=self._reads_whole())
+        if slices is None:
+            return super().predict(X, coordinates=coordinates, batch=batch)
+        labels = self._voted(self._partition_of(self._embed_slices(slices)), slices.spots())
+        return slices.given_back(renumber(labels, self._numbers))
+
+    def _reads_whole(self):
+        """What keeps this estimator from reading one slice at a time; None if nothing does."""
+        spatial, text = self.part("spatial"), self.part("text")
+        if not isinstance(spatial, SpatialGraphTransformer):
+            return f"spatial={spatial!r}"
+        for part in (spatial, text) if self.strategy != "expression" else (spatial,):
+            elsewhere = {"layer", "gene_names"} & {
+                name for name, value in part.get_params(deep=False).items() if value is not None
+            }
+            if elsewhere:
+                return f"{min(elsewhere)}= of {type(part).__name__}"
+        if self.strategy != "expression" and not (isinstance(text, GeneTextEncoder) and text.mode == "aggregate"):
+            return f"text={text!r}"
+        return reads_whole(spatial)
+
+    def _fit_slices(self, slices, memory, seeds):
+        """Fit both views and the fusion one slice at a time; return the fused embedding, and spots by their sizes."""
+        spatial, text = self._handed_on(self.part("spatial"), seeds["spatial"]), None
+        if self.strategy != "expression":
+            text = self._handed_on(self.part("text"), seeds["text"])
+        self._say(f"views of {slices.n_spots} spots x {slices.n_genes} genes in {len(slices.slices)} slices: {spatial}")
+        views = fit_slices(spatial, slices, text=text, memory=memory, verbose=self.verbose)
+        self.spatial_, self.text_ = spatial, text
+        self.from_cache_ = dict.fromkeys(("spatial", "text") if text is not None else ("spatial",), views.from_memory)
+        text_axes = None if views.text_axes is None else (views.text_axes.mean, views.text_axes.axes)
+        if text_axes is None:
+            self._check_text()
+        self._fusion = self._new_fusion()
+        fused = self._fusion.fit_fuse_reduced(views.structure, views.meaning, text_axes)
+        return fused, slices.spots(views.sizes)
+
+    def _embed_slices(self, slices):
+        axes = self._fusion.text_axes_
+        text_axes = None if axes is None else TextAxes(self.text_.gene_sums(), *axes)
+        views = embed_slices(self.spatial_, slices, text_axes=text_axes, verbose=self.verbose)
+        return self._fusion.fuse_reduced(views.structure, views.meaning)
 
     def _parts(self):
         return {
@@ -276,14 +365,21 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         """Learn centres, scales and the alignment of the views; return the fused embedding."""
         if meaning is not None and not np.ptp(meaning, axis=0).any():
             meaning = None  # no gene names: the encoder has warned
-            if self.strategy == "functional":
-                raise ValueError(
-                    "strategy='functional' has nothing to go by, as the text embedding is the same for all spots; pass "
-                    "gene names that a table of descriptions knows, or use strategy='expression'."
-                )
-        n_views = getattr(self.spatial_, "n_views_", 1)
-        self._fusion = ViewFusion(self.strategy, alpha=self.alpha, beta=self.beta, align=self.align, n_views=n_views)
+            self._check_text()
+        self._fusion = self._new_fusion()
         return self._fusion.fit_fuse(structure, meaning)
+
+    def _check_text(self):
+        """Raise if all rests on text, and there is none."""
+        if self.strategy == "functional":
+            raise ValueError(
+                "strategy='functional' has nothing to go by, as the text embedding is the same for all spots; pass "
+                "gene names that a table of descriptions knows, or use strategy='expression'."
+            )
+
+    def _new_fusion(self):
+        n_views = getattr(self.spatial_, "n_views_", 1)
+        return ViewFusion(self.strategy, alpha=self.alpha, beta=self.beta, align=self.align, n_views=n_views)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

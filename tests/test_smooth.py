@@ -9,7 +9,7 @@ from scipy.linalg import subspace_angles
 from tissues import graph_of, hops, some_points
 
 from skst.embedding import SpatialGraphTransformer
-from skst.expression import smooth
+from skst.expression import pooling, smooth
 from skst.graph import (
     averaging_operator,
     spatial_graph,
@@ -57,7 +57,7 @@ def test_pooled_depth_equals_its_dense_form(n_spots, n_hops, seed):
     weights = np.linalg.matrix_power(average.toarray().astype(float), n_hops)
     expected = np.median(X.sum(axis=1)) / (weights**2).sum(axis=1).mean()
     for matrix in (X, sparse.csr_array(X)):
-        assert smooth.pooled_depth(matrix, average, n_hops) == pytest.approx(expected, rel=1e-4)
+        assert pooling.pooled_depth(matrix, average, n_hops) == pytest.approx(expected, rel=1e-4)
 
 
 def test_pooled_depth_of_many_spots_is_estimated_from_some():
@@ -66,7 +66,7 @@ def test_pooled_depth_of_many_spots_is_estimated_from_some():
     average = averaging_operator(spatial_graph(rng.uniform(size=(3000, 2))))
     weights = (average @ average).toarray()
     expected = np.median(X.sum(axis=1)) / (weights**2).sum(axis=1).mean()
-    assert smooth.pooled_depth(X, average, 2) == pytest.approx(expected, rel=0.1)
+    assert pooling.pooled_depth(X, average, 2) == pytest.approx(expected, rel=0.1)
 
 
 def test_shallow_counts_are_pooled_over_as_few_hops_as_suffice():
@@ -74,14 +74,14 @@ def test_shallow_counts_are_pooled_over_as_few_hops_as_suffice():
     average = averaging_operator(spatial_graph(points))
     chosen = []
     for depth in (2.0, 0.9, 0.2, 0.02, 0.004, 1e-6):
-        X = np.full((400, 10), depth * smooth.SUFFICIENT_DEPTH / 10, dtype=np.float32)
-        n_hops = smooth.pooling_hops(X, average)
-        depths = [smooth.pooled_depth(X, average, n) for n in range(n_hops + 1)]
-        assert (n_hops == 0) == (depths[0] >= smooth.SUFFICIENT_DEPTH)
-        assert n_hops in (0, smooth.MAX_POOLING) or depths[-1] >= smooth.POOLED_DEPTH
-        assert all(depth < smooth.POOLED_DEPTH for depth in depths[:-1])
+        X = np.full((400, 10), depth * pooling.SUFFICIENT_DEPTH / 10, dtype=np.float32)
+        n_hops = pooling.pooling_hops(X, average)
+        depths = [pooling.pooled_depth(X, average, n) for n in range(n_hops + 1)]
+        assert (n_hops == 0) == (depths[0] >= pooling.SUFFICIENT_DEPTH)
+        assert n_hops in (0, pooling.MAX_POOLING) or depths[-1] >= pooling.POOLED_DEPTH
+        assert all(depth < pooling.POOLED_DEPTH for depth in depths[:-1])
         chosen.append(n_hops)
-    assert chosen == sorted(chosen) and chosen[-1] == smooth.MAX_POOLING and len(set(chosen)) > 3
+    assert chosen == sorted(chosen) and chosen[-1] == pooling.MAX_POOLING and len(set(chosen)) > 3
 
 
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])

@@ -1,10 +1,12 @@
 """Simulated tissue with known domains."""
 
 import math
+import os
 from importlib import resources
 from itertools import chain, islice
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from scipy.spatial import cKDTree
 from sklearn.utils import check_random_state, check_scalar
 
 from skst.datasets._base import pack
+from skst.datasets._written import FILE_FORMATS, write_slice
 from skst.inputs.rows import is_anndata
 from skst.inputs.types import Expression, RandomState
 
@@ -53,7 +56,9 @@ def make_spatial_domains(
     dispersion: float = 0.5,
     effect: float = 2.5,
     random_state: RandomState = None,
-) -> "AnnData":
+    to: str | os.PathLike[str] | None = None,
+    file_format: str = "h5ad",
+) -> "AnnData | list[Path]":
     """Simulate counts of a tissue whose spatial domains are known.
 
     Every domain has a programme of marker genes that are `effect` times as abundant in it.  Programmes are
@@ -87,10 +92,15 @@ def make_spatial_domains(
         Fold change, at least 1, of the markers in their own domain or cell type; 1 leaves no signal.
     random_state : int, RandomState instance or None, default=None
         Makes the data reproducible.
+    to : path-like, default=None
+        Folder to write the slices to, one a file, of which one at a time is in memory; made if it is not there.
+    file_format : {"h5ad", "zarr"}, default="h5ad"
+        What is written there; a file of that name is replaced.
 
     Returns
     -------
-    AnnData of shape (n_samples, n_genes)
+    AnnData of shape (n_samples, n_genes), or list of Path
+        With `to`, the files of the slices, which hold what the rows of the AnnData would.
         ``X`` counts (csr, float32); ``obs["label"]`` the domain, ``obs["batch"]`` the slice,
         ``obs["library_size"]`` the expected counts; ``obsm["spatial"]`` float64 in micrometres, on a jittered
         lattice of spacing 100; ``var["programme"]`` what a gene marks, "" for none; ``uns["truth"]`` the
@@ -115,6 +125,14 @@ def make_spatial_domains(
     >>> adata = make_spatial_domains(300, n_slices=2, random_state=0)
     >>> adata.shape, adata.obs["label"].nunique(), adata.obs["batch"].nunique()
     ((300, 200), 5, 2)
+
+    A tissue that need not fit into memory:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = make_spatial_domains(300, n_slices=2, random_state=0, to=folder)
+    ...     [path.name for path in paths]
+    ['slice1.h5ad', 'slice2.h5ad']
     """
     check_scalar(n_domains, "n_domains", Integral, min_val=1)
     check_scalar(n_slices, "n_slices", Integral, min_val=1)
@@ -127,57 +145,83 @@ def make_spatial_domains(
     check_scalar(effect, "effect", Real, min_val=1)
     if pattern not in _FIELDS:
         raise ValueError(f"pattern={pattern!r} is not known; choose one of {', '.join(_FIELDS)}.")
+    if file_format not in FILE_FORMATS:
+        raise ValueError(f"file_format={file_format!r} is not known; choose one of {', '.join(FILE_FORMATS)}.")
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
     # Streams of their own, so that an option of one part does not change what another part draws.
     layout, mixing, library, *counts = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6))
 
     genes, programmes = _programmes(n_genes, n_domains + n_types)
     profiles = _profiles(genes, programmes, n_domains, n_types, effect, layout)
-    sizes = [len(part) for part in np.array_split(np.arange(n_samples), n_slices)]
-    tissues = [_tissue(size, n_domains, pattern, layout) for size in sizes]
-    spatial = np.concatenate([place for place, _ in tissues])
-    domain = np.concatenate([label for _, label in tissues])
-    batch = np.repeat(np.arange(n_slices), sizes)
     shift = np.exp(library.normal(0, 0.3, n_slices)) if n_slices > 1 else np.ones(1)
-    size = depth * shift[batch] * np.exp(library.normal(0, 0.4, n_samples))
-    cell_type = np.zeros(n_samples, dtype=np.intp)
-    obs = {
-        "batch": pd.Categorical.from_codes(batch, [f"slice{s}" for s in range(1, n_slices + 1)]),
-        "library_size": size,
-    }
-    if n_types:
-        shares = mixing.dirichlet(np.full(n_types, 0.5), size=n_domains).cumsum(axis=1)
-        cell_type = (mixing.random(n_samples)[:, None] > shares[domain]).sum(axis=1).clip(max=n_types - 1)
-        obs["cell_type"] = pd.Categorical.from_codes(cell_type, [f"type{t}" for t in range(1, n_types + 1)])
-
+    shares = mixing.dirichlet(np.full(n_types, 0.5), size=n_domains).cumsum(axis=1) if n_types else None
     states = profiles.reshape(-1, n_genes)
-    state = domain * profiles.shape[1] + cell_type
-    X = _zinb(size, states, state, zero_inflation, dispersion, counts)
+
+    def draw(number, n_spots):
+        """Spots of one slice; each stream goes on where the slice before has left it."""
+        spatial, domain = _tissue(n_spots, n_domains, pattern, layout)
+        size = depth * shift[number] * np.exp(library.normal(0, 0.4, n_spots))
+        cell_type = np.zeros(n_spots, dtype=np.intp)
+        if shares is not None:
+            cell_type = (mixing.random(n_spots)[:, None] > shares[domain]).sum(axis=1).clip(max=n_types - 1)
+        X = _zinb(size, states, domain * profiles.shape[1] + cell_type, zero_inflation, dispersion, counts)
+        return _Drawn(X, spatial, domain, np.full(n_spots, number), size, cell_type)
+
     marks = np.full(n_genes, "", dtype=object)
     names = [f"domain{d}" for d in range(1, n_domains + 1)] + [f"type{t}" for t in range(1, n_types + 1)]
     for name, members in zip(names, programmes, strict=True):
         marks[members] = name
-    adata = pack(
-        X,
-        genes=genes,
-        label=np.asarray(names[:n_domains], dtype=object)[domain],
-        spots=[f"spot{i}" for i in range(1, n_samples + 1)],
-        obs=obs,
-        var={"programme": marks},
-        spatial=spatial,
-        source=f"simulated by skst.datasets.make_spatial_domains, pattern {pattern}",
-        species="human",
-    )
-    adata.uns["truth"] = {
-        "pattern": pattern,
-        "depth": float(depth),
-        "zero_inflation": float(zero_inflation),
-        "dispersion": float(dispersion),
-        "effect": float(effect),
-        "slice_factors": shift,
-        "profiles": profiles,
-    }
-    return adata
+    slice_names = [f"slice{s}" for s in range(1, n_slices + 1)]
+
+    def packed(drawn, first):
+        obs = {"batch": pd.Categorical.from_codes(drawn.batch, slice_names), "library_size": drawn.size}
+        if n_types:
+            obs["cell_type"] = pd.Categorical.from_codes(drawn.cell_type, names[n_domains:])
+        adata = pack(
+            drawn.X,
+            genes=genes,
+            label=np.asarray(names[:n_domains], dtype=object)[drawn.domain],
+            spots=[f"spot{i}" for i in range(first + 1, first + len(drawn.size) + 1)],
+            obs=obs,
+            var={"programme": marks},
+            spatial=drawn.spatial,
+            source=f"simulated by skst.datasets.make_spatial_domains, pattern {pattern}",
+            species="human",
+        )
+        adata.uns["truth"] = {
+            "pattern": pattern,
+            "depth": float(depth),
+            "zero_inflation": float(zero_inflation),
+            "dispersion": float(dispersion),
+            "effect": float(effect),
+            "slice_factors": shift,
+            "profiles": profiles,
+        }
+        return adata
+
+    sizes = [len(part) for part in np.array_split(np.arange(n_samples), n_slices)]
+    drawn = (draw(number, n_spots) for number, n_spots in enumerate(sizes))
+    if to is None:
+        return packed(_Drawn.joined([*drawn]), 0)
+    firsts = np.cumsum([0, *sizes])
+    slices = (packed(one, first) for one, first in zip(drawn, firsts, strict=False))
+    return [write_slice(one, to, name, file_format) for one, name in zip(slices, slice_names, strict=True)]
+
+
+class _Drawn(NamedTuple):
+    """What was drawn of some spots."""
+
+    X: sparse.csr_matrix
+    spatial: np.ndarray
+    domain: np.ndarray
+    batch: np.ndarray
+    size: np.ndarray
+    cell_type: np.ndarray
+
+    @classmethod
+    def joined(cls, parts):
+        X, *rest = zip(*parts, strict=True)
+        return cls(sparse.vstack(X, format="csr"), *map(np.concatenate, rest))
 
 
 def mask_counts(X: Expression, fraction: float, *, random_state: RandomState = None) -> Expression:

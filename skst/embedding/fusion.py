@@ -33,6 +33,8 @@ class ViewFusion:
     ----------
     n_fused_ : int
         Embeddings that the result holds: 1 for "functional".
+    text_axes_ : tuple of ndarray or None
+        Mean of the text view, and the axes that it is brought onto.
 
     Examples
     --------
@@ -65,42 +67,76 @@ class ViewFusion:
         -------
         ndarray of shape (n_spots, n_fused), float32
         """
-        self.n_fused_ = 1 if self.strategy == "functional" else self.n_views
-        parts = np.split(np.asarray(structure, dtype=np.float32), self.n_views, axis=1)
-        self._scales = [centre_and_scale(part) for part in parts]
-        self._text_axes = None
+        structure = np.asarray(structure, dtype=np.float32)
+        reduced = self.text_axes_ = None
         if meaning is not None and self.strategy != "expression":
-            n_columns = min(parts[0].shape[1], *meaning.shape)
+            n_columns = min(structure.shape[1] // self.n_views, *meaning.shape)
             pca = PCA(n_columns, random_state=0).set_output(transform="default").fit(meaning)
             axes = pca.components_.T.astype(np.float32)
-            self._text_axes = pca.mean_.astype(np.float32), axes
+            self.text_axes_ = pca.mean_.astype(np.float32), axes
             reduced = self._reduced(meaning)
             axes /= np.float32(np.sqrt(reduced.var(axis=0, dtype=np.float64).sum()) or 1.0)
-            if self.strategy == "weighted":
-                reduced = self._reduced(meaning)
-                scaled = ((part - centre) * scale for part, (centre, scale) in zip(parts, self._scales, strict=True))
-                self._turns = [self._alignment(reduced, part).astype(np.float32) for part in scaled]
-        return self.fuse(structure, meaning)
+            reduced = self._reduced(meaning)
+        return self._fit_fuse(structure, reduced)
+
+    def fit_fuse_reduced(
+        self,
+        structure: NDArray[np.float32],
+        reduced: NDArray[np.float32] | None,
+        text_axes: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+    ) -> NDArray[np.float32]:
+        """Learn and fuse where the text view was brought onto its axes beforehand.
+
+        Parameters
+        ----------
+        structure : ndarray of shape (n_spots, n_views * n_columns)
+            First view.
+        reduced : ndarray of shape (n_spots, n_columns) or None
+            Scores of the second view, of unit total variance.
+        text_axes : tuple of ndarray or None
+            Its mean, and the axes that it was brought onto.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_fused), float32
+        """
+        self.text_axes_ = text_axes
+        return self._fit_fuse(structure, reduced)
+
+    def _fit_fuse(self, structure, reduced):
+        self.n_fused_ = 1 if self.strategy == "functional" else self.n_views
+        parts = np.split(structure, self.n_views, axis=1)
+        self._scales = [centre_and_scale(part) for part in parts]
+        if reduced is not None and self.strategy == "weighted":
+            scaled = ((part - centre) * scale for part, (centre, scale) in zip(parts, self._scales, strict=True))
+            self._turns = [self._alignment(reduced, part).astype(np.float32) for part in scaled]
+        return self.fuse_reduced(structure, reduced)
 
     def fuse(self, structure: ArrayLike, meaning: np.ndarray | None) -> NDArray[np.float32]:
         """Fuse the views of other spots; parameters and result as in :meth:`fit_fuse`."""
-        text = None if self._text_axes is None else self._reduced(meaning)
-        if text is not None and self.strategy == "functional":
-            return text
-        fused = []
-        for i, part in enumerate(np.split(np.asarray(structure, dtype=np.float32), self.n_views, axis=1)):
+        text = None if self.text_axes_ is None else self._reduced(meaning)
+        return self.fuse_reduced(np.asarray(structure, dtype=np.float32), text)
+
+    def fuse_reduced(self, structure: NDArray[np.float32], reduced: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """Fuse where the text view is on its axes already; parameters and result as in :meth:`fit_fuse_reduced`."""
+        if reduced is not None and self.strategy == "functional":
+            return reduced
+        parts = np.split(structure, self.n_views, axis=1)
+        width = parts[0].shape[1] + (reduced.shape[1] if reduced is not None and self.strategy == "concat" else 0)
+        # Written into its place, so that a large tissue is not held a third time.
+        fused = np.empty((len(structure), width * self.n_views), dtype=np.float32)
+        for i, (part, own) in enumerate(zip(parts, np.split(fused, self.n_views, axis=1), strict=True)):
             centre, scale = self._scales[i]
-            own = np.float32(self.alpha) * ((part - centre) * scale)
-            if text is not None and self.strategy == "concat":
-                own = np.hstack([own, np.float32(self.beta) * text])
-            elif text is not None:
-                own += np.float32(self.beta) * (text @ self._turns[i])
-            fused.append(own)
-        return np.hstack(fused)
+            own[:, : part.shape[1]] = np.float32(self.alpha) * ((part - centre) * scale)
+            if reduced is not None and self.strategy == "concat":
+                own[:, part.shape[1] :] = np.float32(self.beta) * reduced
+            elif reduced is not None:
+                own += np.float32(self.beta) * (reduced @ self._turns[i])
+        return fused
 
     def _reduced(self, meaning, n_rows=100_000):
         """Scores of the text view on its own axes; vectors of all spots are not held a second time."""
-        mean, axes = self._text_axes
+        mean, axes = self.text_axes_
         parts = [(meaning[i : i + n_rows] - mean) @ axes for i in range(0, len(meaning), n_rows)]
         return np.vstack(parts).astype(np.float32, copy=False)
 

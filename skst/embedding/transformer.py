@@ -5,15 +5,15 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skst._constraints import HasMethods, Interval, StrOptions
 from skst._parameters import NestedParameters
+from skst.embedding.from_slices import embed_slices, fit_slices, reads_whole
 from skst.embedding.methods import ENCODERS, encoder_class, fit_in_content_order, make_axes, make_encoder
-from skst.embedding.semantic import SemanticHead
+from skst.embedding.modulated import Modulated
 from skst.expression.in_place import InPlace
 from skst.graph.learner import SpatialGraphLearner
 from skst.graph.neighbors import GRAPH, as_graph
@@ -27,7 +27,7 @@ from skst.inputs.types import PerSpot
 
 
 class SpatialGraphTransformer(
-    NestedParameters, OnGraph, ReadsSpots, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    Modulated, NestedParameters, OnGraph, ReadsSpots, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     r"""Embed each spot by its own expression and that of its spatial neighbours.
 
@@ -289,7 +289,12 @@ class SpatialGraphTransformer(
                 "semantic is given with normalize=False, but modulation is trained to explain raw counts; pass raw "
                 "counts with normalize=True, or semantic=None."
             )
-        spots = self._read_spots(X, coordinates=coordinates, batch=batch, reset=True)
+        places = {"coordinates": coordinates, "batch": batch}
+        slices = self._open_slices(X, **places, reset=True, otherwise=reads_whole(self))
+        if slices is not None:
+            self.embedding_ = fit_slices(self, slices).structure
+            return self.embedding_
+        spots = self._read_spots(X, **places, reset=True)
         rng = check_random_state(self.random_state)
         if self.normalize:
             check_counts(spots, X, unless=type(self).__name__)
@@ -327,7 +332,11 @@ class SpatialGraphTransformer(
         ndarray of shape (n_spots, n_columns), float32
         """
         check_is_fitted(self)
-        spots = self._read_spots(X, coordinates=coordinates, batch=batch)
+        places = {"coordinates": coordinates, "batch": batch}
+        slices = self._open_slices(X, **places, otherwise=reads_whole(self))
+        if slices is not None:
+            return slices.given_back(embed_slices(self, slices).structure)
+        spots = self._read_spots(X, **places)
         if self.normalize:
             check_counts(spots, X, unless=type(self).__name__)
         average = self._operator(spots)
@@ -367,33 +376,6 @@ class SpatialGraphTransformer(
         places, batch = read_coordinates(coordinates, len(values)), read_batch(batch, len(values))
         spots = Spots(values if counts is None else counts, None, places, batch)
         return self._in_place.spread(values, self._pca.spread(values, self._operator(spots, warn=False)))
-
-    def _inputs(self, spots, average, scores):
-        """What the network reads of spots."""
-        return scores if self.encoder_.n_inputs else self._pca.expression(spots.X, average)
-
-    def _fit_modulation(self, X, spots, average, embedding, rng):
-        self._head = self.semantic_ = self.modulation_ = self.history_ = None
-        if self.encoder_ is not None:
-            self.history_ = self.encoder_.history_.assign(part="encoder")
-        if self.semantic is None:
-            return embedding
-        encoder_seed, head_seed = (int(seed) for seed in rng.randint(np.iinfo(np.int32).max, size=2))
-        encoder = self._handed_on(self.semantic, encoder_seed)
-        with names_told():
-            text = encoder.fit_transform(X)
-        text = self._spread_text(text, average)
-        if not np.ptp(text, axis=0).any():
-            return embedding  # no gene names: the encoder has warned
-        head = SemanticHead(random_state=head_seed)
-        head.fit(embedding, text, spots.X, average, points=spots.coordinates, batch=spots.batch)
-        self._head, self.semantic_ = head, encoder
-        self.modulation_ = head.modulation_
-        self.history_ = pd.concat([self.history_, head.history_.assign(part="modulation")], ignore_index=True)
-        return head.embedding_
-
-    def _spread_text(self, vectors, average):
-        return self._pca.spread(np.asarray(vectors, dtype=np.float32), average)
 
     @property
     def _n_features_out(self):

@@ -1,5 +1,8 @@
 """How much of the variance of each gene no neighbour shares."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, issparse
@@ -45,25 +48,106 @@ def noise_over_mean(X: Matrix, average: csr_array) -> NDArray[np.float64]:
     >>> noise_over_mean(np.array([[4.0, 4.0], [4.0, 4.0], [6.0, 2.0], [2.0, 6.0]]), pairs)
     array([1., 1.])
     """
-    between = (average - diags_array(average.diagonal())).tocsr()
-    total = between.sum(dtype=np.float64)
-    if total <= 0:
-        return np.ones(X.shape[1])
     sizes = library_sizes(X)
-    factors = depth_factors(median_depth(sizes), sizes)
+    depth = median_depth(sizes)
+    return noise_ratio(noise_sums(X, average, depth, sizes), depth)
+
+
+class NoiseSums(NamedTuple):
+    """What of :func:`noise_over_mean` adds up over parts of a tissue that no edge joins.
+
+    Attributes
+    ----------
+    between, within : ndarray of shape (n_genes,), float64
+        Half of the weighted squared differences of neighbours, and counts, both brought to `depth`.
+    weight : float
+        Sum of the weights between different spots.
+    n_spots : int
+    depth : float
+    """
+
+    between: NDArray[np.float64]
+    within: NDArray[np.float64]
+    weight: float
+    n_spots: int
+    depth: float
+
+
+def noise_sums(
+    X: Matrix,
+    average: csr_array,
+    depth: float,
+    sizes: NDArray[np.float64],
+    core: NDArray[np.integer] | None = None,
+) -> NoiseSums:
+    """What a part of a tissue adds to the noise of genes.
+
+    Parameters
+    ----------
+    X, average
+        As in :func:`noise_over_mean`.
+    depth : float
+        Any depth that counts are brought to.
+    sizes : ndarray of shape (n_spots,)
+        Library sizes.
+    core : ndarray of int, default=None
+        Rows that count, where others are there as their neighbours alone; all by default.
+
+    Returns
+    -------
+    NoiseSums
+    """
+    n_spots = X.shape[0]
+    between = (average - diags_array(average.diagonal())).tocsr()
+    inside = np.ones(n_spots, dtype=bool)
+    if core is not None:
+        inside = np.zeros(n_spots, dtype=bool)
+        inside[core] = True
+        between = (diags_array(inside.astype(between.dtype)) @ between).tocsr()
+    total = float(between.sum(dtype=np.float64))
+    factors = depth_factors(depth, sizes)
     ends = between.sum(axis=0, dtype=np.float64) + between.sum(axis=1, dtype=np.float64)
     # Dense columns, as averages over neighbours are no longer sparse: a few at a time.
     columns = X.tocsc() if issparse(X) else X
-    step = max(1, DENSE_ENTRIES // X.shape[0])
-    parts = [_noise(columns[:, i : i + step], factors, between, ends) for i in range(0, X.shape[1], step)]
-    noise, mean = np.concatenate(parts, axis=1) / np.array([[total], [X.shape[0]]])
+    step = max(1, DENSE_ENTRIES // n_spots)
+    parts = [
+        _noise(columns[:, i : i + step], factors, between, ends, slice(None) if core is None else inside)
+        for i in range(0, X.shape[1], step)
+    ]
+    noise, mean = np.concatenate(parts, axis=1)
+    return NoiseSums(noise, mean, total, int(inside.sum()), depth)
+
+
+def add_noise(parts: Sequence[NoiseSums]) -> NoiseSums:
+    """The sums of a tissue from those of its parts; each may be at a depth of its own."""
+    depth = parts[0].depth
+    # Squared differences go with the square of the depth, counts with the depth itself.
+    between = sum(part.between * (depth / part.depth) ** 2 for part in parts)
+    within = sum(part.within * (depth / part.depth) for part in parts)
+    return NoiseSums(between, within, sum(part.weight for part in parts), sum(part.n_spots for part in parts), depth)
+
+
+def noise_ratio(sums: NoiseSums, depth: float) -> NDArray[np.float64]:
+    """The result of :func:`noise_over_mean`, from its sums.
+
+    Parameters
+    ----------
+    sums : NoiseSums
+    depth : float
+        Median depth of the tissue.
+    """
+    if sums.weight <= 0:
+        return np.ones(len(sums.between))
+    noise, mean = np.stack([sums.between, sums.within]) / np.array([[sums.weight], [sums.n_spots]])
     ratio = np.divide(noise, mean, out=np.zeros_like(noise), where=mean > 0)
     least = LEAST_SHARE * np.median(ratio[mean > 0]) if (mean > 0).any() else 0.0
-    return np.maximum(ratio, least) if least > 0 else np.ones_like(ratio)
+    if least <= 0:
+        return np.ones_like(ratio)
+    return np.maximum(ratio, least) * (depth / sums.depth)
 
 
-def _noise(columns, factors, between, ends):
+def _noise(columns, factors, between, ends, inside):
     """Half of the weighted sum of squared differences of neighbours, and the sum over spots."""
     dense = (columns.toarray() if issparse(columns) else columns) * factors[:, None]
     cross = np.einsum("ij,ij->j", dense, between @ dense, dtype=np.float64)
-    return 0.5 * (ends @ np.square(dense)) - cross, dense.sum(axis=0, dtype=np.float64)
+    return 0.5 * (ends @ np.square(dense)) - cross, dense[inside].sum(axis=0, dtype=np.float64)

@@ -12,14 +12,11 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
 from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
-from skst.expression.noise import noise_over_mean
+from skst.expression.noise import noise_over_mean, noise_ratio
+from skst.expression.pooling import fewest_hops, pooling_hops
+from skst.expression.survey import Survey
 from skst.inputs.types import Matrix
 
-# Fewer molecules than this in a spot, and averaging square roots loses what averaging counts keeps.
-SUFFICIENT_DEPTH = 500.0
-# Where counts have to be averaged first, profiles are made this deep, over no more than so many hops.
-POOLED_DEPTH = 1500.0
-MAX_POOLING = 16
 # Near and next-to-near spots alike: one hop leaves noise in shallow tissue, two blur a small one.
 HOP_WEIGHTS = (0.0, 0.5, 0.5)
 # Up to here the covariance of the genes is formed; beyond, it is only ever multiplied by.
@@ -35,30 +32,6 @@ def column_variance(X: Matrix) -> NDArray[np.float64]:
     mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
     squares = X.multiply(X) if sparse.issparse(X) else np.square(X)
     return np.asarray(squares.mean(axis=0, dtype=np.float64)).ravel() - mean**2
-
-
-def pooled_depth(X: Matrix, average: csr_array, n_hops: int) -> float:
-    """Effective number of molecules behind a spot's profile after averaging over `n_hops` hops.
-
-    Averaging with weights w reduces noise as ``1 / sum(w**2)`` spots pooled with equal weight would, so the
-    depth is the median library size over the mean sum of squared weights.  The sum is estimated from the rows
-    of at most 500 spots, evenly spaced.
-    """
-    rows = np.unique(np.linspace(0, X.shape[0] - 1, 500).astype(int))
-    weights = sparse.eye_array(X.shape[0], dtype=np.float32, format="csr")[rows]
-    for _ in range(n_hops):
-        weights = weights @ average
-    return float(np.median(library_sizes(X)) * len(rows) / weights.multiply(weights).sum())
-
-
-def pooling_hops(X: Matrix, average: csr_array) -> int:
-    """0 if spots are deep enough, else the fewest hops (at most 16) that make pooled profiles so."""
-    if pooled_depth(X, average, 0) >= SUFFICIENT_DEPTH:
-        return 0
-    for n_hops in range(1, MAX_POOLING):
-        if pooled_depth(X, average, n_hops) >= POOLED_DEPTH:
-            return n_hops
-    return MAX_POOLING
 
 
 def propagate(average: csr_array, values: Matrix, weights: ArrayLike) -> Matrix:
@@ -205,12 +178,11 @@ class AveragedPCA:
         -------
         ndarray of shape (n_spots, n_components), float32
         """
-        self._choose_hops(X, average)
+        has_edges = average.nnz > X.shape[0]
+        self._choose_hops(has_edges, lambda: pooling_hops(X, average))
         sizes = self._sizes(X, average)
         self.depth_ = median_depth(sizes)
-        equal = self.normalize and self.equal_noise
-        noise = noise_over_mean(X, average) if equal else np.ones(X.shape[1])
-        self.gene_scales_ = (1.0 / np.sqrt(noise)).astype(np.float32)
+        self._scale_genes(noise_over_mean(X, average) if self._equal else np.ones(X.shape[1]))
         self.kept_ = self._choose_genes(X, average, sizes)
         values = self._values(X[:, self.kept_], average, sizes)
         gene_scales = self.gene_scales_[self.kept_]
@@ -220,18 +192,72 @@ class AveragedPCA:
         axes *= gene_scales[:, None]
         scores = np.asarray(values @ axes, dtype=np.float32)
         averaged = propagate(average, scores, self.hop_weights_)
-        total = float(np.sqrt(averaged.var(axis=0, dtype=np.float64).sum()))
-        scale = np.float32(1.0 / total if total > 0 else 1.0)
-        # Other spots go through the same two steps, so that those of fit come out the same to the last digit.
-        self._unscaled = axes, scale
-        self.axes_, self.offset_ = axes * scale, offset * scale
-        return scores * scale
+        return scores * self._keep_axes(axes, offset, averaged.var(axis=0, dtype=np.float64).sum())
+
+    def learn(self, seen: Survey) -> None:
+        """Hops, depth and scales of genes of a tissue that was seen in parts; genes are chosen if need not be pooled.
+
+        Parameters
+        ----------
+        seen : Survey
+            Of the whole; ``reach`` up to ``MAX_POOLING`` hops where `n_hops` is "auto".
+        """
+        median = float(np.median(seen.sizes))
+        self._choose_hops(
+            seen.n_edges > len(seen.sizes), lambda: fewest_hops(lambda n: median * seen.n_sampled / seen.reach[n])
+        )
+        self.depth_ = median_depth(seen.sizes)
+        noise = noise_ratio(seen.noise, self.depth_) if self._equal else np.ones(len(seen.counts))  # type: ignore[arg-type]
+        self._scale_genes(noise)
+        self.keep_genes(seen.values.variance)
+
+    def keep_genes(self, variance: NDArray[np.float64]) -> None:
+        """Keep the genes that vary most, by the variance of what :meth:`values` gives, at any depth.
+
+        Parameters
+        ----------
+        variance : ndarray of shape (n_genes,)
+        """
+        self.kept_ = np.arange(len(variance))
+        if self.n_top_genes is not None and self.n_top_genes < len(variance):
+            ranked = np.argsort(-variance * np.square(self.gene_scales_), kind="stable")
+            self.kept_ = np.sort(ranked[: self.n_top_genes])
+
+    def learn_axes(self, axes: np.ndarray, mean: np.ndarray, variance: float) -> None:
+        """Take axes that were found elsewhere.
+
+        Parameters
+        ----------
+        axes : ndarray of shape (n_kept, n_components)
+            Principal axes of values of the genes that are kept, times the scales of genes.
+        mean : ndarray of shape (n_kept,)
+            Mean of those, averaged over hops.
+        variance : float
+            Total of the averaged scores on these axes.
+        """
+        scales = self.gene_scales_[self.kept_]
+        axes = axes.astype(np.float32)
+        offset = (mean * scales).astype(np.float32) @ axes
+        self._keep_axes(axes * scales[:, None], offset, variance)
+
+    def values(self, X: Matrix, average: csr_array, genes: NDArray[np.integer]) -> Matrix:
+        """Stabilised expression of some genes, not yet scaled nor averaged over hops; X holds all genes.
+
+        Where counts are pooled it is dense, as the pooled counts of many genes are no longer sparse.
+        """
+        some = X[:, genes]
+        if self.n_pool_ and sparse.issparse(some):
+            some = some.toarray()
+        return self._values(some, average, self._sizes(X, average))
+
+    def scores_of(self, values: Matrix) -> NDArray[np.float32]:
+        """Score of each spot by stabilised expression of the genes that are kept."""
+        axes, scale = self._unscaled
+        return np.asarray(values @ axes, dtype=np.float32) * scale
 
     def scores(self, X: Matrix, average: csr_array) -> NDArray[np.float32]:
         """Score of each spot by its own expression; parameters and result as in :meth:`fit_scores`."""
-        sizes = self._sizes(X, average)
-        axes, scale = self._unscaled
-        return np.asarray(self._values(X[:, self.kept_], average, sizes) @ axes, dtype=np.float32) * scale
+        return self.scores_of(self._values(X[:, self.kept_], average, self._sizes(X, average)))
 
     def components(self, n_genes: int) -> NDArray[np.float32]:
         """Axes as rows over all genes, ndarray of shape (n_components, n_genes), float32; zero for those not kept."""
@@ -246,7 +272,15 @@ class AveragedPCA:
 
     def average(self, scores: NDArray[np.float32], average: csr_array) -> NDArray[np.float32]:
         """Scores averaged over the graph and centred: the embedding."""
-        return propagate(average, scores, self.hop_weights_) - self.offset_
+        return self.settle(self.averaged(scores, average))
+
+    def averaged(self, scores: NDArray[np.float32], average: csr_array) -> NDArray[np.float32]:
+        """Scores averaged over the graph, not centred."""
+        return propagate(average, scores, self.hop_weights_)
+
+    def settle(self, averaged: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Averaged scores, centred."""
+        return averaged - self.offset_
 
     def spread(self, values: Matrix, average: csr_array) -> Matrix:
         """Anything about spots, averaged over the hops that the embedding sees, pooling included."""
@@ -295,15 +329,31 @@ class AveragedPCA:
         loadings = 2.0 * self.axes_[chosen] / squared / root[:, None]
         return genes, np.log(rates).astype(np.float32), loadings.astype(np.float32)
 
-    def _choose_hops(self, X, average):
+    @property
+    def _equal(self):
+        return self.normalize and self.equal_noise
+
+    def _choose_hops(self, has_edges, n_pool):
         self.n_pool_ = 0
-        if average.nnz == X.shape[0]:  # no edges
+        if not has_edges:
             self.hop_weights_ = single_hop(0)
         elif self.n_hops == "auto":
-            self.n_pool_ = pooling_hops(X, average) if self.normalize else 0
+            self.n_pool_ = n_pool() if self.normalize else 0
             self.hop_weights_ = np.array(HOP_WEIGHTS, dtype=np.float32)
         else:
             self.hop_weights_ = single_hop(self.n_hops)
+
+    def _scale_genes(self, noise):
+        self.gene_scales_ = (1.0 / np.sqrt(noise)).astype(np.float32)
+
+    def _keep_axes(self, axes, offset, variance):
+        """Scale axes so that averaged scores have a total variance of 1; return the scale."""
+        total = float(np.sqrt(variance))
+        scale = np.float32(1.0 / total if total > 0 else 1.0)
+        # Other spots go through the same two steps, so that those of fit come out the same to the last digit.
+        self._unscaled = axes, scale
+        self.axes_, self.offset_ = axes * scale, offset * scale
+        return scale
 
     def _choose_genes(self, X, average, sizes):
         n_genes = X.shape[1]

@@ -13,6 +13,7 @@ from skst.graph.neighbors import SpatialNeighbors, as_graph
 from skst.inputs.places import warn_of_graph, warn_of_places
 from skst.inputs.reading import missing
 from skst.inputs.spots import Spots
+from skst.inputs.types import Matrix
 
 
 def fit_operator(
@@ -46,7 +47,7 @@ def fit_operator(
     UserWarning
         If coordinates are lacking, or all counts are alike.
     """
-    _warn_if_alike(spots.X)
+    warn_if_alike(spots.X)
     builder = clone(as_graph(graph, normalize))
     parameters = builder.get_params()
     is_learnt = not isinstance(builder, SpatialNeighbors)
@@ -130,10 +131,19 @@ def _warn_of_graph(builder, built, spots):
         warn_of_graph(built, spots.coordinates, spots.batch, f"{name}={getattr(builder, name)!r}")
 
 
-def _warn_if_alike(X):
-    """Warn if no row of X differs from the first, so that all that tells spots apart is what rounding leaves."""
-    n_spots = X.shape[0]
-    few = X[[0, n_spots // 2, n_spots - 1]]  # nearly always enough to know
+def warn_if_alike(X: Matrix, n_spots: int | None = None) -> None:
+    """Warn if no row of X differs from the first, so that all that tells spots apart is what rounding leaves.
+
+    Parameters
+    ----------
+    X : ndarray or csr_array of shape (n_rows, n_genes)
+        Counts of the spots, or of two of them that have the least and the most that is counted of each gene.
+    n_spots : int, default=None
+        How many spots that stands for; by default as many as there are rows.
+    """
+    n_rows = X.shape[0]
+    n_spots = n_rows if n_spots is None else n_spots
+    few = X[[0, n_rows // 2, n_rows - 1]]  # nearly always enough to know
     for rows in (few, X):
         if sparse.issparse(rows):
             differ = (rows.max(axis=0) != rows.min(axis=0)).nnz > 0

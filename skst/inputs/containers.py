@@ -73,6 +73,12 @@ def refuse_unreadable(X: Any, *, slices: bool = True) -> None:
         raise TypeError(f"X is {found}; pass an AnnData, a DataFrame or an array of counts.")
 
 
+def how_to_join(X: Any) -> str:
+    """How to put the slices of a list together, an expression of Python; "" if they cannot be."""
+    joined = _joined(list(X), False)
+    return "" if joined is None else f"{joined[0]}, and name the slice of each row by {joined[1]}"
+
+
 def in_memory(X: Expression) -> Expression:
     """`X` with everything that is backed or lazy (HDF5, zarr, dask) read.
 

@@ -1,6 +1,7 @@
 """Whether an expression matrix holds counts of molecules."""
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from scipy import sparse
@@ -9,6 +10,9 @@ from skst.inputs.containers import in_memory
 from skst.inputs.rows import is_anndata, layer_names
 from skst.inputs.spots import Spots
 from skst.inputs.types import Expression
+
+# log(1 + 10**7): more molecules than that are in no spot.
+_LARGEST_LOG = 16
 
 
 def check_counts(spots: Spots, X: Expression, *, unless: str | None = None) -> None:
@@ -33,19 +37,30 @@ def check_counts(spots: Spots, X: Expression, *, unless: str | None = None) -> N
         If the values look log-transformed; see :func:`looks_logarithmic`.
     """
     values = spots.X.data if sparse.issparse(spots.X) else spots.X
-    if values.size == 0:
-        return
-    if values.min() < 0:
-        raise ValueError(
-            f"Negative values in data: X holds {values.min():.3g} where raw counts are expected; "
-            f"{_where_counts_are(X, unless)}."
-        )
-    if looks_logarithmic(values):
+    if values.size:
+        fractions = values.max() <= _LARGEST_LOG and not np.array_equal(values, np.floor(values))
+        check_range(values.min(), values.max(), fractions, lambda: _where_counts_are(X, unless))
+
+
+def check_range(lowest: float, highest: float, fractions: bool, fix: Callable[[], str]) -> None:
+    """Check what is known of values that can be raw counts, as :func:`check_counts` does.
+
+    Parameters
+    ----------
+    lowest, highest : float
+        The least and the largest of them.
+    fractions : bool
+        Whether some are no whole numbers.
+    fix : callable
+        Says what to do.
+    """
+    if lowest < 0:
+        raise ValueError(f"Negative values in data: X holds {lowest:.3g} where raw counts are expected; {fix()}.")
+    if fractions and highest <= _LARGEST_LOG:
         warnings.warn(
-            f"X holds fractions and nothing above {values.max():.3g}, so it looks log-transformed; "
-            f"{_where_counts_are(X, unless)}.",
+            f"X holds fractions and nothing above {highest:.3g}, so it looks log-transformed; {fix()}.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -88,4 +103,4 @@ def looks_logarithmic(values: np.ndarray) -> bool:
     >>> looks_logarithmic(counts), looks_logarithmic(np.log1p(counts)), looks_logarithmic(counts * 7.5)
     (False, True, False)
     """
-    return values.size > 0 and bool(values.max() <= 16) and not np.array_equal(values, np.floor(values))
+    return values.size > 0 and bool(values.max() <= _LARGEST_LOG) and not np.array_equal(values, np.floor(values))

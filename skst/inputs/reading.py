@@ -11,6 +11,8 @@ from sklearn.utils.validation import validate_data
 
 from skst._constraints import StrOptions
 from skst.inputs.columns import Columns
+from skst.inputs.containers import how_to_join
+from skst.inputs.slices import Slices, is_listed, open_slices, stays_in_file
 from skst.inputs.spots import Spots, Where, read_spots
 from skst.inputs.types import Expression
 
@@ -62,12 +64,54 @@ class ReadsSpots:
             check_names=lambda table: validate_data(self, table, reset=reset, skip_check_array=True),
         )
         if names is not False and reset:
-            self.n_features_in_ = spots.X.shape[1]
-            if names is not None:
-                self.feature_names_in_ = names
-            elif hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
+            self._set_features(spots.X.shape[1], names)
         return spots
+
+    def _open_slices(
+        self,
+        X: Expression,
+        *,
+        coordinates: ArrayLike | None = None,
+        batch: ArrayLike | None = None,
+        reset: bool = False,
+        otherwise: str | None = None,
+    ) -> Slices | None:
+        """Slices of `X` that are read one at a time; None where it is to be read whole.
+
+        Parameters
+        ----------
+        X, coordinates, batch, reset
+            As in :meth:`_read_spots`.
+        otherwise : str, default=None
+            What keeps this estimator from reading slices, if anything does; a list is refused then.
+
+        Returns
+        -------
+        Slices or None
+        """
+        where, listed = where_of(vars(self)), is_listed(X)
+        if not listed and (otherwise or coordinates is not None or batch is not None or not stays_in_file(X, where)):
+            return None
+        if otherwise:
+            fix = how_to_join(X)
+            raise TypeError(
+                f"X is a list of {len(X)} {type(X[0]).__name__}, and slices are not read one at a time with "
+                f"{otherwise}; {f'put them together, X = {fix}' if fix else 'give one AnnData'}."
+            )
+        fitted = Columns(getattr(self, "feature_names_in_", None), getattr(self, "n_features_in_", None))
+        places = {"coordinates": coordinates, "batch": batch}
+        name = type(self).__name__
+        slices = open_slices(X, where, **places, fitted=None if reset else fitted, reader=name)
+        if reset:
+            self._set_features(slices.n_genes, slices.names)
+        return slices
+
+    def _set_features(self, n_genes, names):
+        self.n_features_in_ = n_genes
+        if names is not None:
+            self.feature_names_in_ = names
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -116,7 +116,7 @@ def read_spots(
     X = flat_columns(in_memory(X))
     coordinates, batch = match_rows(X, coordinates=coordinates, batch=batch)
     if is_anndata(X):
-        matrix, names = _matrix_of(X, where.layer), clean_names(X.var_names)
+        matrix, names = in_memory(layer_of(X, where.layer)), clean_names(X.var_names)
         coordinates = _coordinates_of(X, where.spatial_key) if coordinates is None else coordinates
         batch = _batch_of(X, where.batch_key) if batch is None else batch
     else:
@@ -141,10 +141,10 @@ def read_spots(
     if fitted is None and genes is not None:
         warn_of_duplicates(genes)
     n_spots = matrix.shape[0]
-    return Spots(_computable(matrix), genes, read_coordinates(coordinates, n_spots), read_batch(batch, n_spots)), names
+    return Spots(computable(matrix), genes, read_coordinates(coordinates, n_spots), read_batch(batch, n_spots)), names
 
 
-def _computable(matrix):
+def computable(matrix: Matrix) -> Matrix:
     """A sparse matrix whose indices are of the integers that scipy computes with, and whose entries are in one part."""
     if not sparse.issparse(matrix):
         return matrix
@@ -155,13 +155,14 @@ def _computable(matrix):
     return matrix
 
 
-def _matrix_of(adata, layer):
+def layer_of(adata: Any, layer: str | None) -> Any:
+    """The expression in an AnnData as it is there, which may be in a file."""
     if layer is not None and layer not in adata.layers:
         raise ValueError(
             f"layer={layer!r} is not among the layers of X, which are {layer_names(adata)}; name one of them, or leave "
             "layer out to read X.X."
         )
-    matrix = in_memory(adata.X if layer is None else adata.layers[layer])
+    matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         layers = layer_names(adata)
         known = f"name one of its layers {layers} by layer=" if layers else "pass one that has counts"

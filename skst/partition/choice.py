@@ -14,6 +14,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 
 from skst.graph.build import spatial_graph
 from skst.inputs.labels import Labels, column_of
+from skst.inputs.places import read_batch, read_coordinates
 from skst.inputs.rows import match_rows
 from skst.inputs.types import RandomState
 from skst.metrics import agreement_matrix
@@ -207,11 +208,21 @@ def majority_vote(
         if (codes < 0).any():
             raise ValueError(f"labels are missing for {(codes < 0).sum()} spots; give each one.")
         return np.asarray(names)[majority_vote(codes, coordinates, n_neighbors=n_neighbors, batch=batch)]
-    votes = sparse.csr_array((np.ones(n_spots), (np.arange(n_spots), labels)), shape=(n_spots, labels.max() + 1))
-    graph = spatial_graph(coordinates, n_neighbors=n_neighbors, batch=batch)
-    totals = (graph @ votes + 1.5 * votes).toarray()
-    voted = totals.argmax(axis=1).astype(labels.dtype)
+    places, codes = read_coordinates(coordinates, n_spots), read_batch(batch, n_spots)
+    # No edge joins two slices, so that one graph at a time is enough.
+    members = [np.arange(n_spots)] if codes is None else np.split(np.argsort(codes, kind="stable"), _ends(codes))
+    voted, n_labels = np.empty_like(labels), labels.max() + 1
+    for rows in members:
+        own = labels[rows]
+        votes = sparse.csr_array((np.ones(len(rows)), (np.arange(len(rows)), own)), shape=(len(rows), n_labels))
+        graph = spatial_graph(places[rows], n_neighbors=n_neighbors)  # type: ignore[index]
+        voted[rows] = (graph @ votes + 1.5 * votes).toarray().argmax(axis=1)
     # Giving one label back its spots may take the last ones from another, which then gets its own back.
     while (erased := np.isin(labels, np.setdiff1d(labels, voted))).any():
         voted[erased] = labels[erased]
     return voted
+
+
+def _ends(codes):
+    """Where the rows of one code end and those of the next begin, once they are sorted."""
+    return np.cumsum(np.bincount(codes))[:-1]

@@ -1,32 +1,26 @@
 """Vectors of cells and spots from what is written about their genes."""
 
 import numbers
-import warnings
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skst._constraints import Interval, StrOptions
 from skst._parameters import NestedParameters
-from skst.genes.coverage import NO_NAMES
 from skst.genes.described import as_descriptions
 from skst.genes.ranking import K_RULES
-from skst.genes.templates import cell_text
 from skst.inputs.counting import check_counts
-from skst.inputs.reading import ON_MISSING, READING, ReadsSpots, missing
-from skst.text.controls import unrelated_names
+from skst.inputs.reading import ON_MISSING, READING, ReadsSpots
 from skst.text.dependencies import outside_content
-from skst.text.gene_sums import PathMixture, moments, sum_vectors, weights_of_genes
-from skst.text.gene_vectors import choose_genes, look_up, vectors_of_genes
+from skst.text.learning import LearnsText
 from skst.text.models import as_text_model
-from skst.text.spot_texts import SpotTexts
-from skst.text.text_vectors import TextVectors
 
 
-class GeneTextEncoder(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class GeneTextEncoder(
+    LearnsText, NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Encode cells or spots by what is written about the genes they express.
 
     A frozen language model turns text into vectors.  In mode "aggregate" the text is about genes, and a cell is the sum
@@ -308,93 +302,3 @@ class GeneTextEncoder(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMi
 
     def _parts(self):
         return {"model": as_text_model, "descriptions": as_descriptions}
-
-    def _vectors_of_texts(self, fitted=None):
-        return TextVectors(self.part("model"), verbose=self.verbose, fitted=fitted)
-
-    def _learn(self, X):
-        self.check()
-        spots = self._read_spots(X, reset=True)
-        if self.normalize:
-            check_counts(spots, X, unless=type(self).__name__)
-        expression, lack = spots.X, NO_NAMES
-        self.has_text_, self._fitted_mode = spots.genes is not None, self.mode
-        if self.has_text_:
-            described = self.part("descriptions")
-            detail = described.detail if self.mode in ("aggregate", "dual") else "symbol"
-            genes = look_up(spots.genes, expression, described, detail, self.vectors)
-            self.species_, self.gene_report_, self.coverage_ = genes.species, genes.report, genes.coverage
-            self.has_text_, lack = bool(genes.known.any()), genes.lack
-        if not self.has_text_:
-            goes_on = "GeneTextEncoder goes on without text and returns zeros"
-            missing(lack[0], goes_on, lack[1], strict=self.on_missing == "error")
-            self.coverage_, self.backend_name_, self._n_features_out = 0.0, None, 1
-            self.cache_hits_ = self.cache_misses_ = 0
-            return expression, None, None, None
-        if lack is not None:
-            warnings.warn(f"{lack[0]}; {lack[1]}.", UserWarning, stacklevel=4)
-        encode = self._model = None
-        if self.vectors is None or self.mode == "dual":
-            encode = self._vectors_of_texts()
-            self._model = encode.identity
-        self.backend_name_ = "vectors" if encode is None else encode.backend.name
-        rng = check_random_state(self.random_state)
-        mean, variance = moments(weights_of_genes(expression, self.weighting, self.normalize))
-        self.gene_mean_ = mean.astype(np.float32)
-        self._learn_genes(spots.genes, genes, variance, encode, rng)
-        ranked = written = None
-        if self.mode != "aggregate":
-            ranked, written = self._learn_texts(expression, encode, rng)
-        self._count_lookups(encode)
-        return expression, encode, ranked, written
-
-    def _learn_genes(self, names, genes, variance, encode, rng):
-        wanted, order = choose_genes(genes.known, variance, self.n_top_genes, self.control, rng)
-        if self.mode != "aggregate":
-            # In the unrelated control a spot names the same genes in the same order, by other words.
-            symbols = genes.symbols
-            words = unrelated_names(symbols) if self.control == "unrelated" else symbols[order]
-            mode = "prompt" if self.mode == "prompt" else "sentence"
-            self._spot_texts = SpotTexts(symbols[order], words, k=self.k_g, mode=mode)
-        if self.mode in ("aggregate", "dual"):
-            self.gene_vectors_ = vectors_of_genes(genes, names, wanted, encode, self.control, rng)[order]
-            self._with_vector = wanted
-            self._n_features_out = self.gene_vectors_.shape[1]
-
-    def _learn_texts(self, X, encode, rng):
-        """Rank the genes; in "dual" also the text vectors of `X`, and centre and size of both paths."""
-        ranked = self._spot_texts.rank(X)
-        self.n_genes_named_ = np.diff(ranked.starts).astype(np.int32)
-        noise_seed = rng.randint(2**31 - 1)
-        if self.mode != "dual":
-            self._n_features_out = encode([cell_text([], self.mode)]).shape[1]
-        if self.control == "gaussian":
-            self._spot_texts.noise = noise_seed, self._n_features_out
-        elif self.max_texts is not None:
-            self._spot_texts.learn_to_predict(ranked, encode, self.max_texts, rng)
-        self.text_r2_ = None if self._spot_texts.regression is None else self._spot_texts.regression.r2_
-        if self.mode != "dual":
-            return ranked, None
-        written = self._spot_texts.vectors(ranked, encode)
-        self._paths = PathMixture(self._aggregated(X), written, model=encode.backend.name)
-        return ranked, written
-
-    def _embed(self, X, encode, ranked=None, written=None):
-        if not self.has_text_:
-            return np.zeros((X.shape[0], 1), dtype=np.float32)
-        if self.mode == "aggregate":
-            return self._aggregated(X)
-        if written is None:
-            written = self._spot_texts.vectors(self._spot_texts.rank(X) if ranked is None else ranked, encode)
-        if self.mode != "dual":
-            return written
-        return self._paths.mix(self._aggregated(X), written, self.omega)
-
-    def _aggregated(self, X):
-        Y = weights_of_genes(X, self.weighting, self.normalize)
-        mean = self.gene_mean_ if self.weighting == "contrast" else None
-        return sum_vectors(Y, self.gene_vectors_, self._with_vector, mean)
-
-    def _count_lookups(self, encode):
-        cache = None if encode is None else encode.cache
-        self.cache_hits_, self.cache_misses_ = (0, 0) if cache is None else (cache.hits, cache.misses)

@@ -1,5 +1,7 @@
 """Cells as sums of the vectors of their genes."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -37,33 +39,65 @@ def moments(Y: Matrix) -> tuple[np.ndarray, np.ndarray]:
     return Y.mean(axis=0, dtype=np.float64), Y.var(axis=0, dtype=np.float64)
 
 
-def sum_vectors(
-    Y: Matrix, vectors: NDArray[np.float32], known: NDArray[np.bool_], mean: NDArray[np.float32] | None = None
-) -> np.ndarray:
+class GeneSums(NamedTuple):
+    """What makes a vector of a cell from its counts: a product with gene vectors, and what is subtracted.
+
+    Attributes
+    ----------
+    weighting : {"contrast", "abundance"}
+    normalize : bool
+        As of :func:`weights_of_genes`.
+    vectors : ndarray of shape (n_genes, d), float32
+    offset : ndarray of shape (d,) or None
+    """
+
+    weighting: str
+    normalize: bool
+    vectors: NDArray[np.float32]
+    offset: np.ndarray | None
+
+    def weights(self, X: Matrix) -> Matrix:
+        """How much each gene counts in each cell."""
+        return weights_of_genes(X, self.weighting, self.normalize)
+
+    def __call__(self, X: Matrix) -> np.ndarray:
+        """Vectors of cells, ndarray of shape (n_spots, d)."""
+        summed = np.asarray(self.weights(X) @ self.vectors)
+        return summed if self.offset is None else summed - self.offset
+
+
+def gene_sums(
+    vectors: NDArray[np.float32],
+    known: NDArray[np.bool_],
+    mean: NDArray[np.float32] | None = None,
+    *,
+    weighting: str = "contrast",
+    normalize: bool = True,
+) -> GeneSums:
     """Sums of gene vectors.
 
     Parameters
     ----------
-    Y : ndarray or csr_array of shape (n_spots, n_genes)
-        From :func:`weights_of_genes`.
     vectors : ndarray of shape (n_genes, d), float32
     known : ndarray of bool of shape (n_genes,)
         Genes that have a vector.
     mean : ndarray of shape (n_genes,), float32, default=None
-        Given for a contrast: what is subtracted from Y, and gene vectors are centred and of unit length.
+        Given for a contrast: what is subtracted from weights, and gene vectors are centred and of unit length.
+    weighting, normalize
+        As of :func:`weights_of_genes`.
 
     Returns
     -------
-    ndarray of shape (n_spots, d)
+    GeneSums
     """
     if mean is None:
-        return np.asarray(Y @ vectors)
+        return GeneSums(weighting, normalize, vectors, None)
     unit = np.zeros_like(vectors)
     # A single gene has nothing to be centred against.
     unit[known] = vectors[known] - (vectors[known].mean(axis=0) if known.sum() > 1 else 0)
     lengths = np.linalg.norm(unit, axis=1, keepdims=True)
     weights = np.divide(unit, lengths, out=np.zeros_like(unit), where=lengths > 0)
-    return np.asarray(Y @ weights) - mean @ weights
+    return GeneSums(weighting, normalize, weights, mean @ weights)
 
 
 class PathMixture:

@@ -11,7 +11,6 @@ from skst.genes.described import GeneDescriptions
 from skst.genes.descriptions import describe_genes, find_descriptions
 from skst.genes.identity import detect_species, match_vectors
 from skst.genes.table import read_gene_vectors
-from skst.inputs.types import Matrix
 from skst.text.controls import gaussian_like, permuted_order, unrelated_text
 
 
@@ -44,15 +43,15 @@ class KnownGenes(NamedTuple):
 
 
 def look_up(
-    names: NDArray[np.object_], X: Matrix, described: GeneDescriptions, detail: str, vectors: Any = None
+    names: NDArray[np.object_], counts: np.ndarray, described: GeneDescriptions, detail: str, vectors: Any = None
 ) -> KnownGenes:
     """Look genes up in the table of descriptions, and in that of vectors.
 
     Parameters
     ----------
     names : ndarray of str of shape (n_genes,)
-    X : ndarray or csr_array of shape (n_spots, n_genes)
-        Counts, by which genes weigh in the coverage.
+    counts : ndarray of shape (n_genes,)
+        Total of each gene, by which it weighs in the coverage.
     described : GeneDescriptions
     detail : {"symbol", "name", "summary", "card"}
         What is to be said of a gene.
@@ -73,7 +72,6 @@ def look_up(
         rows = match_vectors(report, theirs, table, species)
         known, vectors, origin = rows >= 0, vectors[rows], "own"
         report = report.assign(text="", source=np.where(known, "vectors", ""))
-    counts = np.asarray(abs(X).sum(axis=0, dtype=np.float64)).ravel()
     coverage = coverage_of_text(counts, known)
     lack = fault_of_coverage(coverage, names, known, species, origin)
     return KnownGenes(species, report, symbols, known, vectors, coverage, lack)

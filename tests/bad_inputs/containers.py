@@ -77,14 +77,14 @@ CASES = [
         **_TYPE,
     ),
     error(
-        "X is a list of AnnData, one a slice",
+        "X is a list of AnnData, one a slice, and the estimator needs all spots at once",
         'X is a list of 2 AnnData; put them together, X = anndata.concat.*the slice of each row by batch_key="slice"',
         "shows the call that puts them together.",
         '``anndata.concat(X, label="slice", index_unique="-")``, and ``batch_key="slice"``.',
         lambda kit: kit.make().fit(list(_halves(kit).values())),
         lambda kit: kit.fit(_joined(kit, list(_halves(kit).values())), batch_key="slice"),
         as_slices,
-        of=("transformer", "fusion", "semst", "stllm"),
+        of=("semst", "stllm"),
         **_TYPE,
     ),
     error(
@@ -110,13 +110,14 @@ CASES = [
         **_TYPE,
     ),
     error(
-        "X is a list of paths",
+        "X is a list of paths, and the estimator needs all spots at once",
         r"X is a list of 1 str; put them together, X = anndata.concat\(\[anndata.read_h5ad\(path\) for path in X\]",
         "shows the call that reads them and puts them together.",
         "Follow the call.",
         lambda kit: kit.make().fit([str(_path(kit))]),
         lambda kit: kit.make().fit(anndata.concat([anndata.read_h5ad(path) for path in [_path(kit)]], label="slice")),
         as_fitted,
+        of=("semst",),
         **_TYPE,
     ),
     error(

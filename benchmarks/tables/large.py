@@ -1,0 +1,92 @@
+"""Seconds and memory of tissue that stays in its files, beside those of the same tissue in memory."""
+
+import contextlib
+from functools import partial
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from benchmarks.data import N_DOMAINS
+from benchmarks.declare import COST, Benchmark, Run
+from benchmarks.fits import measured, scores
+from benchmarks.methods import fusion, reader
+from benchmarks.pages import growth
+from skst.datasets import make_spatial_domains
+
+N_GENES = 300
+# Cells of a file, but for a tissue of fewer than four of these.
+CELLS_A_FILE = 50_000
+# More cells are not put into memory at once.
+MAX_IN_MEMORY = 1_000_000
+FIT, PREDICT, IN_MEMORY = "fit, in files", "predict, in files", "fit, in memory"
+
+
+def write_slices(run):
+    """Leave a tissue in the folder of a run, one slice a file."""
+    size = run.settings["size"]
+    n_slices = max(4, size // CELLS_A_FILE)
+    make_spatial_domains(size, n_genes=N_GENES, n_domains=N_DOMAINS, n_slices=n_slices, random_state=0, to=_folder(run))
+
+
+def encode_genes(run):
+    """Put the text vectors of its genes into the cache."""
+    import anndata
+
+    reader(0).fit(anndata.read_h5ad(_paths(run)[0]))
+
+
+def cost(stage, run):
+    """The row of one stage."""
+    import anndata
+
+    paths, model, X = _paths(run), fusion(N_DOMAINS, 0), None
+    if stage == IN_MEMORY:
+        model, X = model.set_params(batch_key="batch"), anndata.concat([anndata.read_h5ad(path) for path in paths])
+    with contextlib.chdir(run.folder):
+        if stage == PREDICT:
+            found, row = measured(joblib.load(FIT).predict, paths)
+            found = np.concatenate(found)
+        else:
+            found, row = measured(model.fit_predict, paths if X is None else X)
+        if stage == FIT:
+            model.spatial_.__dict__.pop("embedding_", None)
+            joblib.dump(model, FIT)
+    return {"stage": stage, "n_files": len(paths), **row, **scores(_truth(paths), found, digits=4)}
+
+
+def runs(options):
+    """One a size, of all stages."""
+    for size in options.sizes:
+        stages = [FIT, PREDICT, *([IN_MEMORY] if size <= MAX_IN_MEMORY else [])]
+        steps = (write_slices, encode_genes, *(partial(cost, stage) for stage in stages))
+        yield Run({"n_spots": size}, steps, settings={"size": size})
+
+
+def _folder(run):
+    return Path(run.folder) / "slices"
+
+
+def _paths(run):
+    return sorted(_folder(run).glob("slice*.h5ad"), key=lambda path: int(path.stem.removeprefix("slice")))
+
+
+def _truth(paths):
+    import h5py
+    from anndata.io import read_elem
+
+    found = []
+    for path in paths:
+        with h5py.File(path) as file:
+            found.append(np.asarray(read_elem(file["obs/label"])))
+    return np.concatenate(found)
+
+
+BENCHMARK = Benchmark(
+    question="Seconds and memory of tissue in many files?",
+    runs=runs,
+    draw=partial(growth, bold=FIT),
+    order={"n_spots": None, "stage": dict.fromkeys((FIT, PREDICT, IN_MEMORY))},
+    options={"--sizes": ((100_000, 1_000_000), "numbers of cells")},
+    **COST,
+)

@@ -1,0 +1,304 @@
+"""Averaged expression of a tissue whose slices are read one at a time, in three passes.
+
+The first learns depth, noise and which genes have text, the second covariances of all views at once, the third scores.
+Each is a function of one slice, which may run in another process and is kept by ``memory``, and a sum.  One more pass
+chooses genes where counts have to be pooled first.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from skst import limits
+from skst.expression.moments import add_moments, averaged_moments, leading_axes, projected
+from skst.expression.pooling import MAX_POOLING
+from skst.expression.smooth import AveragedPCA, propagate, single_hop
+from skst.expression.survey import ColumnSums, Survey, add_surveys, reach_of, sampled_rows, survey
+from skst.expression.views import AveragedViews
+from skst.graph.build import averaging_operator
+from skst.inputs.counting import check_range
+from skst.inputs.slices import Slice, of_slice
+from skst.inputs.sources import TableCounts, is_lazy
+from skst.inputs.types import Matrix
+from skst.text.gene_sums import GeneSums, weights_of_genes
+
+
+class Block(NamedTuple):
+    """Some spots of a slice, and all that their averages take in.
+
+    Attributes
+    ----------
+    rows : ndarray of int of shape (n_core,)
+        The spots, as rows of the slice.
+    X : ndarray or csr_array
+        Their counts, and those of spots around them.
+    average : csr_array
+        Averaging operator of all of these.
+    core : ndarray of int of shape (n_core,) or None
+        Where among them the spots are; None if there are no others.
+    """
+
+    rows: NDArray[np.integer]
+    X: Matrix
+    average: csr_array
+    core: NDArray[np.integer] | None
+
+
+def blocks(one: Slice, average: csr_array, n_hops: int, n_columns: int) -> Iterator[Block]:
+    """A slice in blocks that fit into memory; most are one.
+
+    Parameters
+    ----------
+    one : Slice
+    average : csr_array of shape (n_spots, n_spots)
+        Averaging operator of the slice.
+    n_hops : int
+        Hops that are averaged over.
+    n_columns : int
+        Columns of what is held dense.
+    """
+    n_spots = len(one.places)
+    size = max(1, limits.TILE_ENTRIES // n_columns)
+    whole = one.read() if n_spots * n_columns <= limits.SLICE_ENTRIES else None
+    if n_spots <= size and whole is not None:
+        yield Block(np.arange(n_spots), whole, average, None)
+        return
+    from skst.nn.batches import Halo, tiles
+
+    halo = Halo([average], hops=max(n_hops, 1))
+    for core in tiles(one.places, size):
+        patch = halo(core)
+        X = one.read(patch.nodes) if whole is None else whole[patch.nodes]
+        yield Block(core, X, patch.operators[0], np.arange(patch.n_core))
+
+
+class Passes:
+    """Passes over the slices of a tissue.
+
+    Parameters
+    ----------
+    slices : Slices
+    graph : SpatialNeighbors
+        Joins the spots of a slice.
+    pca : AveragedPCA or AveragedViews
+        What is fitted, or was.
+    memory : joblib.Memory, default=None
+        Keeps what is found in each slice.
+    verbose : int, default=0
+        Whether there are bars of progress.
+
+    Attributes
+    ----------
+    n_passes : int
+        Over the files, so far.
+    from_memory : bool
+        Whether all of the last pass was kept from an earlier fit.
+    """
+
+    def __init__(self, slices, graph, pca, *, memory=None, verbose=0):
+        self.slices = slices
+        self.graph = graph
+        self.pca = pca
+        self.verbose = verbose
+        self.n_passes = 0
+        self.from_memory = False
+        lasting = not any(isinstance(one.counts, TableCounts) and is_lazy(one.counts.matrix) for one in slices.slices)
+        self._memory = memory if lasting and memory is not None and memory.location is not None else None
+        self._keys = None if self._memory is None else [_key(one) for one in slices.slices]
+
+    def look(self, text: Any = None) -> tuple[Survey, ColumnSums | None]:
+        """First pass: learn hops, depth and scales of genes, and choose genes.
+
+        Parameters
+        ----------
+        text : tuple (weighting, normalize), default=None
+            How text weighs genes, where there is any.
+
+        Returns
+        -------
+        seen : Survey
+        sums : ColumnSums or None
+            Of what text weighs genes by.
+        """
+        pca = self.pca
+        n_hops = MAX_POOLING if pca.n_hops == "auto" and pca.normalize else 0
+        sampled = np.zeros(self.slices.n_spots, dtype=bool)
+        sampled[sampled_rows(self.slices.n_spots)] = True
+        each = [np.flatnonzero(sampled[rows]) for rows in self.slices.rows]
+        found = list(self._run(_look, "depth", self.graph, n_hops, pca.normalize, text, each=each))
+        seen = add_surveys([part for part, _ in found])
+        seen = seen._replace(sizes=self.slices.joined([part.sizes for part, _ in found]))
+        pca.learn(seen)
+        if pca.n_pool_ and any(len(one.kept_) < self.slices.n_genes for one in _pcas(pca)):
+            # What varies is known once counts are pooled.
+            variance = ColumnSums.add(list(self._run(_vary, "genes", self.graph, _pcas(pca)[0]))).variance
+            for one in _pcas(pca):
+                one.keep_genes(variance)
+        return seen, None if text is None else ColumnSums.add([sums for _, sums in found])
+
+    def find_axes(self, text: GeneSums | None = None, n_columns: int = 0) -> "TextAxes | None":
+        """Second pass: find the axes of expression, and return those of text.
+
+        Parameters
+        ----------
+        text : GeneSums, default=None
+        n_columns : int, default=0
+            Axes of text that are wanted.
+        """
+        parts = _pcas(self.pca)
+        # Text that sums the same square roots has no covariance of its own.
+        same = text is not None and not parts[0].n_pool_ and parts[0].normalize
+        same = same and text.normalize and text.weighting == "contrast"  # type: ignore[union-attr]
+        told = np.flatnonzero(text.vectors.any(axis=1)) if same else np.empty(0, dtype=int)  # type: ignore[union-attr]
+        genes = np.unique(np.concatenate([told, *(one.kept_ for one in parts)]))
+        found = self._run(_covary, "covariances", self.graph, parts[0], genes, None if same else text)
+        expression, meaning = _add_pairs(found)
+        if same:
+            meaning = projected(expression, text.vectors[genes] / np.sqrt(parts[0].depth_))  # type: ignore[union-attr]
+        for one in parts:
+            some = np.searchsorted(genes, one.kept_)
+            scales = one.gene_scales_[one.kept_].astype(np.float64)
+            scatter = expression.scatter[np.ix_(some, some)] * np.outer(scales, scales)
+            n_components = min(one.n_components, self.slices.n_spots, len(some))
+            axes, sizes = leading_axes(scatter, n_components)
+            one.learn_axes(axes, expression.mean[some], sizes.sum() / expression.n_rows)
+        if text is None:
+            return None
+        axes, sizes = leading_axes(meaning.scatter, min(n_columns, self.slices.n_spots, len(meaning.mean)))
+        total = np.sqrt(sizes.sum() / meaning.n_rows) or 1.0
+        offset = 0.0 if text.offset is None else text.offset
+        return TextAxes(text, (meaning.mean - offset).astype(np.float32), (axes / total).astype(np.float32))
+
+    def scores(self, text: "TextAxes | None" = None) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Third pass: averaged scores of all spots, neither centred nor scaled, and of their text."""
+        structure = meaning = None
+        found = self._run(_score, "scores", self.graph, self.pca, text)
+        for rows, (own, told) in zip(self.slices.rows, found, strict=True):
+            if structure is None:
+                structure = np.empty((self.slices.n_spots, own.shape[1]), dtype=np.float32)
+            structure[rows] = own
+            if told is not None:
+                if meaning is None:
+                    meaning = np.empty((self.slices.n_spots, told.shape[1]), dtype=np.float32)
+                meaning[rows] = told
+        return structure, meaning  # type: ignore[return-value]
+
+    def _run(self, function, name, *constant, each=None):
+        """What a function says of each slice, from memory where it is there."""
+        self.n_passes += 1
+        n_slices = len(self.slices.slices)
+        keys, each = self._keys or [None] * n_slices, each or [None] * n_slices
+        if self._memory is not None:
+            function = self._memory.cache(function, ignore=["one"])
+            told = [(one, *own, *constant) for one, *own in zip(self.slices.slices, keys, each, strict=True)]
+            self.from_memory = all(function.check_call_in_cache(*arguments) for arguments in told)
+        own = list(zip(keys, each, strict=True))
+        return self.slices.map(function, own, *constant, name=name, verbose=self.verbose)
+
+
+class TextAxes(NamedTuple):
+    """What brings the text of spots, averaged over hops, onto few axes.
+
+    Attributes
+    ----------
+    sums : GeneSums
+        What makes the vectors.
+    mean : ndarray of shape (d,)
+    axes : ndarray of shape (d, n_columns)
+    """
+
+    sums: GeneSums
+    mean: NDArray[np.float32]
+    axes: NDArray[np.float32]
+
+
+def _pcas(pca: AveragedPCA | AveragedViews) -> list[AveragedPCA]:
+    return pca.pcas_ if isinstance(pca, AveragedViews) else [pca]
+
+
+def _key(one):
+    """Hash of what a slice holds, whatever it is called."""
+    return joblib.hash((one.counts, one.places, one.columns))
+
+
+def _operator(graph, one):
+    return averaging_operator(graph.build(None, one.places))
+
+
+def _reach(pca):
+    """Hops from a spot to the farthest whose counts its embedding takes in."""
+    return pca.n_pool_ + len(pca.hop_weights_) - 1
+
+
+def _look(one, key, sampled, graph, n_hops, normalize, text):
+    average = _operator(graph, one)
+    seen, sums = [], []
+    sizes = np.empty(len(one.places))
+    for block in blocks(one, average, 1, one.n_genes):
+        seen.append(survey(block.X, block.average, block.core, normalize=normalize))
+        if normalize:
+            with of_slice(one.called):
+                check_range(seen[-1].lowest.min(), 0.0, False, lambda: "pass raw counts, or set normalize=False")
+        sizes[block.rows] = seen[-1].sizes
+        if text is not None:
+            X = block.X if block.core is None else block.X[block.core]
+            sums.append(ColumnSums.of(weights_of_genes(X, *text)))
+    reach = reach_of(average, sampled, n_hops)
+    whole = add_surveys(seen)._replace(sizes=sizes, n_edges=average.nnz, reach=reach, n_sampled=len(sampled))
+    return whole, ColumnSums.add(sums) if sums else None
+
+
+def _vary(one, key, each, graph, pca):
+    found = []
+    for block in blocks(one, _operator(graph, one), pca.n_pool_, one.n_genes):
+        values = pca.values(block.X, block.average, np.arange(one.n_genes))
+        found.append(ColumnSums.of(values if block.core is None else values[block.core]))
+    return ColumnSums.add(found)
+
+
+def _covary(one, key, each, graph, pca, genes, text):
+    width = max(len(genes), 0 if text is None else text.vectors.shape[1])
+    expression, meaning = [], []
+    for block in blocks(one, _operator(graph, one), _reach(pca), width):
+        values = pca.values(block.X, block.average, genes)
+        expression.append(averaged_moments(values, block.average, pca.hop_weights_, block.core))
+        if text is not None:
+            pooled = propagate(block.average, text.weights(block.X) @ text.vectors, single_hop(pca.n_pool_))
+            meaning.append(averaged_moments(pooled, block.average, pca.hop_weights_, block.core))
+    return add_moments(expression), add_moments(meaning) if meaning else None
+
+
+def _score(one, key, each, graph, pca, text):
+    structure = meaning = None
+    leading = _pcas(pca)[0]
+    genes = np.unique(np.concatenate([part.kept_ for part in _pcas(pca)]))
+    same = all(len(part.kept_) == len(genes) for part in _pcas(pca))
+    width = len(genes)
+    for block in blocks(one, _operator(graph, one), _reach(leading), width):
+        chosen = slice(None) if block.core is None else block.core
+        values = leading.values(block.X, block.average, genes)
+        parts = [one.scores_of(values if same else values[:, np.searchsorted(genes, one.kept_)]) for one in _pcas(pca)]
+        own = pca.averaged(np.hstack(parts), block.average)[chosen]
+        structure = np.empty((len(one.places), own.shape[1]), dtype=np.float32) if structure is None else structure
+        structure[block.rows] = own
+        if text is not None:
+            offset = 0.0 if text.sums.offset is None else text.sums.offset
+            told = pca.spread(text.sums.weights(block.X) @ (text.sums.vectors @ text.axes), block.average)[chosen]
+            told = told - (text.mean + offset) @ text.axes
+            meaning = np.empty((len(one.places), told.shape[1]), dtype=np.float32) if meaning is None else meaning
+            meaning[block.rows] = told
+    return structure, meaning
+
+
+def _add_pairs(found):
+    """Both sums of pairs of moments, which are taken as they come."""
+    expression = meaning = None
+    for own, told in found:
+        expression = own if expression is None else add_moments([expression, own])
+        if told is not None:
+            meaning = told if meaning is None else add_moments([meaning, told])
+    return expression, meaning

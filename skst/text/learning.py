@@ -1,0 +1,142 @@
+"""How an encoder learns which genes have text, and what it needs to know of X."""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+
+from skst.genes.coverage import NO_NAMES
+from skst.genes.templates import cell_text
+from skst.inputs.counting import check_counts
+from skst.inputs.reading import missing
+from skst.text.controls import unrelated_names
+from skst.text.gene_sums import GeneSums, PathMixture, gene_sums, moments, weights_of_genes
+from skst.text.gene_vectors import choose_genes, look_up, vectors_of_genes
+from skst.text.spot_texts import SpotTexts
+from skst.text.text_vectors import TextVectors
+
+
+class LearnsText:
+    """Methods of :class:`~skst.GeneTextEncoder` between reading X and its vectors."""
+
+    def _vectors_of_texts(self, fitted=None):
+        return TextVectors(self.part("model"), verbose=self.verbose, fitted=fitted)
+
+    def _learn(self, X):
+        self.check()
+        spots = self._read_spots(X, reset=True)
+        if self.normalize:
+            check_counts(spots, X, unless=type(self).__name__)
+        expression = spots.X
+        genes, encode = self._look_up(spots.genes, np.asarray(abs(expression).sum(axis=0, dtype=np.float64)).ravel())
+        if not self.has_text_:
+            return expression, None, None, None
+        rng = check_random_state(self.random_state)
+        mean, variance = moments(weights_of_genes(expression, self.weighting, self.normalize))
+        self._learn_genes(spots.genes, genes, mean, variance, encode, rng)
+        ranked = written = None
+        if self.mode != "aggregate":
+            ranked, written = self._learn_texts(expression, encode, rng)
+        self._count_lookups(encode)
+        return expression, encode, ranked, written
+
+    def _look_up(self, names, counts):
+        """Genes and what encodes texts; sets whether there is text at all, and says what is lacking."""
+        genes, lack = None, NO_NAMES
+        self.has_text_, self._fitted_mode = names is not None, self.mode
+        if self.has_text_:
+            described = self.part("descriptions")
+            detail = described.detail if self.mode in ("aggregate", "dual") else "symbol"
+            genes = look_up(names, counts, described, detail, self.vectors)
+            self.species_, self.gene_report_, self.coverage_ = genes.species, genes.report, genes.coverage
+            self.has_text_, lack = bool(genes.known.any()), genes.lack
+        if not self.has_text_:
+            goes_on = "GeneTextEncoder goes on without text and returns zeros"
+            missing(lack[0], goes_on, lack[1], strict=self.on_missing == "error")
+            self.coverage_, self.backend_name_, self._n_features_out = 0.0, None, 1
+            self.cache_hits_ = self.cache_misses_ = 0
+            return genes, None
+        if lack is not None:
+            warnings.warn(f"{lack[0]}; {lack[1]}.", UserWarning, stacklevel=5)
+        encode = self._model = None
+        if self.vectors is None or self.mode == "dual":
+            encode = self._vectors_of_texts()
+            self._model = encode.identity
+        self.backend_name_ = "vectors" if encode is None else encode.backend.name
+        return genes, encode
+
+    def learn_sums(
+        self, names: NDArray[np.object_] | None, counts: np.ndarray, mean: np.ndarray, variance: np.ndarray
+    ) -> None:
+        """Fit mode "aggregate" to a tissue of which the sums are known.
+
+        Parameters
+        ----------
+        names : ndarray of str of shape (n_genes,) or None
+            Names of its genes.
+        counts, mean, variance : ndarray of shape (n_genes,)
+            Of each gene: total of the counts, and mean and variance of what
+            :func:`~skst.text.gene_sums.weights_of_genes` gives.
+        """
+        self.check()
+        genes, encode = self._look_up(names, counts)
+        if self.has_text_:
+            self._learn_genes(names, genes, mean, variance, encode, check_random_state(self.random_state))
+            self._count_lookups(encode)
+
+    def gene_sums(self) -> GeneSums:
+        """What makes vectors of cells in mode "aggregate", once it is fitted and there is text."""
+        mean = self.gene_mean_ if self.weighting == "contrast" else None
+        settings = {"weighting": self.weighting, "normalize": self.normalize}
+        return gene_sums(self.gene_vectors_, self._with_vector, mean, **settings)
+
+    def _learn_genes(self, names, genes, mean, variance, encode, rng):
+        self.gene_mean_ = mean.astype(np.float32)
+        wanted, order = choose_genes(genes.known, variance, self.n_top_genes, self.control, rng)
+        if self.mode != "aggregate":
+            # In the unrelated control a spot names the same genes in the same order, by other words.
+            symbols = genes.symbols
+            words = unrelated_names(symbols) if self.control == "unrelated" else symbols[order]
+            mode = "prompt" if self.mode == "prompt" else "sentence"
+            self._spot_texts = SpotTexts(symbols[order], words, k=self.k_g, mode=mode)
+        if self.mode in ("aggregate", "dual"):
+            self.gene_vectors_ = vectors_of_genes(genes, names, wanted, encode, self.control, rng)[order]
+            self._with_vector = wanted
+            self._n_features_out = self.gene_vectors_.shape[1]
+
+    def _learn_texts(self, X, encode, rng):
+        """Rank the genes; in "dual" also the text vectors of `X`, and centre and size of both paths."""
+        ranked = self._spot_texts.rank(X)
+        self.n_genes_named_ = np.diff(ranked.starts).astype(np.int32)
+        noise_seed = rng.randint(2**31 - 1)
+        if self.mode != "dual":
+            self._n_features_out = encode([cell_text([], self.mode)]).shape[1]
+        if self.control == "gaussian":
+            self._spot_texts.noise = noise_seed, self._n_features_out
+        elif self.max_texts is not None:
+            self._spot_texts.learn_to_predict(ranked, encode, self.max_texts, rng)
+        self.text_r2_ = None if self._spot_texts.regression is None else self._spot_texts.regression.r2_
+        if self.mode != "dual":
+            return ranked, None
+        written = self._spot_texts.vectors(ranked, encode)
+        self._paths = PathMixture(self._aggregated(X), written, model=encode.backend.name)
+        return ranked, written
+
+    def _embed(self, X, encode, ranked=None, written=None):
+        if not self.has_text_:
+            return np.zeros((X.shape[0], 1), dtype=np.float32)
+        if self.mode == "aggregate":
+            return self._aggregated(X)
+        if written is None:
+            written = self._spot_texts.vectors(self._spot_texts.rank(X) if ranked is None else ranked, encode)
+        if self.mode != "dual":
+            return written
+        return self._paths.mix(self._aggregated(X), written, self.omega)
+
+    def _aggregated(self, X):
+        return self.gene_sums()(X)
+
+    def _count_lookups(self, encode):
+        cache = None if encode is None else encode.cache
+        self.cache_hits_, self.cache_misses_ = (0, 0) if cache is None else (cache.hits, cache.misses)
