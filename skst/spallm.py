@@ -17,17 +17,16 @@ from skst._parameters import or_new
 from skst._version import __version__
 from skst.base import DOMAINS, DomainMixin
 from skst.embedding import SpatialGraphTransformer
-from skst.embedding.from_slices import embed_slices, fit_slices, reads_whole
+from skst.embedding.from_slices import embed_slices, fit_slices, views_read_whole
 from skst.embedding.fusion import ALIGNMENTS, STRATEGIES, ViewFusion
 from skst.embedding.sliced import TextAxes
 from skst.inputs.reading import names_told, where_of
-from skst.inputs.spots import read_spots
+from skst.inputs.spots import graph_of, read_spots
 from skst.inputs.types import PerSpot
 from skst.partition.numbers import renumber
 from skst.text import GeneTextEncoder
 
-# Two rings of a hexagonal lattice.
-N_VOTERS = 18
+N_VOTERS = 18  # two rings of a hexagonal lattice
 
 
 class SpaLLMFusion(DomainMixin, BaseEstimator):
@@ -234,7 +233,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             text = self.part("text")
             self._say(f"text embedding: {text}")
             meaning, self.text_ = self._view(text, "text", X, spots, memory, seeds)
-            meaning = self._averaged(meaning, spots)
+            meaning = self._averaged(X, meaning, spots)
         return self._fit_fusion(structure, meaning)
 
     def transform(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Any:
@@ -282,18 +281,10 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
 
     def _reads_whole(self):
         """What keeps this estimator from reading one slice at a time; None if nothing does."""
-        spatial, text = self.part("spatial"), self.part("text")
+        spatial = self.part("spatial")
         if not isinstance(spatial, SpatialGraphTransformer):
             return f"spatial={spatial!r}"
-        for part in (spatial, text) if self.strategy != "expression" else (spatial,):
-            elsewhere = {"layer", "gene_names"} & {
-                name for name, value in part.get_params(deep=False).items() if value is not None
-            }
-            if elsewhere:
-                return f"{min(elsewhere)}= of {type(part).__name__}"
-        if self.strategy != "expression" and not (isinstance(text, GeneTextEncoder) and text.mode == "aggregate"):
-            return f"text={text!r}"
-        return reads_whole(spatial)
+        return views_read_whole(spatial, None if self.strategy == "expression" else self.part("text"))
 
     def _fit_slices(self, slices, memory, seeds):
         """Fit both views and the fusion one slice at a time; return the fused embedding, and spots by their sizes."""
@@ -346,11 +337,12 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             return self.n_vote_neighbors
         return N_VOTERS if getattr(self.spatial_, "spatial_weight", 1.0) >= 0.5 else 0
 
-    def _averaged(self, meaning, spots):
+    def _averaged(self, X, meaning, spots):
         """The text view seen over as many hops as the spatial view."""
         if hasattr(self.spatial_, "average") and spots.coordinates is not None:
             places = {"coordinates": spots.coordinates, "batch": spots.batch}
-            return self.spatial_.average(meaning, **places, counts=spots.X)
+            graph = graph_of(X, getattr(self.spatial_, "graph", None))
+            return self.spatial_.average(meaning, **places, counts=spots.X, graph=graph)
         return meaning
 
     def _embed(self, X, spots):
@@ -359,7 +351,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             if self.text_ is None:
                 return self._fusion.fuse(structure, None)
             meaning = np.asarray(self.text_.transform(X, **_place(self.text_, spots)))
-        return self._fusion.fuse(structure, self._averaged(meaning, spots))
+        return self._fusion.fuse(structure, self._averaged(X, meaning, spots))
 
     def _fit_fusion(self, structure, meaning):
         """Learn centres, scales and the alignment of the views; return the fused embedding."""
@@ -405,4 +397,4 @@ def _fingerprint(spots):
     """Hash of everything an embedding of `spots` can depend on."""
     X = spots.X
     values = (X.data, X.indices, X.indptr, X.shape) if sparse.issparse(X) else X
-    return joblib.hash((values, spots.genes, spots.coordinates, spots.batch))
+    return joblib.hash((values, spots.genes, spots.coordinates, spots.batch, spots.graph))

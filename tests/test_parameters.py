@@ -347,7 +347,7 @@ def test_bad_values_within_are_refused_by_fit_of_the_owner(which, small):
         (SpaLLMFusion, "spatial__graph__n_neighbors", 0, "The 'n_neighbors' parameter of SpatialNeighbors must be"),
         (SemSTClusterer, "network", CellNetwork(), "The 'network' parameter of SemSTClusterer must be an instance of"),
         (SemSTClusterer, "losses", {"text": 1}, "The 'losses' parameter of SemSTClusterer must be an instance of"),
-        (SemSTClusterer, "graph", "nearest", "The 'graph' parameter of SemSTClusterer must be"),
+        (SemSTClusterer, "graph", "nearest", r"graph='nearest' is none of \('knn', 'radius'"),
         (SemSTClusterer, "graph", 6, "The 'graph' parameter of SemSTClusterer must be"),
         (SemSTClusterer, "graph", SpatialNeighbors("radius"), "radius=None"),
         (LLMDSCClusterer, "losses", GraphLosses(), "The 'losses' parameter of LLMDSCClusterer must be an instance of"),
@@ -367,5 +367,5 @@ def test_bad_parts_are_refused(estimator, name, value, match, small):
 def test_what_stands_for_no_object_is_told_and_kept_until_fit(value, small):
     model = SemSTClusterer(graph=value)
     assert model.get_params()["graph"] is value
-    with pytest.raises(ValueError, match="The 'graph' parameter of SemSTClusterer must be"):
+    with pytest.raises(ValueError, match="graph='nearest' is none of|The 'graph' parameter of SemSTClusterer must be"):
         model.fit(small)

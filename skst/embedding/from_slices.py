@@ -46,10 +46,23 @@ def reads_whole(transformer: Any) -> str | None:
         return f"method={transformer.method!r}"
     if transformer.semantic is not None:
         return "semantic="
+    if transformer.use_rep is not None:
+        return f"use_rep={transformer.use_rep!r}"
     if transformer.spatial_weight < 1:
         return f"spatial_weight={transformer.spatial_weight}"
     graph = as_graph(transformer.graph)
     return None if isinstance(graph, SpatialNeighbors) else f"graph={transformer.graph!r}"
+
+
+def views_read_whole(spatial: Any, text: Any) -> str | None:
+    """The same of such a transformer and of one of text, which may be None, side by side."""
+    for part in (spatial, text) if text is not None else (spatial,):
+        given = {name for name, value in part.get_params(deep=False).items() if value is not None}
+        if elsewhere := {"layer", "gene_names"} & given:
+            return f"{min(elsewhere)}= of {type(part).__name__}"
+    if text is not None and getattr(text, "mode", None) != "aggregate":
+        return f"text={text!r}"
+    return reads_whole(spatial)
 
 
 def fit_slices(

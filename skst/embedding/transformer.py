@@ -51,9 +51,11 @@ class SpatialGraphTransformer(
         Needs raw counts (``normalize=True``).  None leaves text out.
     n_components : int, default=20
         Columns of the embedding, or of each view; fewer where X has fewer rows or columns.
-    graph : {"knn", "radius", "delaunay", "learned"}, SpatialNeighbors or SpatialGraphLearner, default="knn"
+    graph : {"knn", "radius", "delaunay", "learned"}, object, key of ``obsp`` or sparse matrix, default="knn"
         Which spots are neighbours: a kind of :class:`skst.graph.SpatialNeighbors` with its defaults (6 neighbours), or
-        learnt.  An object has settings of your own; ``graph__n_neighbors`` reaches into either.
+        learnt.  An object (that, or a ``SpatialGraphLearner``) has settings of your own; ``graph__n_neighbors`` reaches
+        into either.  A key such as ``"spatial_connectivities"`` reads a graph made elsewhere, of which each entry above
+        zero is an edge.
     n_hops : int or "auto", default="auto"
         Hops to average over: the formula above, or square roots over exactly so many hops, without pooling.
     spatial_weight : float, default=1.0
@@ -67,6 +69,8 @@ class SpatialGraphTransformer(
         Names of the columns of an `X` that carries none; read by `semantic` alone.
     layer : str, default=None
         Layer of an AnnData that holds the counts; ``X.X`` by default.
+    use_rep : str, default=None
+        Key of ``obsm`` of an AnnData whose columns are averaged as they are in place of counts, such as ``"X_scVI"``.
     spatial_key : str, default="spatial"
         Key of the coordinates in ``X.obsm``.
     batch_key : str, default=None
@@ -183,6 +187,7 @@ class SpatialGraphTransformer(
         "normalize": ["boolean"],
         "gene_names": ["array-like", None],
         "layer": [str, None],
+        "use_rep": [str, None],
         "spatial_key": [str],
         "batch_key": [str, None],
         "on_missing": [StrOptions({"warn", "error"})],
@@ -202,6 +207,7 @@ class SpatialGraphTransformer(
         normalize=True,
         gene_names=None,
         layer=None,
+        use_rep=None,
         spatial_key="spatial",
         batch_key=None,
         on_missing="warn",
@@ -217,6 +223,7 @@ class SpatialGraphTransformer(
         self.normalize = normalize
         self.gene_names = gene_names
         self.layer = layer
+        self.use_rep = use_rep
         self.spatial_key = spatial_key
         self.batch_key = batch_key
         self.on_missing = on_missing
@@ -248,7 +255,7 @@ class SpatialGraphTransformer(
         return cls(encoder.paper()).set_params(**encoder.PAPER_TRANSFORMER | parameters)
 
     def _parts(self):
-        return {"graph": partial(as_graph, normalize=self.normalize)}
+        return {"graph": partial(as_graph, normalize=self._counts)}
 
     def fit(self, X: Any, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Self:
         """Find the principal axes of the averaged expression, and train the network where there is one.
@@ -284,24 +291,24 @@ class SpatialGraphTransformer(
         ndarray of shape (n_spots, n_columns), float32
         """
         self._validate_params()
-        if self.semantic is not None and not self.normalize:
+        if self.semantic is not None and not self._counts:
             raise ValueError(
-                "semantic is given with normalize=False, but modulation is trained to explain raw counts; pass raw "
-                "counts with normalize=True, or semantic=None."
+                "semantic is given with normalize=False or use_rep=, but modulation is trained to explain raw counts; "
+                "pass raw counts with normalize=True, or semantic=None."
             )
-        places = {"coordinates": coordinates, "batch": batch}
+        places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}
         slices = self._open_slices(X, **places, reset=True, otherwise=reads_whole(self))
         if slices is not None:
             self.embedding_ = fit_slices(self, slices).structure
             return self.embedding_
         spots = self._read_spots(X, **places, reset=True)
         rng = check_random_state(self.random_state)
-        if self.normalize:
+        if self._counts:
             check_counts(spots, X, unless=type(self).__name__)
-        average = self._fit_operator(spots, rng, self.normalize)
+        average = self._fit_operator(spots, rng, self._counts)
         self.encoder_ = make_encoder(self.method)
         n_inputs = getattr(self.encoder_, "n_inputs", None) or self.n_components
-        settings = {"n_hops": self.n_hops, "n_top_genes": self.n_top_genes, "normalize": self.normalize}
+        settings = {"n_hops": self.n_hops, "n_top_genes": self.n_top_genes, "normalize": self._counts}
         self._pca = pca = make_axes(self.method, n_inputs, **settings)
         scores = pca.fit_scores(spots.X, average, rng)
         self.n_pool_, self.hop_weights_ = pca.n_pool_, pca.hop_weights_
@@ -312,7 +319,7 @@ class SpatialGraphTransformer(
             inputs = self._inputs(spots, average, scores)
             embedding = fit_in_content_order(self.encoder_, spots, average, inputs, self.n_components, rng)
         embedding = self._fit_modulation(X, spots, average, embedding, rng)
-        self._in_place = InPlace(self.spatial_weight, self.n_components, normalize=self.normalize)
+        self._in_place = InPlace(self.spatial_weight, self.n_components, normalize=self._counts)
         self.embedding_ = self._in_place.fit_join(spots.X, embedding, getattr(pca, "n_views_", 1), rng)
         self.n_views_, self.n_components_ = self._in_place.n_views_, self.embedding_.shape[1]
         return self.embedding_
@@ -332,12 +339,12 @@ class SpatialGraphTransformer(
         ndarray of shape (n_spots, n_columns), float32
         """
         check_is_fitted(self)
-        places = {"coordinates": coordinates, "batch": batch}
+        places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}
         slices = self._open_slices(X, **places, otherwise=reads_whole(self))
         if slices is not None:
             return slices.given_back(embed_slices(self, slices).structure)
         spots = self._read_spots(X, **places)
-        if self.normalize:
+        if self._counts:
             check_counts(spots, X, unless=type(self).__name__)
         average = self._operator(spots)
         scores = self._pca.scores(spots.X, average)
@@ -352,7 +359,9 @@ class SpatialGraphTransformer(
             embedding = self._head.transform(embedding, self._spread_text(text, average))
         return self._in_place.join(spots.X, embedding)
 
-    def average(self, values: Any, *, coordinates: Any, batch: PerSpot = None, counts: Any = None) -> np.ndarray:
+    def average(
+        self, values: Any, *, coordinates: Any, batch: PerSpot = None, counts: Any = None, graph: Any = None
+    ) -> np.ndarray:
         """Average anything about spots over the hops that the embedding sees, with its share of the spots themselves.
 
         Parameters
@@ -363,6 +372,8 @@ class SpatialGraphTransformer(
             As in ``fit``.
         counts : ndarray or sparse of shape (n_spots, n_genes), default=None
             Counts of the spots, by which a learnt graph joins them; without effect for other graphs.
+        graph : sparse matrix of shape (n_spots, n_spots), default=None
+            Who is whose neighbour, if that was read from ``obsp``.
 
         Returns
         -------
@@ -374,8 +385,13 @@ class SpatialGraphTransformer(
         coordinates, batch = match_rows(values, origin="values", coordinates=coordinates, batch=batch)
         values = np.asarray(values)
         places, batch = read_coordinates(coordinates, len(values)), read_batch(batch, len(values))
-        spots = Spots(values if counts is None else counts, None, places, batch)
+        spots = Spots(values if counts is None else counts, None, places, batch, graph)
         return self._in_place.spread(values, self._pca.spread(values, self._operator(spots, warn=False)))
+
+    @property
+    def _counts(self):
+        """Whether counts are read."""
+        return self.normalize and self.use_rep is None
 
     @property
     def _n_features_out(self):

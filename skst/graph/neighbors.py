@@ -3,17 +3,20 @@
 import numbers
 from typing import Any, Self
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator
 
 from skst._constraints import HasMethods, Interval, StrOptions
 from skst.graph.build import KINDS, spatial_graph
 from skst.graph.learner import SpatialGraphLearner
+from skst.inputs.spots import Spots
 
 LEARNED = "learned"
-# What an estimator accepts as `graph`.
-GRAPH = [StrOptions({*KINDS, LEARNED}), HasMethods(["fit", "build"])]
+# What an estimator accepts as `graph`; a text that names no kind is a key of ``obsp``.
+GRAPH = [str, "sparse matrix", HasMethods(["fit", "build"])]
 
 
 class SpatialNeighbors(BaseEstimator):
@@ -94,19 +97,86 @@ class SpatialNeighbors(BaseEstimator):
         return spatial_graph(coordinates, kind=self.kind, n_neighbors=self.n_neighbors, radius=self.radius, batch=batch)
 
 
+class GivenGraph(BaseEstimator):
+    """A graph that was made elsewhere; each entry above zero joins a spot to another, and weights are not heeded.
+
+    Parameters
+    ----------
+    graph : str or sparse matrix of shape (n_spots, n_spots)
+        Key of ``obsp`` of an AnnData, or the graph itself.
+    """
+
+    _parameter_constraints = {"graph": [str, "sparse matrix"]}
+
+    def __init__(self, graph):
+        self.graph = graph
+
+    def of(self, spots: Spots) -> csr_array:
+        """Graph of some spots.
+
+        Parameters
+        ----------
+        spots : Spots
+            With the graph that an AnnData held under the key.
+
+        Returns
+        -------
+        csr_array of shape (n_spots, n_spots), float32
+            Zeros and ones, empty diagonal, no edge between slices.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or it is of other spots.
+        """
+        is_key = isinstance(self.graph, str)
+        given = spots.graph if is_key else self.graph
+        if given is None:
+            raise ValueError(
+                f"graph={self.graph!r} is none of {(*KINDS, LEARNED)}, and X has no obsp[{self.graph!r}]; name one of "
+                "these or a key of X.obsp, or pass the matrix."
+            )
+        called = f"obsp[{self.graph!r}]" if is_key else "graph"
+        n_spots = spots.X.shape[0]
+        if given.shape != (n_spots, n_spots):
+            fix = "give one row and one column a spot" + ("" if is_key else ", or a key of X.obsp for data that change")
+            raise ValueError(f"{called} has the shape {given.shape}, but there are {n_spots} spots; {fix}.")
+        edges = sparse.coo_array(given)
+        if not np.isfinite(edges.data).all() or edges.data.min(initial=0) < 0:
+            raise ValueError(f"{called} holds NaN, infinite or negative entries; give 1 for an edge and 0 for none.")
+        kept = (edges.data > 0) & (edges.row != edges.col)
+        if spots.batch is not None:
+            kept &= spots.batch[edges.row] == spots.batch[edges.col]
+        ones = np.ones(int(kept.sum()), dtype=np.float32)
+        graph = sparse.csr_array((ones, (edges.row[kept], edges.col[kept])), shape=given.shape)
+        graph.data[:] = 1  # an entry stored in parts is one edge
+        return graph
+
+    def fit(self, X: object, coordinates: ArrayLike, *, batch: ArrayLike | None = None) -> Self:
+        """Do nothing; parameters as in :meth:`SpatialNeighbors.fit`."""
+        return self
+
+    def build(self, X: np.ndarray, coordinates: ArrayLike, *, batch: NDArray[np.integer] | None = None) -> csr_array:
+        """The graph, if it was given as a matrix; parameters as in :meth:`SpatialNeighbors.build`."""
+        return self.of(Spots(X, None, None, batch))
+
+
 def as_graph(graph: Any, normalize: bool = True) -> Any:
     """What builds the graph that a name stands for.
 
     Parameters
     ----------
-    graph : {"knn", "radius", "delaunay", "learned"} or object with ``fit`` and ``build``
+    graph : {"knn", "radius", "delaunay", "learned"}, key of ``obsp``, sparse matrix, or object
+        An object has ``fit`` and ``build``.
     normalize : bool, default=True
         Whether a graph that is to be learnt sees raw counts.
 
     Returns
     -------
-    SpatialNeighbors, SpatialGraphLearner or the object itself
+    SpatialNeighbors, SpatialGraphLearner, GivenGraph or the object itself
     """
+    if sparse.issparse(graph) or (isinstance(graph, str) and graph not in (*KINDS, LEARNED)):
+        return GivenGraph(graph)
     if not isinstance(graph, str):
         return graph
     return SpatialGraphLearner(normalize=bool(normalize)) if graph == LEARNED else SpatialNeighbors(graph)

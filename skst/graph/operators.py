@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from sklearn.base import clone
 
 from skst.graph.build import averaging_operator
-from skst.graph.neighbors import SpatialNeighbors, as_graph
+from skst.graph.neighbors import GivenGraph, SpatialNeighbors, as_graph
 from skst.inputs.places import warn_of_graph, warn_of_places
 from skst.inputs.reading import missing
 from skst.inputs.spots import Spots
@@ -49,6 +49,8 @@ def fit_operator(
     """
     warn_if_alike(spots.X)
     builder = clone(as_graph(graph, normalize))
+    if isinstance(builder, GivenGraph):
+        return averaging_operator(builder.of(spots)), builder
     parameters = builder.get_params()
     is_learnt = not isinstance(builder, SpatialNeighbors)
     if spots.coordinates is None:
@@ -80,6 +82,8 @@ def operator_of(graph: Any, spots: Spots, *, spatial_key: str, strict: bool, war
     -------
     csr_array of shape (n_spots, n_spots), float32
     """
+    if isinstance(graph, GivenGraph):
+        return averaging_operator(graph.of(spots))
     if spots.coordinates is None:
         return _alone(spots, spatial_key, strict)
     told = warn and warn_of_places(spots.coordinates, spots.batch)

@@ -29,7 +29,8 @@ ON_MISSING: dict[str, list] = {"on_missing": [StrOptions({"warn", "error"})]}
 class ReadsSpots:
     """Methods of an estimator that reads ``X`` as its parameters say.
 
-    These are ``layer``, ``spatial_key``, ``batch_key`` and ``gene_names``, or those of them that it has.
+    These are ``layer``, ``use_rep``, ``spatial_key``, ``batch_key``, ``graph`` and ``gene_names``, as far as it has
+    them.
     """
 
     def _read_spots(
@@ -116,7 +117,9 @@ class ReadsSpots:
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.input_tags.positive_only = bool(getattr(self, "normalize", True))
+        tags.input_tags.positive_only = (
+            bool(getattr(self, "normalize", True)) and getattr(self, "use_rep", None) is None
+        )
         if tags.transformer_tags is not None:
             tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

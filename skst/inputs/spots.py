@@ -36,12 +36,15 @@ class Spots(NamedTuple):
         Position of each spot, in the units of the data.
     batch : ndarray of int of shape (n_spots,) or None
         Slice (sample) of each spot as codes from 0; None where all spots are of one slice.
+    graph : sparse matrix of shape (n_spots, n_spots) or None
+        Who is whose neighbour, where an AnnData says so.
     """
 
     X: Matrix
     genes: NDArray[np.object_] | None
     coordinates: NDArray[np.float64] | None
     batch: NDArray[np.integer] | None
+    graph: Matrix | None = None
 
 
 class Where(NamedTuple):
@@ -57,6 +60,10 @@ class Where(NamedTuple):
         Column of ``obs`` that names slices.
     gene_names : array-like of str or None
         Names of the columns of an `X` that carries none.
+    use_rep : str or None
+        Key of ``obsm`` whose columns are read in place of the expression.
+    graph : object
+        If it is a key of ``obsp``, the graph is read from there.
     sliced : bool
         Whether there is a `batch_key` to be told of slices by.
     """
@@ -65,6 +72,8 @@ class Where(NamedTuple):
     spatial_key: str | None = None
     batch_key: str | None = None
     gene_names: ArrayLike | None = None
+    use_rep: str | None = None
+    graph: Any = None
     sliced: bool = False
 
 
@@ -115,8 +124,14 @@ def read_spots(
     refuse_unreadable(X, slices=where.sliced)
     X = flat_columns(in_memory(X))
     coordinates, batch = match_rows(X, coordinates=coordinates, batch=batch)
+    graph = None
     if is_anndata(X):
-        matrix, names = in_memory(layer_of(X, where.layer)), clean_names(X.var_names)
+        if where.use_rep is None:
+            matrix, names = in_memory(layer_of(X, where.layer)), clean_names(X.var_names)
+        else:
+            matrix = _representation_of(X, where.use_rep)
+            names = numbered(matrix.shape[1])
+        graph = graph_of(X, where.graph)
         coordinates = _coordinates_of(X, where.spatial_key) if coordinates is None else coordinates
         batch = _batch_of(X, where.batch_key) if batch is None else batch
     else:
@@ -141,7 +156,8 @@ def read_spots(
     if fitted is None and genes is not None:
         warn_of_duplicates(genes)
     n_spots = matrix.shape[0]
-    return Spots(computable(matrix), genes, read_coordinates(coordinates, n_spots), read_batch(batch, n_spots)), names
+    places, codes = read_coordinates(coordinates, n_spots), read_batch(batch, n_spots)
+    return Spots(computable(matrix), genes, places, codes, graph), names
 
 
 def computable(matrix: Matrix) -> Matrix:
@@ -170,6 +186,20 @@ def layer_of(adata: Any, layer: str | None) -> Any:
     return matrix
 
 
+def graph_of(X: Any, graph: Any) -> Matrix | None:
+    """The graph that an AnnData holds under a key of ``obsp``; None if `graph` is no such key, or `X` no AnnData."""
+    if not isinstance(graph, str) or not is_anndata(X) or graph not in X.obsp:
+        return None
+    return in_memory(X.obsp[graph])
+
+
+def _representation_of(adata, key):
+    if key not in adata.obsm:
+        raise ValueError(f"use_rep={key!r} is not in X.obsm, which holds {list(adata.obsm)}; name one of these.")
+    values = in_memory(adata.obsm[key])
+    return values.to_numpy() if isinstance(values, pd.DataFrame) else values
+
+
 def _coordinates_of(adata, key):
     if key is None or (key == "spatial" and key not in adata.obsm):
         return None
@@ -194,7 +224,8 @@ def _batch_of(adata, key):
 
 def _refuse_keys(X, where, batch):
     """Raise if a part of an AnnData is asked for, which `X` is not."""
-    asked = {"layer": "leave layer out"} | ({"batch_key": "pass batch="} if batch is None else {})
+    asked = {"layer": "leave layer out", "use_rep": "leave use_rep out, as X itself is used"}
+    asked |= {"batch_key": "pass batch="} if batch is None else {}
     for name, otherwise in asked.items():
         value = getattr(where, name)
         if value is not None:
