@@ -113,7 +113,8 @@ def composition_test(
     0     L1         0.5       0.2  0.029
     1     L2         0.5       0.8  0.029
     """
-    if not isinstance(n_permutations, Integral) or n_permutations < 1:
+    whole = isinstance(n_permutations, Integral)
+    if not (whole and n_permutations >= 1):
         raise ValueError(f"n_permutations={n_permutations!r} is not a positive integer; give one.")
     labels, sample, condition = _columns(source, labels=labels, sample=sample, condition=condition)
     counts = _counts(labels, sample)
