@@ -101,6 +101,8 @@ class SpatialGraphTransformer(
     history_ : DataFrame or None
         One row an epoch of training: "part" ("encoder" or "modulation"), "epoch", "train_loss", its terms, and "dur" in
         seconds.  None where nothing is trained.
+    n_passes_ : int
+        How often slices were read; only where that is done one at a time.
     n_features_in_ : int
         Number of genes seen in ``fit``.
     feature_names_in_ : ndarray of str of shape (n_genes,)
@@ -247,8 +249,9 @@ class SpatialGraphTransformer(
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
-            Raw counts.
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
+            Raw counts.  With method "smooth" or "views" a list, and an AnnData whose counts stay in their file and have
+            a `batch_key`, is read one slice at a time.
         y : None
             Ignored.
         coordinates : array-like of shape (n_spots, 2) or (n_spots, 3), default=None
@@ -314,7 +317,7 @@ class SpatialGraphTransformer(
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
             Raw counts of the same genes; an AnnData may order them differently or hold more.
         coordinates, batch
             As in ``fit``.
@@ -322,6 +325,7 @@ class SpatialGraphTransformer(
         Returns
         -------
         ndarray of shape (n_spots, n_columns), float32
+            A list of these, one a slice, if X is a list.
         """
         check_is_fitted(self)
         places = {"coordinates": coordinates, "batch": batch}
