@@ -88,7 +88,8 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
     n_clusters_curve_ : DataFrame
         Only if `n_clusters` is None: the criterion at each number.
     spatial_, text_ : estimator or None
-        Fitted transformers; None where the strategy does not use them.
+        Fitted transformers; None where the strategy does not use them.  Of slices that are read one at a time the
+        former keeps no ``embedding_``.
     clusterer_ : estimator
         Fitted partition of the embedding.
     from_cache_ : dict
@@ -188,8 +189,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         Parameters
         ----------
         X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
-            Raw counts; a list, and an AnnData whose counts stay in their file and have a `batch_key`, is read one slice
-            at a time.
+            Raw counts; a list, and an AnnData in a file that has a `batch_key`, is read one slice at a time.
         y : None
             Ignored.
         coordinates : array-like of shape (n_spots, 2) or (n_spots, 3), default=None

@@ -236,3 +236,33 @@ def test_masking_an_anndata_gives_a_copy():
 def test_masking_more_than_all_is_an_error(fraction):
     with pytest.raises(ValueError, match="fraction"):
         mask_counts(np.ones((2, 2)), fraction)
+
+
+@pytest.mark.parametrize("file_format", ["h5ad", "zarr"])
+def test_slices_in_files_hold_the_rows_of_the_whole(file_format, tmp_path):
+    settings = {"n_samples": 100, "n_genes": 30, "n_slices": 3, "n_cell_types": 2, "random_state": 0}
+    whole = make_spatial_domains(**settings)
+    for _ in range(2):  # the second writes over the first
+        paths = make_spatial_domains(**settings, to=tmp_path / "new", file_format=file_format)
+    assert sorted(paths) == sorted((tmp_path / "new").iterdir())
+    parts = [getattr(anndata, f"read_{file_format}")(path) for path in paths]
+    assert [len(part) for part in parts] == [34, 33, 33]
+    joined = anndata.concat(parts)
+    np.testing.assert_array_equal(joined.X.toarray(), whole.X.toarray())
+    np.testing.assert_array_equal(joined.obsm["spatial"], whole.obsm["spatial"])
+    pd.testing.assert_frame_equal(joined.obs, whole.obs, check_categorical=False)
+    pd.testing.assert_frame_equal(parts[1].var.astype(str), whole.var.astype(str))
+    np.testing.assert_allclose(parts[2].uns["truth"]["profiles"], whole.uns["truth"]["profiles"])
+
+
+def test_a_slice_that_is_not_whole_is_not_left(tmp_path, monkeypatch):
+    def write(self, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(anndata.AnnData, "write_h5ad", write)
+    with pytest.raises(KeyboardInterrupt):
+        make_spatial_domains(20, n_genes=10, to=tmp_path, random_state=0)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="file_format='loom' is not known; choose one of h5ad, zarr"):
+        make_spatial_domains(20, n_genes=10, to=tmp_path, file_format="loom")

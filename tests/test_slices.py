@@ -103,8 +103,9 @@ def test_slices_give_what_the_whole_gives(form, folder):
     make, whole = FORMS[form]
     X, (together, joined) = make(folder), whole(folder)
     sliced = {} if isinstance(X, list) else {"batch_key": "batch"}
-    fitted = _fusion(strategy="expression", **sliced).fit(X)
-    expected = _fusion(strategy="expression", batch_key="batch").fit(together)
+    clusterer = "mixture" if form in ("paths", "backed") else "kmeans"
+    fitted = _fusion(strategy="expression", clusterer=clusterer, **sliced).fit(X)
+    expected = _fusion(strategy="expression", clusterer=clusterer, batch_key="batch").fit(together)
     assert fitted.spatial_.n_pool_ == expected.spatial_.n_pool_ > 0 and fitted.spatial_.n_passes_ == 3
     _alike(fitted.embedding_, expected.embedding_)
     assert adjusted_rand_score(fitted.labels_, expected.labels_) > 0.99
@@ -116,7 +117,7 @@ def test_slices_give_what_the_whole_gives(form, folder):
 @pytest.mark.parametrize("strategy", ["weighted", "concat", "functional"])
 @pytest.mark.parametrize("weighting", ["contrast", "abundance"])
 def test_text_of_slices_is_that_of_the_whole(strategy, weighting, folder):
-    model = _fusion(strategy=strategy, text__weighting=weighting)
+    model = _fusion(strategy=strategy, text__weighting=weighting, clusterer="kmeans")
     expected = clone(model).set_params(batch_key="batch").fit(anndata.concat(_parts(folder)))
     model.fit(_paths(folder))
     np.testing.assert_allclose(model.text_.gene_vectors_, expected.text_.gene_vectors_)
@@ -309,3 +310,35 @@ def test_slices_tell_where_rows_are(folder):
         np.testing.assert_array_equal(one.read().toarray(), whole.X[rows].toarray())
         assert whole.obs["batch"].iloc[rows].nunique() == 1
     assert sorted(np.concatenate(slices.rows)) == list(range(N_SPOTS))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"graph__radius": 1.0, "graph__kind": "radius"}, "radius=1.0 joins 800 of 800 spots to no other"),
+        ({"graph__n_neighbors": 150}, "n_neighbors=150 joins 800 of 800 spots to half of their slice or more"),
+    ],
+)
+def test_a_graph_that_tells_nothing_is_warned_of_once(parameters, message, folder):
+    model = SpatialGraphTransformer().set_params(**parameters)
+    with pytest.warns(UserWarning, match=message) as caught:
+        model.fit(_paths(folder))
+    assert len(caught) == 1
+
+
+def test_places_and_counts_that_tell_nothing_are_warned_of(folder):
+    parts = _parts(folder)
+    for part in parts:
+        part.obsm["spatial"] = np.zeros((200, 2))
+    with pytest.warns(UserWarning, match="800 of 800 spots lie at 4 places"):
+        SpatialGraphTransformer().fit(parts)
+    parts = _parts(folder)
+    for part in parts:
+        part.X = np.ones((200, 80), dtype=np.float32)
+    with pytest.warns(UserWarning, match="X is the same in all of its 800 spots"):
+        SpatialGraphTransformer().fit(parts)
+    parts = _parts(folder)
+    for part in parts:
+        part.X = np.log1p(part.X.toarray())
+    with pytest.warns(UserWarning, match="so it looks log-transformed; pass raw counts, or set normalize=False"):
+        SpatialGraphTransformer().fit(parts)

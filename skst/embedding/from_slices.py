@@ -11,9 +11,9 @@ from skst.embedding.sliced import Passes, TextAxes
 from skst.expression.in_place import InPlace
 from skst.expression.views import AveragedViews
 from skst.graph.neighbors import SpatialNeighbors, as_graph
-from skst.graph.operators import warn_if_alike
+from skst.graph.operators import setting_of, warn_if_alike
 from skst.inputs.counting import check_range
-from skst.inputs.places import warn_of_places
+from skst.inputs.places import warn_of_degrees, warn_of_places
 from skst.inputs.slices import Slices
 
 
@@ -86,14 +86,16 @@ def fit_slices(
     -------
     SlicedViews
     """
-    spots = slices.spots()
-    warn_of_places(spots.coordinates, spots.batch)  # type: ignore[arg-type]
-    del spots
+    places, batch = slices.spots()[2:4]
+    told = warn_of_places(places, batch)  # type: ignore[arg-type]
     settings = {name: getattr(transformer, name) for name in ("n_hops", "n_top_genes", "normalize")}
     graph, pca = clone(as_graph(transformer.graph)), make_axes(transformer.method, transformer.n_components, **settings)
     passes = Passes(slices, graph, pca, memory=memory, verbose=verbose)
     weighing = None if text is None else (text.weighting, text.normalize)
     seen, sums = passes.look(weighing)
+    if not told:
+        warn_of_degrees(passes.faults, places, batch, setting_of(graph))  # type: ignore[arg-type]
+    del places, batch
     fix = f"pass raw counts, or set normalize=False of {type(transformer).__name__} to use X as it is"
     if transformer.normalize:
         check_range(seen.lowest.min(), seen.highest.max(), seen.fractions, lambda: fix)

@@ -21,6 +21,7 @@ from skst.expression.survey import ColumnSums, Survey, add_surveys, reach_of, sa
 from skst.expression.views import AveragedViews
 from skst.graph.build import averaging_operator
 from skst.inputs.counting import check_range
+from skst.inputs.places import Faults, faults_of_degrees
 from skst.inputs.slices import Slice, of_slice
 from skst.inputs.sources import TableCounts, is_lazy
 from skst.inputs.types import Matrix
@@ -97,6 +98,8 @@ class Passes:
         Over the files, so far.
     from_memory : bool
         Whether all of the last pass was kept from an earlier fit.
+    faults : Faults
+        Spots that the graph tells nothing about, once the first pass is done.
     """
 
     def __init__(self, slices, graph, pca, *, memory=None, verbose=0):
@@ -130,15 +133,17 @@ class Passes:
         sampled[sampled_rows(self.slices.n_spots)] = True
         each = [np.flatnonzero(sampled[rows]) for rows in self.slices.rows]
         found = list(self._run(_look, "depth", self.graph, n_hops, pca.normalize, text, each=each))
-        seen = add_surveys([part for part, _ in found])
-        seen = seen._replace(sizes=self.slices.joined([part.sizes for part, _ in found]))
+        seen = add_surveys([part for part, _, _ in found])
+        seen = seen._replace(sizes=self.slices.joined([part.sizes for part, _, _ in found]))
+        alone, crowded, most = zip(*(faults for _, _, faults in found), strict=True)
+        self.faults = Faults(sum(alone), sum(crowded), max(most))
         pca.learn(seen)
         if pca.n_pool_ and any(len(one.kept_) < self.slices.n_genes for one in _pcas(pca)):
             # What varies is known once counts are pooled.
             variance = ColumnSums.add(list(self._run(_vary, "genes", self.graph, _pcas(pca)[0]))).variance
             for one in _pcas(pca):
                 one.keep_genes(variance)
-        return seen, None if text is None else ColumnSums.add([sums for _, sums in found])
+        return seen, None if text is None else ColumnSums.add([sums for _, sums, _ in found])
 
     def find_axes(self, text: GeneSums | None = None, n_columns: int = 0) -> "TextAxes | None":
         """Second pass: find the axes of expression, and return those of text.
@@ -249,7 +254,7 @@ def _look(one, key, sampled, graph, n_hops, normalize, text):
             sums.append(ColumnSums.of(weights_of_genes(X, *text)))
     reach = reach_of(average, sampled, n_hops)
     whole = add_surveys(seen)._replace(sizes=sizes, n_edges=average.nnz, reach=reach, n_sampled=len(sampled))
-    return whole, ColumnSums.add(sums) if sums else None
+    return whole, ColumnSums.add(sums) if sums else None, faults_of_degrees(np.diff(average.indptr) - 1)
 
 
 def _vary(one, key, each, graph, pca):

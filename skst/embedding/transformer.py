@@ -78,8 +78,7 @@ class SpatialGraphTransformer(
     on_missing : {"warn", "error"}, default="warn"
         What to do when there are no coordinates: warn and embed the expression alone, or raise.
     random_state : int, RandomState instance or None, default=None
-        Seeds the network, the modulation, and `semantic` where it has no seed of its own.  Where nothing is trained it
-        is the start vector of the iterative PCA alone, without effect beyond rounding.
+        Seeds the network, the modulation, and `semantic` where it has no seed of its own; without effect on the rest.
 
     Attributes
     ----------
@@ -105,8 +104,9 @@ class SpatialGraphTransformer(
     modulation_ : Modulation or None
         Factors ``alpha`` and ``beta`` of each spot, each of shape (n_spots, n_columns); 0 changes nothing.
     history_ : DataFrame or None
-        One row an epoch of training: "epoch", "train_loss", its terms, "dur" in seconds, and "part" ("encoder" or
-        "modulation").  None where nothing is trained.
+        One row an epoch of training, with losses, seconds ("dur") and "part"; None where nothing is trained.
+    n_passes_ : int
+        How often slices were read; only where that is done one at a time.
     n_features_in_ : int
         Number of genes seen in ``fit``.
     feature_names_in_ : ndarray of str of shape (n_genes,)
@@ -262,8 +262,9 @@ class SpatialGraphTransformer(
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
-            Raw counts.
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
+            Raw counts.  With method "smooth" or "views" a list, and an AnnData whose counts stay in their file and have
+            a `batch_key`, is read one slice at a time.
         y : None
             Ignored.
         coordinates : array-like of shape (n_spots, 2) or (n_spots, 3), default=None
@@ -329,7 +330,7 @@ class SpatialGraphTransformer(
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
             Raw counts of the same genes; an AnnData may order them differently or hold more.
         coordinates, batch
             As in ``fit``.
@@ -337,6 +338,7 @@ class SpatialGraphTransformer(
         Returns
         -------
         ndarray of shape (n_spots, n_columns), float32
+            A list of these, one a slice, if X is a list.
         """
         check_is_fitted(self)
         places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}

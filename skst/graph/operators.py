@@ -129,10 +129,15 @@ def _alone(spots, spatial_key, strict):
     return sparse.eye_array(spots.X.shape[0], dtype=np.float32, format="csr")
 
 
+def setting_of(builder: SpatialNeighbors) -> str:
+    """The parameter of a graph that decides how many neighbours a spot has, as a message names it."""
+    name = {"knn": "n_neighbors", "radius": "radius"}.get(builder.kind, "kind")
+    return f"{name}={getattr(builder, name)!r}"
+
+
 def _warn_of_graph(builder, built, spots):
     if isinstance(builder, SpatialNeighbors):
-        name = {"knn": "n_neighbors", "radius": "radius"}.get(builder.kind, "kind")
-        warn_of_graph(built, spots.coordinates, spots.batch, f"{name}={getattr(builder, name)!r}")
+        warn_of_graph(built, spots.coordinates, spots.batch, setting_of(builder))
 
 
 def warn_if_alike(X: Matrix, n_spots: int | None = None) -> None:

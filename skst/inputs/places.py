@@ -1,7 +1,7 @@
 """Where spots lie: coordinates and slices, and whether they tell anything."""
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -234,11 +234,45 @@ def warn_of_graph(
     UserWarning
         If it concerns more than half of the spots.
     """
-    n_spots = len(coordinates)
+    warn_of_degrees(faults_of_degrees(np.diff(graph.indptr), batch), coordinates, batch, setting)
+
+
+class Faults(NamedTuple):
+    """Spots that a graph tells nothing about.
+
+    Attributes
+    ----------
+    n_alone, n_crowded : int
+        Those without a neighbour, and those with half of their slice or more for neighbours.
+    most : int
+        Other spots of the largest slice.
+    """
+
+    n_alone: int
+    n_crowded: int
+    most: int
+
+
+def faults_of_degrees(degree: NDArray[np.integer], batch: NDArray[np.integer] | None = None) -> Faults:
+    """Count spots by their number of neighbours; of slices that are looked at one by one, counts add up.
+
+    Parameters
+    ----------
+    degree : ndarray of int of shape (n_spots,)
+    batch : ndarray of int of shape (n_spots,), default=None
+    """
+    n_spots = len(degree)
     others = (np.full(n_spots, n_spots) if batch is None else np.bincount(batch)[batch]) - 1
-    degree = np.diff(graph.indptr)
     n_alone = int(((degree == 0) & (others > 0)).sum())
-    n_crowded = int(((degree >= others / 2) & (others > 0)).sum())
+    return Faults(n_alone, int(((degree >= others / 2) & (others > 0)).sum()), int(others.max(initial=0)))
+
+
+def warn_of_degrees(
+    faults: Faults, coordinates: NDArray[np.float64], batch: NDArray[np.integer] | None, setting: str
+) -> None:
+    """Warn as :func:`warn_of_graph` does, of what was counted."""
+    n_spots = len(coordinates)
+    n_alone, n_crowded, most = faults
     if 2 * max(n_alone, n_crowded) <= n_spots:
         return
     found = f"{n_alone} of {n_spots} spots to no other" if n_alone >= n_crowded else None
@@ -247,11 +281,11 @@ def warn_of_graph(
     if setting.startswith("radius"):
         largest = coordinates if batch is None else coordinates[batch == np.bincount(batch).argmax()]
         fix = f"coordinates may be in another unit, so give a radius near {suggested_radius(largest):.3g}"
-    elif setting.startswith("n_neighbors") and others.max() >= 4:
+    elif setting.startswith("n_neighbors") and most >= 4:
         fix = "lower n_neighbors, or leave out coordinates to use expression alone"
     elif batch is not None:
         fix = "name slices, not groups of a few spots, by batch_key= (or batch=)"
-    warnings.warn(f"{setting} joins {found}; {fix}.", UserWarning, stacklevel=5)
+    warnings.warn(f"{setting} joins {found}; {fix}.", UserWarning, stacklevel=6)
 
 
 def suggested_radius(coordinates: NDArray[np.float64]) -> float:

@@ -1,6 +1,8 @@
 """How an encoder learns which genes have text, and what it needs to know of X."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,12 @@ from skst.text.text_vectors import TextVectors
 
 class LearnsText:
     """Methods of :class:`~skst.GeneTextEncoder` between reading X and its vectors."""
+
+    # What the encoder has, of what public methods here ask for.
+    check: Callable[[], Any]
+    weighting: str
+    normalize: bool
+    random_state: Any
 
     def _vectors_of_texts(self, fitted=None):
         return TextVectors(self.part("model"), verbose=self.verbose, fitted=fitted)
@@ -88,8 +96,8 @@ class LearnsText:
     def gene_sums(self) -> GeneSums:
         """What makes vectors of cells in mode "aggregate", once it is fitted and there is text."""
         mean = self.gene_mean_ if self.weighting == "contrast" else None
-        settings = {"weighting": self.weighting, "normalize": self.normalize}
-        return gene_sums(self.gene_vectors_, self._with_vector, mean, **settings)
+        weighting, normalize = self.weighting, self.normalize
+        return gene_sums(self.gene_vectors_, self._with_vector, mean, weighting=weighting, normalize=normalize)
 
     def _learn_genes(self, names, genes, mean, variance, encode, rng):
         self.gene_mean_ = mean.astype(np.float32)
