@@ -284,7 +284,7 @@ class SpatialGraphTransformer(
                 "semantic is given with normalize=False, but modulation is trained to explain raw counts; pass raw "
                 "counts with normalize=True, or semantic=None."
             )
-        places = {"coordinates": coordinates, "batch": batch}
+        places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}
         slices = self._open_slices(X, **places, reset=True, otherwise=reads_whole(self))
         if slices is not None:
             self.embedding_ = fit_slices(self, slices).structure
@@ -328,7 +328,7 @@ class SpatialGraphTransformer(
             A list of these, one a slice, if X is a list.
         """
         check_is_fitted(self)
-        places = {"coordinates": coordinates, "batch": batch}
+        places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}
         slices = self._open_slices(X, **places, otherwise=reads_whole(self))
         if slices is not None:
             return slices.given_back(embed_slices(self, slices).structure)

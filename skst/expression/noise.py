@@ -122,8 +122,8 @@ def add_noise(parts: Sequence[NoiseSums]) -> NoiseSums:
     """The sums of a tissue from those of its parts; each may be at a depth of its own."""
     depth = parts[0].depth
     # Squared differences go with the square of the depth, counts with the depth itself.
-    between = sum(part.between * (depth / part.depth) ** 2 for part in parts)
-    within = sum(part.within * (depth / part.depth) for part in parts)
+    between = np.sum([part.between * (depth / part.depth) ** 2 for part in parts], axis=0)
+    within = np.sum([part.within * (depth / part.depth) for part in parts], axis=0)
     return NoiseSums(between, within, sum(part.weight for part in parts), sum(part.n_spots for part in parts), depth)
 
 

@@ -156,7 +156,7 @@ def add_surveys(parts: Sequence[Survey]) -> Survey:
         sum((part.reach for part in parts[1:]), parts[0].reach),
         sum(part.n_sampled for part in parts),
         sum(part.n_edges for part in parts),
-        sum(part.counts for part in parts),
+        np.sum([part.counts for part in parts], axis=0),
         np.min([part.lowest for part in parts], axis=0),
         np.max([part.highest for part in parts], axis=0),
         any(part.fractions for part in parts),

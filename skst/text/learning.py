@@ -1,6 +1,8 @@
 """How an encoder learns which genes have text, and what it needs to know of X."""
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from skst.genes.coverage import NO_NAMES
 from skst.genes.templates import cell_text
 from skst.inputs.counting import check_counts
 from skst.inputs.reading import missing
+from skst.inputs.types import RandomState
 from skst.text.controls import unrelated_names
 from skst.text.gene_sums import GeneSums, PathMixture, gene_sums, moments, weights_of_genes
 from skst.text.gene_vectors import choose_genes, look_up, vectors_of_genes
@@ -19,6 +22,11 @@ from skst.text.text_vectors import TextVectors
 
 class LearnsText:
     """Methods of :class:`~skst.GeneTextEncoder` between reading X and its vectors."""
+
+    check: Callable[[], Any]
+    random_state: RandomState
+    weighting: str
+    normalize: bool
 
     def _vectors_of_texts(self, fitted=None):
         return TextVectors(self.part("model"), verbose=self.verbose, fitted=fitted)
@@ -88,8 +96,8 @@ class LearnsText:
     def gene_sums(self) -> GeneSums:
         """What makes vectors of cells in mode "aggregate", once it is fitted and there is text."""
         mean = self.gene_mean_ if self.weighting == "contrast" else None
-        settings = {"weighting": self.weighting, "normalize": self.normalize}
-        return gene_sums(self.gene_vectors_, self._with_vector, mean, **settings)
+        vectors, known = self.gene_vectors_, self._with_vector
+        return gene_sums(vectors, known, mean, weighting=self.weighting, normalize=self.normalize)
 
     def _learn_genes(self, names, genes, mean, variance, encode, rng):
         self.gene_mean_ = mean.astype(np.float32)
