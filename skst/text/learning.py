@@ -12,6 +12,7 @@ from skst.genes.coverage import NO_NAMES
 from skst.genes.templates import cell_text
 from skst.inputs.counting import check_counts
 from skst.inputs.reading import missing
+from skst.inputs.types import RandomState
 from skst.text.controls import unrelated_names
 from skst.text.gene_sums import GeneSums, PathMixture, gene_sums, moments, weights_of_genes
 from skst.text.gene_vectors import choose_genes, look_up, vectors_of_genes
@@ -24,9 +25,9 @@ class LearnsText:
 
     # What the encoder has, of what public methods here ask for.
     check: Callable[[], Any]
+    random_state: RandomState
     weighting: str
     normalize: bool
-    random_state: Any
 
     def _vectors_of_texts(self, fitted=None):
         return TextVectors(self.part("model"), verbose=self.verbose, fitted=fitted)
@@ -96,8 +97,8 @@ class LearnsText:
     def gene_sums(self) -> GeneSums:
         """What makes vectors of cells in mode "aggregate", once it is fitted and there is text."""
         mean = self.gene_mean_ if self.weighting == "contrast" else None
-        weighting, normalize = self.weighting, self.normalize
-        return gene_sums(self.gene_vectors_, self._with_vector, mean, weighting=weighting, normalize=normalize)
+        vectors, known = self.gene_vectors_, self._with_vector
+        return gene_sums(vectors, known, mean, weighting=self.weighting, normalize=self.normalize)
 
     def _learn_genes(self, names, genes, mean, variance, encode, rng):
         self.gene_mean_ = mean.astype(np.float32)
