@@ -2,6 +2,7 @@
 
 import numbers
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from skst.partition.estimate import estimate_n_clusters
 from skst.partition.mixture import ConsensusMixture, check_n_clusters
 from skst.partition.nested import labels_at, merge_tree
 from skst.partition.numbers import renumber, stable_numbers
-from skst.results import check_writable, data_hash, record_of, write_results
+from skst.results import WritesResults, data_hash, every_item
 
 # What parameters of the same name may be, on every estimator.
 PARTITION: dict[str, list] = {
@@ -40,7 +41,9 @@ DOMAINS: dict[str, list] = {
 _MANY_DOMAINS = 15
 
 
-class PartitionMixin(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin):
+class PartitionMixin(
+    NestedParameters, ReadsSpots, WritesResults, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+):
     """Methods of an estimator that partitions an embedding of its own.
 
     The estimator has the parameters ``n_clusters``, ``clusterer`` and ``verbose`` and sets ``embedding_`` in ``fit``.
@@ -82,22 +85,6 @@ class PartitionMixin(NestedParameters, ReadsSpots, ClassNamePrefixFeaturesOutMix
     def _partition_of(self, embedding):
         """Labels that the clusterer gives to an embedding, not yet numbered as ``labels_`` are."""
         return np.asarray(self.clusterer_.predict(embedding))
-
-    def _posterior_of(self, embedding):
-        """Posterior of each cluster in the numbers of ``labels_``, None where the clusterer has none."""
-        if not hasattr(self.clusterer_, "predict_proba"):
-            return None
-        posterior = np.asarray(self.clusterer_.predict_proba(embedding))
-        numbered = np.zeros_like(posterior)
-        numbered[:, renumber(np.arange(posterior.shape[1]), self._numbers)] = posterior
-        return numbered
-
-    def _write(self, adata, key_added, spots, find):
-        """Write what was found of `spots`, the rows of `adata`; of others than those of ``fit``, `find` finds it."""
-        known = data_hash(spots) == self._data_hash
-        embedding, labels = (self.embedding_, self.labels_) if known else find()
-        record = record_of(self, predicted=not known, found_in=self._data_hash)
-        write_results(adata, key_added, labels, self.n_clusters_, embedding, self._posterior_of(embedding), record)
 
     def _check_collapse(self, advice, rows):
         # Communities have warned of another number than was asked for.
@@ -170,20 +157,15 @@ class CellTypeMixin(PartitionMixin):
 
         Parameters
         ----------
-        adata : AnnData
+        adata : AnnData, or list of these
             Cells of ``fit``, or others, which are predicted first.  What is written is said there:
             :meth:`skst.SpaLLMFusion.write`.
         key_added : str, default="cluster"
             Column of ``obs``.
         """
         check_is_fitted(self)
-        check_writable(adata, key_added)
-
-        def find():
-            embedding = self._embed(adata)
-            return embedding, renumber(self._partition_of(embedding), self._numbers)
-
-        self._write(adata, key_added, self._read_spots(adata), find)
+        for item in every_item(adata, key_added):
+            self._write(item, key_added, self._read_spots(item), self._embed)
 
     def fit_transform(self, X: Expression, y: object = None) -> NDArray[np.float32]:
         """Fit and return ``embedding_``.
@@ -250,7 +232,7 @@ class DomainMixin(PartitionMixin):
 
         Parameters
         ----------
-        adata : AnnData
+        adata : AnnData, or list of these, one a slice
             The spots of ``fit``, or others, which are predicted first.  It gets, for ``key_added="domain"``,
             ``obs["domain"]``, categories "0", "1", ...; ``uns["domain_colors"]``, those of :mod:`skst.plotting`;
             ``obsm["X_domain"]``, the embedding; ``obsm["domain_posterior"]``, of clusterers that have one, before
@@ -276,14 +258,10 @@ class DomainMixin(PartitionMixin):
         (['0', '1', '2'], 'SpaLLMFusion')
         """
         check_is_fitted(self)
-        check_writable(adata, key_added)
-        spots = self._read_spots(adata, coordinates=coordinates, batch=batch)
-
-        def find():
-            embedding = self._embed(adata, spots)
-            return embedding, renumber(self._voted(self._partition_of(embedding), spots), self._numbers)
-
-        self._write(adata, key_added, spots, find)
+        places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}
+        for item in every_item(adata, key_added, **places):
+            spots = self._read_spots(item, **places)
+            self._write(item, key_added, spots, partial(self._embed, spots=spots), partial(self._voted, spots=spots))
 
     def fit_predict(
         self, X: Expression, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None

@@ -16,6 +16,7 @@ from skst._version import __version__
 from skst.inputs.rows import is_anndata
 from skst.inputs.spots import Spots
 from skst.palette import PALETTE
+from skst.partition.numbers import renumber
 
 # Of these the versions are told, where they are loaded.
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "sentence-transformers")
@@ -151,3 +152,61 @@ def _versions():
             except PackageNotFoundError:  # loaded from a checkout
                 found[name] = "unknown"
     return found
+
+
+def every_item(adata: Any, key_added: str, **places: Any) -> list[Any]:
+    """Each AnnData of a list, or the one given, once all are known to take results.
+
+    Parameters
+    ----------
+    adata : AnnData or list of AnnData
+    key_added : str
+    **places
+        Places of spots, None where they are in the AnnData.
+
+    Returns
+    -------
+    list of AnnData
+
+    Raises
+    ------
+    TypeError
+        If one is no AnnData, or places are told of several.
+    """
+    items = list(adata) if isinstance(adata, (list, tuple)) else [adata]
+    told = [name for name, values in places.items() if values is not None]
+    if told and isinstance(adata, (list, tuple)):
+        raise TypeError(f"{told[0]}= goes with one AnnData, and adata is a list of {len(items)}; write one at a time.")
+    for item in items:
+        check_writable(item, key_added)
+    return items
+
+
+class WritesResults:
+    """Methods of an estimator that can put what it found into an AnnData.
+
+    It sets ``labels_``, ``embedding_``, ``n_clusters_``, ``clusterer_``, ``_numbers`` and ``_data_hash`` in ``fit``.
+    """
+
+    def _posterior_of(self, embedding):
+        """Posterior of each cluster in the numbers of ``labels_``, None where the clusterer has none."""
+        if not hasattr(self.clusterer_, "predict_proba"):
+            return None
+        posterior = np.asarray(self.clusterer_.predict_proba(embedding))
+        numbered = np.zeros_like(posterior)
+        numbered[:, renumber(np.arange(posterior.shape[1]), self._numbers)] = posterior
+        return numbered
+
+    def _write(self, adata, key_added, spots, embed, settle=None):
+        """Write what was found of `spots`, the rows of `adata`.
+
+        Others than those of ``fit`` are embedded by `embed`; `settle` turns labels of the clusterer into final ones.
+        """
+        known = data_hash(spots) == self._data_hash
+        embedding, labels = self.embedding_, self.labels_
+        if not known:
+            embedding = embed(adata)
+            raw = self._partition_of(embedding)
+            labels = renumber(raw if settle is None else settle(raw), self._numbers)
+        record = record_of(self, predicted=not known, found_in=self._data_hash)
+        write_results(adata, key_added, labels, self.n_clusters_, embedding, self._posterior_of(embedding), record)

@@ -118,3 +118,16 @@ def test_long_parameters_are_told_by_their_length():
 def test_texts_of_numbers_are_sorted_as_numbers():
     assert sort_labels(["10", "2", "1"]) == ["1", "2", "10"]
     assert sort_labels(["10", "2", "L1"]) == ["10", "2", "L1"]
+
+
+def test_slices_of_a_list_are_written_one_by_one():
+    slices = [make_spatial_domains(n_samples=150, n_genes=60, n_domains=3, random_state=0) for _ in range(2)]
+    model = ESTIMATORS["no vote"].fit(slices)
+    model.write(slices)
+    written = np.concatenate([one.obs["domain"].cat.codes for one in slices])
+    np.testing.assert_array_equal(written, model.labels_)
+    with pytest.raises(TypeError, match="coordinates= goes with one AnnData"):
+        model.write(slices, coordinates=slices[0].obsm["spatial"])
+    with pytest.raises(TypeError, match="adata is of type str"):
+        model.write([slices[0], "slice2.h5ad"], key_added="other")
+    assert "other" not in slices[0].obs
