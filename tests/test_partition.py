@@ -189,7 +189,12 @@ def test_a_returned_label_does_not_erase_another():
         graph[i, j] = graph[j, i] = 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("skst.partition.choice.spatial_graph", lambda *_, **__: sparse.csr_array(graph))
-        np.testing.assert_array_equal(majority_vote(labels, None), labels)
+        np.testing.assert_array_equal(majority_vote(labels, np.zeros((9, 2))), labels)
+
+
+def test_a_vote_needs_places():
+    with pytest.raises(ValueError, match="coordinates are None, but neighbours vote"):
+        majority_vote([0, 1, 1], None)
 
 
 def test_votes_smooth_and_stay_within_slices():

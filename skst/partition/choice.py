@@ -209,13 +209,15 @@ def majority_vote(
             raise ValueError(f"labels are missing for {(codes < 0).sum()} spots; give each one.")
         return np.asarray(names)[majority_vote(codes, coordinates, n_neighbors=n_neighbors, batch=batch)]
     places, codes = read_coordinates(coordinates, n_spots), read_batch(batch, n_spots)
+    if places is None:
+        raise ValueError("coordinates are None, but neighbours vote; pass one place a spot.")
     # No edge joins two slices, so that one graph at a time is enough.
     members = [np.arange(n_spots)] if codes is None else np.split(np.argsort(codes, kind="stable"), _ends(codes))
     voted, n_labels = np.empty_like(labels), labels.max() + 1
     for rows in members:
         own = labels[rows]
         votes = sparse.csr_array((np.ones(len(rows)), (np.arange(len(rows)), own)), shape=(len(rows), n_labels))
-        graph = spatial_graph(places[rows], n_neighbors=n_neighbors)  # type: ignore[index]
+        graph = spatial_graph(places[rows], n_neighbors=n_neighbors)
         voted[rows] = (graph @ votes + 1.5 * votes).toarray().argmax(axis=1)
     # Giving one label back its spots may take the last ones from another, which then gets its own back.
     while (erased := np.isin(labels, np.setdiff1d(labels, voted))).any():
