@@ -8,8 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from llmdsc_fits import quick_llmdsc
 
 from skst.datasets import make_spatial_domains
+from skst.genes import load_marker_descriptions
+from skst.graph import SpatialGraphLearner
 from skst.text import LexicalBackend, endpoint
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -117,6 +120,78 @@ def _slices():
 def slices(_slices, bare_home):
     """Three slices of 150 spots in 3 layers, 90 genes, named in ``obs["batch"]``; rows in random order."""
     return _slices[np.random.default_rng(0).permutation(_slices.n_obs)].copy()
+
+
+@pytest.fixture
+def counts(bare_home):
+    """60 cells in 3 groups of 20 marker genes, one cell and one gene empty."""
+    rng = np.random.default_rng(0)
+    genes = load_marker_descriptions("mouse")["symbol"].iloc[10:30].to_numpy(dtype=object)
+    rates = rng.gamma(1, 3, size=(3, 20))[np.arange(60) % 3]
+    X = rng.poisson(rates).astype(np.float32)
+    X[7], X[:, 4] = 0, 0
+    return X, genes
+
+
+@pytest.fixture(scope="session")
+def _cells():
+    # Expression alone tells the types: no zeros but those of counting.
+    plain = {"depth": 1500, "dispersion": 0.1, "zero_inflation": 0.0, "effect": 3}
+    adata = make_spatial_domains(300, n_genes=120, n_domains=4, random_state=0, **plain)
+    del adata.obsm["spatial"]
+    return adata
+
+
+@pytest.fixture
+def cells(_cells, bare_home):
+    """300 cells of 4 types that are easy to tell, 120 genes, no coordinates."""
+    return _cells.copy()
+
+
+@pytest.fixture(scope="session")
+def _of_batch_size():
+    return {}
+
+
+@pytest.fixture
+def quickly(cells, _of_batch_size):
+    """Fits the quick LLMDSCClusterer to the cells, once for all tests, which leave it as it is."""
+
+    def fit(batch_size="auto"):
+        if batch_size not in _of_batch_size:
+            _of_batch_size[batch_size] = quick_llmdsc(network__batch_size=batch_size).fit(cells)
+        return _of_batch_size[batch_size]
+
+    return fit
+
+
+@pytest.fixture
+def learner():
+    """A learner of graphs that is not fitted."""
+    return SpatialGraphLearner(random_state=0)
+
+
+@pytest.fixture(scope="session")
+def deep():
+    """600 cells of 4 types in 5 layers that share them in different proportions."""
+    return make_spatial_domains(600, n_cell_types=4, depth=1000, effect=3, random_state=0)
+
+
+@pytest.fixture(scope="session")
+def learnt(deep):
+    """A learner as fitted to the deep cells, which tests leave as it is."""
+    return SpatialGraphLearner(random_state=0).fit(deep.X, deep.obsm["spatial"])
+
+
+@pytest.fixture(scope="session")
+def _layers():
+    return make_spatial_domains(240, n_genes=80, n_domains=3, random_state=0)
+
+
+@pytest.fixture
+def layers(_layers, bare_home):
+    """One slice of 240 spots in 3 layers, 80 genes."""
+    return _layers.copy()
 
 
 class Server:

@@ -1,0 +1,19 @@
+"""LLMDSCClusterer with settings that are quick to fit."""
+
+from skst import GeneTextEncoder, LLMDSCClusterer
+
+
+def lexical(**parameters):
+    return GeneTextEncoder().set_params(**({"model": "lexical", "mode": "dual", "k_g": 8} | parameters))
+
+
+def quick_llmdsc(**parameters):
+    """Quick to fit: two networks, few epochs, and k-means in place of the mixture."""
+    quick = {
+        "text": lexical(),
+        "n_clusters": 4,
+        "network__n_networks": 2,
+        "n_top_genes": (40, 80),
+        "network__max_epochs": 3,
+    }
+    return LLMDSCClusterer().set_params(**(quick | {"clusterer": "kmeans", "random_state": 0} | parameters))
