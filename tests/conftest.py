@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 from llmdsc_fits import quick_llmdsc
+from semst_fits import quick_semst
+from stllm_fits import quick_stllm
 
 from skst.datasets import make_spatial_domains
 from skst.genes import load_marker_descriptions
@@ -122,6 +124,17 @@ def slices(_slices, bare_home):
     return _slices[np.random.default_rng(0).permutation(_slices.n_obs)].copy()
 
 
+@pytest.fixture(scope="session")
+def _few():
+    return make_spatial_domains(200, n_genes=60, n_domains=4, depth=600, effect=3, random_state=0)
+
+
+@pytest.fixture
+def small(_few, bare_home):
+    """One slice of 200 spots in 4 layers, 60 genes; for what is about anything but the domains."""
+    return _few.copy()
+
+
 @pytest.fixture
 def counts(bare_home):
     """60 cells in 3 groups of 20 marker genes, one cell and one gene empty."""
@@ -148,21 +161,40 @@ def cells(_cells, bare_home):
     return _cells.copy()
 
 
+# Quick fits that many tests look at and leave as they are.
+
+
 @pytest.fixture(scope="session")
-def _of_batch_size():
+def _fitted():
     return {}
 
 
 @pytest.fixture
-def quickly(cells, _of_batch_size):
-    """Fits the quick LLMDSCClusterer to the cells, once for all tests, which leave it as it is."""
+def quickly(cells, _fitted):
+    """Fits the quick LLMDSCClusterer to the cells, once for all tests."""
 
     def fit(batch_size="auto"):
-        if batch_size not in _of_batch_size:
-            _of_batch_size[batch_size] = quick_llmdsc(network__batch_size=batch_size).fit(cells)
-        return _of_batch_size[batch_size]
+        if batch_size not in _fitted:
+            _fitted[batch_size] = quick_llmdsc(network__batch_size=batch_size).fit(cells)
+        return _fitted[batch_size]
 
     return fit
+
+
+@pytest.fixture
+def semst(tissue, _fitted):
+    """The quick SemSTClusterer, fitted to the tissue once for all tests."""
+    if "semst" not in _fitted:
+        _fitted["semst"] = quick_semst().fit(tissue)
+    return _fitted["semst"]
+
+
+@pytest.fixture
+def stllm(layers, _fitted):
+    """The quick STLLMClusterer, fitted to the layers once for all tests."""
+    if "stllm" not in _fitted:
+        _fitted["stllm"] = quick_stllm().fit(layers)
+    return _fitted["stllm"]
 
 
 @pytest.fixture

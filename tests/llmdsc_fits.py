@@ -1,6 +1,10 @@
 """LLMDSCClusterer with settings that are quick to fit."""
 
 from skst import GeneTextEncoder, LLMDSCClusterer
+from skst.partition import ConsensusMixture
+
+# A mixture as by default, with few starts and depths.
+FEW = ConsensusMixture(n_leading=(8, 15), n_init=2, n_keep=2)
 
 
 def lexical(**parameters):

@@ -34,94 +34,94 @@ def _change(adata, row, column, value):
 # Genes
 
 
-def test_no_gene_is_known(tissue):
-    tissue.var_names = [f"peak{i}" for i in range(tissue.n_vars)]
-    names = "None of the 120 gene names of X, such as 'peak0', 'peak1', 'peak2'.*fetch_gene_descriptions.*gene_names"
+def test_no_gene_is_known(small):
+    small.var_names = [f"peak{i}" for i in range(small.n_vars)]
+    names = "None of the 60 gene names of X, such as 'peak0', 'peak1', 'peak2'.*fetch_gene_descriptions.*gene_names"
     for estimator in (quick_text(), quick_fusion(), quick_semst(text=quick_text()), quick_llmdsc(text=quick_text())):
         with warned(names):
-            fitted = estimator.fit(tissue)
+            fitted = estimator.fit(small)
         assert not hasattr(fitted, "labels_") or len(set(fitted.labels_)) == 4
     for make in (quick_fusion, quick_semst, quick_llmdsc):
         with refused(names + '.*on_missing="warn"'):
-            make(text=quick_text(on_missing="error")).fit(tissue)
+            make(text=quick_text(on_missing="error")).fit(small)
     with refused("strategy='functional' has nothing to go by"):
-        with warned("None of the 120"):
-            quick_fusion(strategy="functional").fit(tissue)
-    with warned("None of the 120"):
-        without = quick_fusion().fit(tissue)
-    np.testing.assert_array_equal(without.labels_, works(tissue, strategy="expression").labels_)
+        with warned("None of the 60"):
+            quick_fusion(strategy="functional").fit(small)
+    with warned("None of the 60"):
+        without = quick_fusion().fit(small)
+    np.testing.assert_array_equal(without.labels_, works(small, strategy="expression").labels_)
 
 
-def test_few_genes_are_known(tissue):
-    tissue.var_names = [*tissue.var_names[:10], *(f"peak{i}" for i in range(110))]
-    with warned(r"Only \d+ of 120 genes, with \d+% of the counts"):
-        quick_fusion().fit(tissue)
+def test_few_genes_are_known(small):
+    small.var_names = [*small.var_names[:10], *(f"peak{i}" for i in range(50))]
+    with warned(r"Only \d+ of 60 genes, with \d+% of the counts"):
+        quick_fusion().fit(small)
 
 
 @pytest.mark.filterwarnings("ignore:Variable names are not unique")
-def test_gene_names_that_are_repeated(tissue):
-    name = tissue.var_names[0]
-    tissue.var_names = [name, name, *tissue.var_names[2:]]
+def test_gene_names_that_are_repeated(small):
+    name = small.var_names[0]
+    small.var_names = [name, name, *small.var_names[2:]]
     for estimator in all_estimators():
         with warned(f"1 gene names are duplicated, such as '{name}'.*sum or rename"):
-            fitted = estimator.fit(tissue)
-        assert np.isfinite(fitted.transform(tissue)).all()
+            fitted = estimator.fit(small)
+        assert np.isfinite(fitted.transform(small)).all()
     with refused(r"X repeats gene names.*give its columns in the order of fit"):
-        fitted.predict(tissue[:, ::-1])
+        fitted.predict(small[:, ::-1])
 
 
-def test_genes_that_are_lacking_in_predict(tissue):
+def test_genes_that_are_lacking_in_predict(small):
     for estimator in all_estimators():
-        fitted = estimator.fit(tissue)
-        with refused("X lacks 20 of the 120 genes seen in fit, such as .*; fit on the genes that all slices share"):
-            fitted.transform(tissue[:, 20:])
+        fitted = estimator.fit(small)
+        with refused("X lacks 20 of the 60 genes seen in fit, such as .*; fit on the genes that all slices share"):
+            fitted.transform(small[:, 20:])
 
 
-def test_gene_names_of_another_length(tissue):
-    with refused(r"gene_names has shape \(119,\) but X has 120 columns"):
-        quick_fusion(gene_names=tissue.var_names[1:]).fit(tissue.X, coordinates=tissue.obsm["spatial"])
+def test_gene_names_of_another_length(small):
+    with refused(r"gene_names has shape \(59,\) but X has 60 columns"):
+        quick_fusion(gene_names=small.var_names[1:]).fit(small.X, coordinates=small.obsm["spatial"])
 
 
 # Counts
 
 
 @pytest.mark.parametrize(("value", "match"), [(-1, "X holds -1 .*raw counts"), (np.nan, "X holds NaN")])
-def test_values_that_are_no_counts(tissue, value, match):
-    fitted = [estimator.fit(tissue) for estimator in all_estimators()]
-    _change(tissue, 17, 3, value)
+def test_values_that_are_no_counts(small, value, match):
+    fitted = [estimator.fit(small) for estimator in all_estimators()]
+    _change(small, 17, 3, value)
     for estimator in fitted:
         # The way out is named to those who have it.
         way_out = match + ".*normalize=False" if value == -1 and "normalize" in estimator.get_params() else match
         with refused(way_out):
-            clone(estimator).fit(tissue)
+            clone(estimator).fit(small)
         with refused(match):
-            estimator.transform(tissue)
+            estimator.transform(small)
 
 
-def test_counts_that_have_been_logged(tissue):
-    tissue.X.data = np.log1p(tissue.X.data)
+def test_counts_that_have_been_logged(small):
+    small.X.data = np.log1p(small.X.data)
     for estimator in all_estimators():
         with warned("so it looks log-transformed; pass raw counts"):
-            estimator.fit(tissue)
-    works(tissue, spatial=SpatialGraphTransformer(normalize=False), text=quick_text(normalize=False))
-    works(tissue, quick_llmdsc, normalize=False, text=quick_text(normalize=False))
+            estimator.fit(small)
+    works(small, spatial=SpatialGraphTransformer(normalize=False), text=quick_text(normalize=False))
+    works(small, quick_llmdsc, normalize=False, text=quick_text(normalize=False))
 
 
-def test_values_that_were_centred(tissue):
-    tissue.X = tissue.X.toarray() - tissue.X.mean(axis=0).A1
-    works(tissue, quick_llmdsc, normalize=False, align_to=None, losses__cut=0.0)
+def test_values_that_were_centred(small):
+    small.X = small.X.toarray() - small.X.mean(axis=0).A1
+    works(small, quick_llmdsc, normalize=False, align_to=None, losses__cut=0.0)
 
 
-def test_cells_and_genes_without_counts(tissue):
-    _change(tissue, [0, 50, 51], slice(None), 0)
-    _change(tissue, slice(None), [3, 7], 0)
+def test_cells_and_genes_without_counts(small):
+    _change(small, [0, 50, 51], slice(None), 0)
+    _change(small, slice(None), [3, 7], 0)
     for strategy in ("expression", "functional", "concat", "weighted"):
-        assert set(works(tissue, strategy=strategy).labels_) == set(range(4))
+        assert set(works(small, strategy=strategy).labels_) == set(range(4))
     for parameters in ({}, {"network__zero_inflation": True, "network__start": "random"}, {"network__batch_size": 20}):
-        fitted = works(tissue, quick_semst, **parameters)
+        fitted = works(small, quick_semst, **parameters)
         assert set(fitted.labels_) == set(range(4)) and np.isfinite(fitted.denoised_).all()
     for graph in ("knn", "learned"):
-        told = works(tissue, quick_stllm, graph=graph)
+        told = works(small, quick_stllm, graph=graph)
         assert "No gene is counted in this spot" in told.describe(50)
     for parameters in (
         {},
@@ -129,45 +129,45 @@ def test_cells_and_genes_without_counts(tissue):
         {"network__batch_size": 64, "clusterer": "mixture"},
         {"align_to": "shared"},
     ):
-        fitted = works(tissue, quick_llmdsc, **parameters)
+        fitted = works(small, quick_llmdsc, **parameters)
         assert np.isfinite(fitted.soft_assignment_).all() and np.isfinite(fitted.history_["train_loss"]).all()
         assert len(set(fitted.labels_[[0, 50, 51]])) == 1
 
 
-def test_no_counts_at_all(tissue):
-    tissue.X = tissue.X * 0
+def test_no_counts_at_all(small):
+    small.X = small.X * 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fitted = quick_fusion(strategy="weighted").fit(tissue)
-        networks = quick_semst().fit(tissue)
-        told = [quick_stllm(graph=graph).fit(tissue) for graph in ("knn", "learned")]
+        fitted = quick_fusion(strategy="weighted").fit(small)
+        networks = quick_semst().fit(small)
+        told = [quick_stllm(graph=graph).fit(small) for graph in ("knn", "learned")]
     assert not fitted.embedding_.any() and len(set(fitted.labels_)) == 1
     assert all(np.isfinite(model.embedding_).all() and (model.domains_["markers"] == "").all() for model in told)
     assert np.isfinite(networks.embedding_).all() and np.isfinite(networks.history_["train_loss"]).all()
-    with refused(r"X has no gene that varies .* beyond their depth \(n_samples=400, n_features=120\); pass counts"):
-        quick_llmdsc().fit(tissue)
+    with refused(r"X has no gene that varies .* beyond their depth \(n_samples=200, n_features=60\); pass counts"):
+        quick_llmdsc().fit(small)
 
 
-def test_cells_that_are_all_alike(tissue):
-    tissue.X = sparse.csr_matrix(np.tile(tissue.X[0].toarray(), (400, 1)) * (1 + np.arange(400)[:, None] % 3))
+def test_cells_that_are_all_alike(small):
+    small.X = sparse.csr_matrix(np.tile(small.X[0].toarray(), (200, 1)) * (1 + np.arange(200)[:, None] % 3))
     with refused("X has no gene that varies between cells beyond their depth .*pass"):
-        quick_llmdsc().fit(tissue)
-    with refused(r"beyond their depth \(n_samples=1, n_features=120\)"):
-        quick_llmdsc(n_clusters=1).fit(tissue[:1])
-    nearly = np.tile(tissue.X[0].toarray(), (400, 1))
-    nearly[:3] += np.random.default_rng(0).poisson(50, (3, 120))
-    tissue.X = sparse.csr_matrix(nearly)
+        quick_llmdsc().fit(small)
+    with refused(r"beyond their depth \(n_samples=1, n_features=60\)"):
+        quick_llmdsc(n_clusters=1).fit(small[:1])
+    nearly = np.tile(small.X[0].toarray(), (200, 1))
+    nearly[:3] += np.random.default_rng(0).poisson(50, (3, 60))
+    small.X = sparse.csr_matrix(nearly)
     for clusterer in ("mixture", "kmeans"):
         with warned(
             "The partition has collapsed: of 3 clusters 3 hold cells, and one holds .*; ask for fewer clusters"
         ):
-            quick_llmdsc(n_clusters=3, clusterer=clusterer).fit(tissue)
+            quick_llmdsc(n_clusters=3, clusterer=clusterer).fit(small)
 
 
-def test_a_gene_alone(tissue):
-    tissue = tissue[:, :1].copy()
-    tissue.X = sparse.csr_matrix(np.arange(400)[:, None] % 5, dtype=np.float32)
-    assert works(tissue, quick_llmdsc, n_clusters=2).embedding_.shape == (400, 2)
-    tissue.X = sparse.csr_matrix(1 + np.arange(400)[:, None] % 5, dtype=np.float32)  # all there is, whatever the depth
-    with refused(r"beyond their depth \(n_samples=400, n_features=1\)"):
-        quick_llmdsc().fit(tissue)
+def test_a_gene_alone(small):
+    small = small[:, :1].copy()
+    small.X = sparse.csr_matrix(np.arange(200)[:, None] % 5, dtype=np.float32)
+    assert works(small, quick_llmdsc, n_clusters=2).embedding_.shape == (200, 2)
+    small.X = sparse.csr_matrix(1 + np.arange(200)[:, None] % 5, dtype=np.float32)  # all there is, whatever the depth
+    with refused(r"beyond their depth \(n_samples=200, n_features=1\)"):
+        quick_llmdsc().fit(small)

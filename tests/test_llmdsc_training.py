@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from llmdsc_fits import lexical, quick_llmdsc
+from llmdsc_fits import FEW, lexical, quick_llmdsc
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 from tissues import ari
@@ -84,7 +84,7 @@ def test_ctrl_c_keeps_what_was_learnt(cells, monkeypatch, step, rows):
     monkeypatch.setattr(networks.F, "mse_loss", interrupt)
     n_trained = 1 if step < 7 else 2
     with pytest.warns(UserWarning, match=f"Training was interrupted in network {n_trained} of 2; types are those"):
-        fitted = quick_llmdsc(clusterer="mixture").fit(cells)
+        fitted = quick_llmdsc(clusterer=FEW).fit(cells)
     assert fitted.interrupted_ and len(fitted.networks_) == n_trained
     sizes = fitted.history_.groupby(["network", "stage"]).size()
     assert [(*index, size) for index, size in sizes.items()] == rows
@@ -136,7 +136,7 @@ def test_passes_depend_on_the_number_of_batches(cells, monkeypatch, epoch_watch)
 
 @pytest.mark.parametrize("batch_size", ["auto", 256])
 def test_nothing_of_size_n_by_n_is_allocated(bare_home, batch_size, largest_tensor):
-    n = 3000
+    n = 2000
     adata = make_spatial_domains(n, n_genes=60, n_domains=3, random_state=0)
     quick = {"text": lexical(mode="aggregate"), "losses__n_contrast": 200, "network__n_hidden": 32}
     quick |= {"network__max_epochs": 1, "network__n_networks": 1, "network__batch_size": batch_size}

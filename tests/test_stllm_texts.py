@@ -114,18 +114,17 @@ def test_texts_that_are_all_alike_say_nothing(layers):
 # Controls
 
 
-def test_controls_change_what_is_told(layers):
-    own = quick_stllm().fit(layers)
+def test_controls_change_what_is_told(layers, stllm):
     fitted = {
         name: quick_stllm(text=lexical(control=name)).fit(layers) for name in ("permuted", "unrelated", "gaussian")
     }
     first = {name: model.describe(5).split("\n")[1] for name, model in fitted.items()}
-    assert first["gaussian"] == own.describe(5).split("\n")[1]
-    names = [gene for gene in own.narrator_.weights_.index if f" {gene} (" in first["gaussian"]]
+    assert first["gaussian"] == stllm.describe(5).split("\n")[1]
+    names = [gene for gene in stllm.narrator_.weights_.index if f" {gene} (" in first["gaussian"]]
     assert names and not any(name in first["unrelated"] for name in names)
     assert first["permuted"] != first["gaussian"] and "(" in first["permuted"] and "(" not in first["unrelated"]
     for model in fitted.values():
-        assert np.abs(model.embedding_ - own.embedding_).max() > 1e-3 and ari(model, layers) > 0.6
+        assert np.abs(model.embedding_ - stllm.embedding_).max() > 1e-3 and ari(model, layers) > 0.6
         np.testing.assert_allclose(model.transform(layers), model.embedding_, atol=1e-5)
     assert fitted["gaussian"].text_report_["read"].tolist() == [0, 0, 0]
 
@@ -168,40 +167,37 @@ def test_it_can_be_asked_whether_the_text_mattered(layers):
 # Domains in words
 
 
-def test_domains_are_told(layers):
-    fitted = quick_stllm().fit(layers)
-    domains = fitted.domains_
-    np.testing.assert_array_equal(domains["n_spots"], np.bincount(fitted.labels_)[domains["domain"]])
+def test_domains_are_told(layers, stllm):
+    domains = stllm.domains_
+    np.testing.assert_array_equal(domains["n_spots"], np.bincount(stllm.labels_)[domains["domain"]])
     assert domains["n_spots"].sum() == 240 and domains["share"].sum() == pytest.approx(1)
     assert set(domains["domain"]) == {0, 1, 2} and domains["n_spots"].is_monotonic_decreasing
     values = np.sqrt(layers.X.toarray() / layers.X.sum(axis=1).A)
     for row in domains.itertuples():
         first = row.markers.split(", ")[0]
         assert first in row.text
-        inside = fitted.labels_ == row.domain
+        inside = stllm.labels_ == row.domain
         gene = values[:, layers.var_names == first]
         assert gene[inside].mean() > gene[~inside].mean()
 
 
-def test_a_spot_is_described(layers):
-    fitted = quick_stllm().fit(layers)
-    narrator = fitted.narrator_
+def test_a_spot_is_described(layers, stllm):
+    narrator = stllm.narrator_
     assert isinstance(narrator, TissueNarrator)
     told = [narrator.spot_texts()[7], narrator.neighborhood_texts()[7]]
     told.append(narrator.region_texts()[narrator.region_index_[7]])
-    assert [part.split("\n", 1)[1] for part in fitted.describe(7).split("\n\n")] == told
+    assert [part.split("\n", 1)[1] for part in stllm.describe(7).split("\n\n")] == told
     for i in (-1, 240):
         with pytest.raises(IndexError, match=f"i={i} is none of the 240 spots of fit"):
-            fitted.describe(i)
+            stllm.describe(i)
 
 
-def test_a_pickle_leaves_the_narrator_out(layers):
-    fitted = quick_stllm().fit(layers)
-    again = pickle.loads(pickle.dumps(fitted))
-    np.testing.assert_array_equal(again.predict(layers), fitted.labels_)
-    assert again.domains_.equals(fitted.domains_) and fitted.describe(0)
+def test_a_pickle_leaves_the_narrator_out(layers, stllm):
+    again = pickle.loads(pickle.dumps(stllm))
+    np.testing.assert_array_equal(again.predict(layers), stllm.labels_)
+    assert again.domains_.equals(stllm.domains_) and stllm.describe(0)
     with pytest.raises(NotFittedError, match="left out of a pickle; fit again"):
         again.describe(0)
     with pytest.raises(NotFittedError, match="not fitted yet"):
         quick_stllm().describe(0)
-    assert again.fit(layers).describe(0) == fitted.describe(0)
+    assert again.fit(layers).describe(0) == stllm.describe(0)
