@@ -96,8 +96,7 @@ def tiny(monkeypatch, tmp_path, bare_home):
     fit_loop = NeuralNet.fit_loop
     monkeypatch.setattr(NeuralNet, "fit_loop", lambda self, X, y=None, epochs=None, **rest: fit_loop(self, X, y, 2))
     fit = ConsensusMixture.fit
-    one_start = {"n_init": 1, "n_keep": 1, "n_leading": (8,)}
-    monkeypatch.setattr(ConsensusMixture, "fit", lambda self, *rest: fit(self.set_params(**one_start), *rest))
+    monkeypatch.setattr(ConsensusMixture, "fit", lambda self, *rest: fit(self.set_params(n_init=1, n_keep=1), *rest))
     monkeypatch.setattr(runner, "call_apart", processes.call_here)
     smaller = {study: {"N_REGIONS": 2, "REGION_SIZE": 60}, llmdsc_cost: {"MOST_DENSE": 100, "N_GENES": 50}}
     smaller[semst] = {"EVERY": 1}

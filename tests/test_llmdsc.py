@@ -258,7 +258,7 @@ def test_real_cells():
         pytest.skip("Baron mouse pancreas is not in the data home")
     some = baron[np.random.default_rng(0).permutation(baron.n_obs)[:600]].copy()
     network = CellNetwork(n_networks=1, max_epochs=20)
-    few = ConsensusMixture(n_views=5, n_init=3, n_keep=1)  # a third of the starts of the default
+    few = ConsensusMixture(n_views=7, n_init=3, n_keep=1)  # a third of the starts of the default
     fitted = LLMDSCClusterer(13, align_to=None, network=network, clusterer=few, random_state=0).fit(some)
     assert ari(fitted, some) > 0.85
 
