@@ -8,8 +8,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from llmdsc_fits import quick_llmdsc
+from semst_fits import quick_semst
+from stllm_fits import quick_stllm
 
 from skst.datasets import make_spatial_domains
+from skst.genes import load_marker_descriptions
+from skst.graph import SpatialGraphLearner
 from skst.text import LexicalBackend, endpoint
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -117,6 +122,108 @@ def _slices():
 def slices(_slices, bare_home):
     """Three slices of 150 spots in 3 layers, 90 genes, named in ``obs["batch"]``; rows in random order."""
     return _slices[np.random.default_rng(0).permutation(_slices.n_obs)].copy()
+
+
+@pytest.fixture(scope="session")
+def _few():
+    return make_spatial_domains(200, n_genes=60, n_domains=4, depth=600, effect=3, random_state=0)
+
+
+@pytest.fixture
+def small(_few, bare_home):
+    """One slice of 200 spots in 4 layers, 60 genes; for what is about anything but the domains."""
+    return _few.copy()
+
+
+@pytest.fixture
+def counts(bare_home):
+    """60 cells in 3 groups of 20 marker genes, one cell and one gene empty."""
+    rng = np.random.default_rng(0)
+    genes = load_marker_descriptions("mouse")["symbol"].iloc[10:30].to_numpy(dtype=object)
+    rates = rng.gamma(1, 3, size=(3, 20))[np.arange(60) % 3]
+    X = rng.poisson(rates).astype(np.float32)
+    X[7], X[:, 4] = 0, 0
+    return X, genes
+
+
+@pytest.fixture(scope="session")
+def _cells():
+    # Expression alone tells the types: no zeros but those of counting.
+    plain = {"depth": 1500, "dispersion": 0.1, "zero_inflation": 0.0, "effect": 3}
+    adata = make_spatial_domains(300, n_genes=120, n_domains=4, random_state=0, **plain)
+    del adata.obsm["spatial"]
+    return adata
+
+
+@pytest.fixture
+def cells(_cells, bare_home):
+    """300 cells of 4 types that are easy to tell, 120 genes, no coordinates."""
+    return _cells.copy()
+
+
+# Quick fits that many tests look at and leave as they are.
+
+
+@pytest.fixture(scope="session")
+def _fitted():
+    return {}
+
+
+@pytest.fixture
+def quickly(cells, _fitted):
+    """Fits the quick LLMDSCClusterer to the cells, once for all tests."""
+
+    def fit(batch_size="auto"):
+        if batch_size not in _fitted:
+            _fitted[batch_size] = quick_llmdsc(network__batch_size=batch_size).fit(cells)
+        return _fitted[batch_size]
+
+    return fit
+
+
+@pytest.fixture
+def semst(tissue, _fitted):
+    """The quick SemSTClusterer, fitted to the tissue once for all tests."""
+    if "semst" not in _fitted:
+        _fitted["semst"] = quick_semst().fit(tissue)
+    return _fitted["semst"]
+
+
+@pytest.fixture
+def stllm(layers, _fitted):
+    """The quick STLLMClusterer, fitted to the layers once for all tests."""
+    if "stllm" not in _fitted:
+        _fitted["stllm"] = quick_stllm().fit(layers)
+    return _fitted["stllm"]
+
+
+@pytest.fixture
+def learner():
+    """A learner of graphs that is not fitted."""
+    return SpatialGraphLearner(random_state=0)
+
+
+@pytest.fixture(scope="session")
+def deep():
+    """600 cells of 4 types in 5 layers that share them in different proportions."""
+    return make_spatial_domains(600, n_cell_types=4, depth=1000, effect=3, random_state=0)
+
+
+@pytest.fixture(scope="session")
+def learnt(deep):
+    """A learner as fitted to the deep cells, which tests leave as it is."""
+    return SpatialGraphLearner(random_state=0).fit(deep.X, deep.obsm["spatial"])
+
+
+@pytest.fixture(scope="session")
+def _layers():
+    return make_spatial_domains(240, n_genes=80, n_domains=3, random_state=0)
+
+
+@pytest.fixture
+def layers(_layers, bare_home):
+    """One slice of 240 spots in 3 layers, 80 genes."""
+    return _layers.copy()
 
 
 class Server:

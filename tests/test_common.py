@@ -25,6 +25,7 @@ from skst import (
     settings,
 )
 from skst.embedding.encoders import STAGATE, GraphST, SpaceFlow, StCluster
+from skst.graph import SpatialGraphLearner
 from skst.partition import ConsensusMixture, GraphCommunities
 from skst.settings import GraphNetwork
 
@@ -37,16 +38,16 @@ def _text(**parameters):
 
 
 def _semst(**parameters):
-    quick = {"n_clusters": 3, "network__max_epochs": 3, "clusterer": "kmeans"}
+    quick = {"n_clusters": 3, "network__max_epochs": 2, "clusterer": "kmeans"}
     return SemSTClusterer().set_params(**({"text": _text(mode="prompt")} | quick | parameters))
 
 
 def _llmdsc(**parameters):
     quick = {
         "n_clusters": 3,
-        "network__n_networks": 2,
-        "n_top_genes": (40, 80),
-        "network__max_epochs": 2,
+        "network__n_networks": 1,
+        "n_top_genes": 40,
+        "network__max_epochs": 1,
         "clusterer": "kmeans",
     }
     return LLMDSCClusterer().set_params(**({"text": _text(mode="dual")} | quick | parameters))
@@ -71,14 +72,14 @@ ESTIMATORS = [
     _encoded(SpaceFlow),
     _encoded(StCluster),
     SpaLLMFusion(text=_text(), n_clusters=3),
-    SpaLLMFusion(SpatialGraphTransformer(normalize=False), _text(normalize=False), n_clusters=3),
+    SpaLLMFusion(SpatialGraphTransformer(normalize=False), _text(normalize=False), n_clusters=3, clusterer="kmeans"),
     _semst(),
     _semst(fusion=None, network__start="random", network__batch_size=16, network__n_networks=1),
     _stllm(),
-    _stllm(graph="learned", narration__levels=("region",), clusterer="mixture"),
-    _llmdsc(),
-    _llmdsc(align_to=None, inputs="counts", network__batch_size=16, network__n_networks=1),
-    _llmdsc(text=_text(normalize=False), align_to="shared", normalize=False, losses__cut=0.0, network__n_networks=1),
+    _stllm(graph=SpatialGraphLearner(max_epochs=5), narration__levels=("region",), clusterer="mixture"),
+    _llmdsc(network__n_networks=2, n_top_genes=(40, 80)),
+    _llmdsc(align_to=None, inputs="counts", network__batch_size=16),
+    _llmdsc(text=_text(normalize=False), align_to="shared", normalize=False, losses__cut=0.0),
     ConsensusMixture(3),
     GraphCommunities(3),
 ]
@@ -87,7 +88,7 @@ TRANSFORMERS = [
     _llmdsc(random_state=0),
     SpatialGraphTransformer(),
     _encoded(STAGATE),
-    SpaLLMFusion(text=_text(), n_clusters=3, random_state=0),
+    SpaLLMFusion(text=_text(), n_clusters=3, clusterer="kmeans", random_state=0),
     _semst(random_state=0),
     _stllm(random_state=0),
 ]
@@ -95,11 +96,11 @@ TRANSFORMERS = [
 NAMED = [
     *(_text(descriptions__detail="symbol", mode=mode) for mode in ("aggregate", "sentence", "prompt", "dual")),
     SpatialGraphTransformer(),
-    SpaLLMFusion(text=_text(descriptions__detail="symbol"), n_clusters=3, random_state=0),
+    SpaLLMFusion(text=_text(descriptions__detail="symbol"), n_clusters=3, clusterer="kmeans", random_state=0),
     _semst(random_state=0),
     _stllm(random_state=0),
     _stllm(text=_text(descriptions__detail="symbol"), narration__spot_text="compose", random_state=0),
-    _llmdsc(text=_text(descriptions__detail="symbol", mode="dual"), network__n_networks=1, random_state=0),
+    _llmdsc(text=_text(descriptions__detail="symbol", mode="dual"), random_state=0),
 ]
 SPATIAL = TRANSFORMERS[2:]
 
@@ -158,26 +159,26 @@ def test_sklearn_param_validation(estimator):
 
 
 @pytest.mark.parametrize("estimator", TRANSFORMERS, ids=_name)
-def test_dataframe_in_dataframe_out(estimator, tissue):
-    frame = tissue.to_df()
-    places = {"coordinates": tissue.obsm["spatial"]} if estimator in SPATIAL else {}
+def test_dataframe_in_dataframe_out(estimator, small):
+    frame = small.to_df()
+    places = {"coordinates": small.obsm["spatial"]} if estimator in SPATIAL else {}
     fitted = clone(estimator).set_output(transform="pandas")
     out = fitted.fit_transform(frame, **places)
     assert isinstance(out, pd.DataFrame) and out.index.equals(frame.index)
     assert out.columns.tolist() == fitted.get_feature_names_out().tolist()
     assert out.columns[0] == f"{type(estimator).__name__.lower()}0"
     pd.testing.assert_frame_equal(fitted.transform(frame, **places), out, atol=1e-4)
-    np.testing.assert_allclose(out, clone(estimator).fit_transform(tissue), atol=5e-3 * out.to_numpy().std())
+    np.testing.assert_allclose(out, clone(estimator).fit_transform(small), atol=5e-3 * out.to_numpy().std())
 
 
 @pytest.mark.parametrize("estimator", TRANSFORMERS, ids=_name)
-def test_a_global_output_setting_changes_the_container_alone(estimator, tissue):
-    plain = clone(estimator).fit(tissue)
+def test_a_global_output_setting_changes_the_container_alone(estimator, small):
+    plain = clone(estimator).fit(small)
     with sklearn.config_context(transform_output="pandas"):
-        fitted = clone(estimator).fit(tissue)
-        out = fitted.transform(tissue)
+        fitted = clone(estimator).fit(small)
+        out = fitted.transform(small)
     assert isinstance(out, pd.DataFrame)
-    expected = plain.transform(tissue)
+    expected = plain.transform(small)
     np.testing.assert_allclose(out, expected, atol=1e-4 * np.abs(expected).max())
     if hasattr(plain, "labels_"):
         np.testing.assert_array_equal(fitted.labels_, plain.labels_)

@@ -22,17 +22,26 @@ from skst import (
 from skst.datasets import make_spatial_domains
 from skst.embedding.encoders import GraphST
 from skst.genes import load_marker_descriptions
+from skst.partition import ConsensusMixture
 
 
 def _text(**parameters):
     return GeneTextEncoder().set_params(model="lexical", descriptions=load_marker_descriptions("mouse"), **parameters)
 
 
+def _few_starts(n_views):
+    """The default mixture, a tenth of its starts and depths."""
+    return ConsensusMixture(n_views=n_views, n_leading=(8, 15), n_init=2, n_keep=2)
+
+
 ESTIMATORS = {
-    "SpaLLMFusion": SpaLLMFusion(text=_text(), n_clusters=3, batch_key="batch", random_state=0),
+    "SpaLLMFusion": SpaLLMFusion(
+        text=_text(), n_clusters=3, clusterer=_few_starts(3), batch_key="batch", random_state=0
+    ),
     "SpaLLMFusion of an encoder": SpaLLMFusion(
         SpatialGraphTransformer(GraphST(n_hidden=16, max_epochs=5)),
         n_clusters=3,
+        clusterer=_few_starts(1),
         strategy="expression",
         batch_key="batch",
         random_state=0,
@@ -40,9 +49,9 @@ ESTIMATORS = {
     "SemSTClusterer": SemSTClusterer(
         3, text=_text(mode="prompt", k_g=5), clusterer="kmeans", batch_key="batch", random_state=0
     ).set_params(network__max_epochs=2),
-    "STLLMClusterer": STLLMClusterer(3, text=_text(), batch_key="batch", random_state=0).set_params(
-        narration__n_regions=5
-    ),
+    "STLLMClusterer": STLLMClusterer(
+        3, text=_text(), clusterer=_few_starts(3), batch_key="batch", random_state=0
+    ).set_params(narration__n_regions=5),
     "LLMDSCClusterer": LLMDSCClusterer(
         3, text=_text(mode="dual", k_g=5), n_top_genes=30, clusterer="kmeans", random_state=0
     ).set_params(network__n_networks=1, network__max_epochs=2),
@@ -184,7 +193,8 @@ def test_domains_are_numbered_by_size(kind):
 
 def test_cell_types_of_weak_signal_do_not_depend_on_the_order_of_genes():
     adata = make_spatial_domains(160, n_genes=40, n_domains=3, effect=1.5, depth=200, random_state=1)
-    model = LLMDSCClusterer(3, align_to=None, random_state=0).set_params(network__n_networks=2, network__max_epochs=20)
+    model = LLMDSCClusterer(3, align_to=None, clusterer=_few_starts(1), random_state=0)
+    model.set_params(network__n_networks=2, network__max_epochs=20)
     order = np.random.default_rng(0).permutation(40)
     fitted, permuted = (clone(model).fit(X) for X in (adata, adata[:, order].copy()))
     np.testing.assert_array_equal(permuted.embedding_, fitted.embedding_)

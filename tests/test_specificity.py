@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from test_narrator import FUNCTIONS, GENES, lattice, tissue, told
+from told_tissues import FUNCTIONS, GENES, lattice, tissue, told
 
 from skst.expression import specificity
 from skst.expression.specificity import SpecificGenes, leading

@@ -1,7 +1,8 @@
-"""Small tissues, places and blobs, and averages and attention written out densely."""
+"""Small tissues, places and blobs, averages and attention written out densely, and how well domains are found."""
 
 import numpy as np
 from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
 
 from skst.embedding.encoders.base import GraphBatches
 from skst.graph import averaging_operator, spatial_graph
@@ -50,3 +51,8 @@ def blobs(n_clusters, n=300, dims=6, seed=0):
     """Blobs on the corners of a simplex: all equally far apart."""
     centers = 12 * np.eye(max(n_clusters, dims))[:n_clusters]
     return make_blobs(n, centers=centers, cluster_std=1.0, random_state=seed)
+
+
+def ari(fitted, adata):
+    """Agreement of the labels of a fit with those that a tissue is made with."""
+    return adjusted_rand_score(adata.obs["label"], fitted.labels_)

@@ -53,7 +53,7 @@ def searching(adata, folder):
     fusion = SpaLLMFusion(
         text=text, n_clusters=3, clusterer="kmeans", random_state=0, memory=str(folder / "memory"), n_vote_neighbors=6
     )
-    grid = {"beta": [0.0, 0.5], "text__k_g": [5, 10], "alpha": [1.0, 2.0]}
+    grid = {"beta": [0.0, 0.5], "text__k_g": [5, 10]}
     search = GridSearchCV(fusion, grid, cv=NoSplit(), scoring=labels_scorer("ari"), error_score="raise")
     search.fit(adata, adata.obs["label"].to_numpy(dtype=object))
     best = search.best_estimator_
