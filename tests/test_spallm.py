@@ -410,11 +410,11 @@ def osmfish():
 
 
 def test_real_tissue(osmfish):
-    alone = SpaLLMFusion(strategy="expression", n_clusters=11, clusterer=FEW, random_state=0)
+    alone = SpaLLMFusion(strategy="expression", n_clusters=11, random_state=0)
     expression = clone(alone).fit(osmfish)
     assert _ari(expression, osmfish) > 0.55
     weighted = _fusion(n_clusters=11, clusterer=FEW).fit(osmfish)
     assert _ari(weighted, osmfish) > 0.5
     masked = mask_counts(osmfish, 0.75, random_state=0)
-    poor = clone(alone).fit(masked)
+    poor = clone(alone).set_params(clusterer=FEW).fit(masked)
     assert _ari(poor, osmfish) > 0.45
