@@ -1,7 +1,6 @@
 """SpatialGraphTransformer: expression and coordinates to a spatially aware embedding."""
 
 import numbers
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -255,7 +254,7 @@ class SpatialGraphTransformer(
         return cls(encoder.paper()).set_params(**encoder.PAPER_TRANSFORMER | parameters)
 
     def _parts(self):
-        return {"graph": partial(as_graph, normalize=self._counts)}
+        return {"graph": lambda graph: as_graph(graph, self._counts)}
 
     def fit(self, X: Any, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Self:
         """Find the principal axes of the averaged expression, and train the network where there is one.
