@@ -22,7 +22,7 @@ from skst.partition.estimate import estimate_n_clusters
 from skst.partition.mixture import ConsensusMixture, check_n_clusters
 from skst.partition.nested import labels_at, merge_tree
 from skst.partition.numbers import renumber, stable_numbers
-from skst.results import WritesResults, data_hash, every_item
+from skst.results import WritesResults, data_hash, every_item, record_of
 
 # What parameters of the same name may be, on every estimator.
 PARTITION: dict[str, list] = {
@@ -338,9 +338,8 @@ class DomainMixin(PartitionMixin):
             return nodes[children]
         return merge_tree(self.embedding_, self.labels_[:, None] == np.arange(self.labels_.max() + 1))
 
-    def _find_domains(self, spots, seed, n_views=1):
+    def _find_domains(self, spots, seed, n_views=1, beside=()):
         """Set the number of domains, the clusterer and the labels from ``embedding_``."""
-        self._data_hash = data_hash(spots)
         order = content_order(spots.X, spots.coordinates)
         self._choose_n_clusters(self.embedding_[:, : self.embedding_.shape[1] // n_views], seed, order)
         self._fit_clusterer(seed, order, n_views, settle=lambda labels: self._voted(labels, spots))
@@ -349,6 +348,7 @@ class DomainMixin(PartitionMixin):
             advice = "see that counts and coordinates vary, ask for fewer clusters, or lower n_neighbors or radius"
         self._check_collapse(advice, "spots")
         self._check_question(spots)
+        self._record = record_of(self, data_hash(spots, *beside))
 
     def _check_question(self, spots):
         """Warn if types of cells seem to be asked for, which averages over neighbours cannot tell."""

@@ -17,7 +17,7 @@ from skst.inputs.order import in_content_order
 from skst.inputs.types import Expression
 from skst.partition.choice import soft_labels
 from skst.partition.tied import likeliest_clusters
-from skst.results import data_hash
+from skst.results import data_hash, record_of
 from skst.settings import CellLosses, CellNetwork
 from skst.text import GeneTextEncoder
 from skst.text.columns import TextOfSpots
@@ -334,6 +334,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
             self.clusterer_, self.embedding_, self.labels_, self.n_clusters_, self._numbers
         )
         self._check_collapse("ask for fewer clusters, raise losses__cut, or see history_", "cells")
+        self._record = record_of(self, self._seen)
         return self
 
     def _embed(self, X):
@@ -346,7 +347,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         """Expression in an order that does not depend on how cells came, and that order."""
         cells = self._read_spots(X, reset=reset)
         if reset:
-            self._data_hash = data_hash(cells)
+            self._seen = data_hash(cells)
         if self.normalize:
             check_counts(cells, X, unless=type(self).__name__)
         ordered, order, self._gene_order = in_content_order(cells.X, None if reset else self._gene_order)

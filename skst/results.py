@@ -22,12 +22,14 @@ from skst.partition.numbers import renumber
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "sentence-transformers")
 
 
-def data_hash(spots: Spots) -> str:
-    """What tells the data of a fit from others: library sizes, places and slices of all spots, in their order.
+def data_hash(spots: Spots, *beside: Any) -> str:
+    """What tells the data of a fit from others: counts, places, slices and neighbours of all spots, in their order.
 
     Parameters
     ----------
     spots : Spots
+    *beside : object
+        What else is read.
 
     Returns
     -------
@@ -43,8 +45,10 @@ def data_hash(spots: Spots) -> str:
     >>> data_hash(Spots(X, None, None, None)) == data_hash(Spots(X[::-1], None, None, None))
     False
     """
-    sizes = np.asarray(spots.X.sum(axis=1, dtype=np.float64)).ravel()
-    return joblib.hash((sizes, spots.coordinates, spots.batch))
+    # A sum with weights of its own for each gene: plain sums do not tell genes apart.
+    weights = np.random.RandomState(0).uniform(1, 2, spots.X.shape[1])
+    sums = np.asarray(spots.X @ weights, dtype=np.float64).ravel()
+    return joblib.hash((sums, spots.coordinates, spots.batch, spots.graph, beside))
 
 
 def check_writable(adata: Any, key_added: str) -> None:
@@ -60,7 +64,8 @@ def check_writable(adata: Any, key_added: str) -> None:
     TypeError
         If it is no AnnData.
     ValueError
-        If the key is empty or holds a slash, which files of HDF5 and zarr read as a folder.
+        If the key is empty, holds a slash, which files of HDF5 and zarr read as a folder, or is taken by what no
+        estimator wrote.
     """
     if not is_anndata(adata):
         raise TypeError(
@@ -68,6 +73,15 @@ def check_writable(adata: Any, key_added: str) -> None:
         )
     if not isinstance(key_added, str) or not key_added or "/" in key_added:
         raise ValueError(f"key_added={key_added!r} cannot name a column of a file; give a text without slashes.")
+    record = adata.uns.get(key_added)
+    if isinstance(record, Mapping) and {"estimator", "data_hash"} <= set(record):
+        return
+    for part, key in (("obs", key_added), ("uns", key_added), ("obsm", f"X_{key_added}")):
+        if key in getattr(adata, part):
+            raise ValueError(
+                f"key_added={key_added!r} is taken: adata.{part}[{key!r}] is of somebody else; give another key, or "
+                "delete it."
+            )
 
 
 def write_results(
@@ -106,29 +120,26 @@ def write_results(
     adata.uns[key_added] = dict(record)
 
 
-def record_of(estimator: Any, *, predicted: bool, found_in: str) -> dict[str, Any]:
+def record_of(estimator: Any, found_in: str) -> dict[str, Any]:
     """How an estimator found what it found, in texts and numbers that files of HDF5 and zarr can hold.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted.
-    predicted : bool
-        Whether the data are others than those of ``fit``.
+        As it is when it is fitted.
     found_in : str
         Hash of the data of ``fit``.
 
     Returns
     -------
     dict
-        "estimator", "params" (name to text), "n_clusters", "predicted", "data_hash" and "versions".
+        "estimator", "params" (name to text), "n_clusters", "data_hash" and "versions".
     """
     parameters = estimator.get_params(deep=True)
     return {
         "estimator": type(estimator).__name__,
         "params": {name: _told(value) for name, value in parameters.items()},
         "n_clusters": int(estimator.n_clusters_),
-        "predicted": predicted,
         "data_hash": found_in,
         "versions": _versions(),
     }
@@ -185,8 +196,12 @@ def every_item(adata: Any, key_added: str, **places: Any) -> list[Any]:
 class WritesResults:
     """Methods of an estimator that can put what it found into an AnnData.
 
-    It sets ``labels_``, ``embedding_``, ``n_clusters_``, ``clusterer_``, ``_numbers`` and ``_data_hash`` in ``fit``.
+    It sets ``labels_``, ``embedding_``, ``n_clusters_``, ``clusterer_``, ``_numbers`` and ``_record`` in ``fit``.
     """
+
+    def _beside(self, X):
+        """What is read of X beside counts, places, slices and a graph of this estimator's own."""
+        return ()
 
     def _posterior_of(self, embedding):
         """Posterior of each cluster in the numbers of ``labels_``, None where the clusterer has none."""
@@ -202,11 +217,11 @@ class WritesResults:
 
         Others than those of ``fit`` are embedded by `embed`; `settle` turns labels of the clusterer into final ones.
         """
-        known = data_hash(spots) == self._data_hash
+        known = data_hash(spots, *self._beside(adata)) == self._record["data_hash"]
         embedding, labels = self.embedding_, self.labels_
         if not known:
             embedding = embed(adata)
             raw = self._partition_of(embedding)
             labels = renumber(raw if settle is None else settle(raw), self._numbers)
-        record = record_of(self, predicted=not known, found_in=self._data_hash)
+        record = {**self._record, "predicted": not known}
         write_results(adata, key_added, labels, self.n_clusters_, embedding, self._posterior_of(embedding), record)

@@ -21,7 +21,7 @@ from skst.embedding.from_slices import embed_slices, fit_slices, views_read_whol
 from skst.embedding.fusion import ALIGNMENTS, STRATEGIES, ViewFusion
 from skst.embedding.sliced import TextAxes
 from skst.inputs.reading import names_told, where_of
-from skst.inputs.spots import graph_of, read_spots
+from skst.inputs.spots import made_elsewhere, read_spots
 from skst.inputs.types import PerSpot
 from skst.partition.numbers import renumber
 from skst.text import GeneTextEncoder
@@ -220,7 +220,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             self.embedding_ = self._fit_views(X, spots, memory, seeds)
         else:
             self.embedding_, spots = self._fit_slices(slices, memory, seeds)
-        self._find_domains(spots, seeds["partition"], n_views=self._fusion.n_fused_)
+        self._find_domains(spots, seeds["partition"], n_views=self._fusion.n_fused_, beside=self._beside(X))
         return self
 
     def _fit_views(self, X, spots, memory, seeds):
@@ -280,11 +280,9 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         return slices.given_back(renumber(labels, self._numbers))
 
     def _reads_whole(self):
-        """What keeps this estimator from reading one slice at a time; None if nothing does."""
-        spatial = self.part("spatial")
-        if not isinstance(spatial, SpatialGraphTransformer):
-            return f"spatial={spatial!r}"
-        return views_read_whole(spatial, None if self.strategy == "expression" else self.part("text"))
+        spatial, text = self.part("spatial"), None if self.strategy == "expression" else self.part("text")
+        ours = isinstance(spatial, SpatialGraphTransformer)
+        return views_read_whole(spatial, text) if ours else f"spatial={spatial!r}"
 
     def _fit_slices(self, slices, memory, seeds):
         """Fit both views and the fusion one slice at a time; return the fused embedding, and spots by their sizes."""
@@ -332,6 +330,9 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         with names_told():
             return cached(transformer, X, keywords, key)
 
+    def _beside(self, X):
+        return made_elsewhere(X, *(getattr(self.spatial_, name, None) for name in ("use_rep", "graph")))
+
     def _n_voters(self):
         if self.n_vote_neighbors != "auto":
             return self.n_vote_neighbors
@@ -341,8 +342,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         """The text view seen over as many hops as the spatial view."""
         if hasattr(self.spatial_, "average") and spots.coordinates is not None:
             places = {"coordinates": spots.coordinates, "batch": spots.batch}
-            graph = graph_of(X, getattr(self.spatial_, "graph", None))
-            return self.spatial_.average(meaning, **places, counts=spots.X, graph=graph)
+            return self.spatial_.average(meaning, **places, counts=spots.X, graph=self._beside(X)[1])
         return meaning
 
     def _embed(self, X, spots):

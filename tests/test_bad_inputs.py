@@ -39,6 +39,8 @@ def _refusal(case, kit):
         pytest.fail("a network was trained")
 
     kit.fitted()  # what a case may ask for
+    if case.match.startswith("batch_key="):
+        kit.fitted(batch_key="batch")
     with pytest.MonkeyPatch.context() as patch, recorded() as caught:
         for ensemble in (CellEnsemble, NetworkEnsemble):
             patch.setattr(ensemble, "fit", train)

@@ -78,7 +78,7 @@ ESTIMATORS = [
     _stllm(),
     _stllm(graph=SpatialGraphLearner(max_epochs=5), narration__levels=("region",), clusterer="mixture"),
     _llmdsc(network__n_networks=2, n_top_genes=(40, 80)),
-    _llmdsc(align_to=None, inputs="counts", network__batch_size=16),
+    _llmdsc(align_to=None, inputs="counts", network__batch_size=16, network__max_epochs=2),
     _llmdsc(text=_text(normalize=False), align_to="shared", normalize=False, losses__cut=0.0),
     ConsensusMixture(3),
     GraphCommunities(3),

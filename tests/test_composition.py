@@ -33,10 +33,10 @@ FLAT, TILTED = (0.4, 0.3, 0.3), (0.1, 0.6, 0.3)
 def test_p_is_that_of_all_deals_counted_by_hand():
     obs = spots([FLAT] * 3 + [TILTED] * 2, ["a"] * 3 + ["b"] * 2)
     found = compared(obs).set_index("domain")
-    counts = pd.crosstab(obs["sample"], obs["domain"]).to_numpy() + 0.5
-    ratios = np.log(counts) - np.log(counts).mean(axis=1, keepdims=True)
+    counts = pd.crosstab(obs["sample"], obs["domain"]).to_numpy()
+    shares = counts / counts.sum(axis=1, keepdims=True)
     for number, domain in enumerate("xyz"):
-        values = ratios[:, number]
+        values = shares[:, number]
 
         def gap(chosen, values=values):
             rest = [i for i in range(5) if i not in chosen]
@@ -126,3 +126,26 @@ def test_bars_are_shares_in_the_colours_of_domains():
         plot_composition([1, 2])
     with pytest.raises(ValueError, match="no numbers to draw"):
         plot_composition(shares.astype(str))
+
+
+def test_samples_of_unlike_size_are_not_told_apart_by_it():
+    p = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        obs = pd.concat(
+            [
+                pd.DataFrame(
+                    {
+                        "sample": f"s{i}",
+                        "condition": "ab"[i >= 4],
+                        "domain": rng.choice(list("xyzr"), n, p=[0.4, 0.3, 0.298, 0.002]),
+                    }
+                )
+                for i, n in enumerate([100] * 4 + [2000] * 4)
+            ],
+            ignore_index=True,
+        )
+        p.append(compared(obs).set_index("domain")["p"])
+    p = pd.DataFrame(p)
+    assert p["r"].isna().all()
+    assert (p[["x", "y", "z"]] <= 0.05).mean().max() < 0.2

@@ -119,3 +119,37 @@ def test_faults_are_one_sentence(tissue, parameters, message):
 def test_tables_have_no_parts(tissue):
     with pytest.raises(ValueError, match="use_rep='X_scVI' asks for a part of an AnnData.*leave use_rep out"):
         SpatialGraphTransformer(use_rep="X_scVI").fit(tissue.to_df(), coordinates=tissue.obsm["spatial"])
+
+
+def test_a_matrix_is_of_the_spots_of_fit_alone(tissue):
+    model = SpatialGraphTransformer(graph=tissue.obsp["spatial_connectivities"], batch_key="batch").fit(tissue)
+    np.testing.assert_array_equal(model.transform(tissue), model.embedding_)
+    moved = tissue[np.random.default_rng(0).permutation(tissue.n_obs)].copy()
+    with pytest.raises(ValueError, match="graph is a matrix of the spots of fit, and X has others"):
+        model.transform(moved)
+
+
+def test_an_edge_that_is_told_once_joins_both(tissue):
+    tissue.obsp["upper"] = sparse.triu(tissue.obsp["spatial_connectivities"]).tocsr()
+    embedded = [
+        SpatialGraphTransformer(graph=key, batch_key="batch").fit_transform(tissue)
+        for key in ("upper", "spatial_connectivities")
+    ]
+    np.testing.assert_array_equal(*embedded)
+
+
+def test_a_graph_without_edges_is_warned_of(tissue):
+    with pytest.warns(UserWarning, match="graph joins no spot to another"):
+        SpatialGraphTransformer(graph=sparse.csr_array((240, 240))).fit(tissue)
+
+
+def test_columns_of_a_table_are_matched_by_name(tissue):
+    names = [f"factor{i}" for i in range(6)]
+    tissue.obsm["X_scVI"] = pd.DataFrame(tissue.obsm["X_scVI"], index=tissue.obs_names, columns=names)
+    model = SpatialGraphTransformer(use_rep="X_scVI", batch_key="batch").fit(tissue)
+    assert list(model.feature_names_in_) == names
+    tissue.obsm["X_scVI"] = tissue.obsm["X_scVI"].iloc[:, ::-1]
+    np.testing.assert_array_equal(model.transform(tissue), model.embedding_)
+    tissue.obsm["X_scVI"] = tissue.obsm["X_scVI"].rename(columns={"factor0": "other"})
+    with pytest.raises(ValueError, match="X lacks 1 of the 6 genes seen in fit, such as 'factor0'"):
+        model.transform(tissue)

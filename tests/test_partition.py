@@ -375,3 +375,15 @@ def test_the_likeliest_of_several_mixtures():
     rows = X[drawn.choice(300, 100, replace=False)]
     expected = fit_tied_mixture(rows, 6, drawn.randint(np.iinfo(np.int32).max, size=1)[0])
     np.testing.assert_array_equal(some.coefficients, expected.coefficients)
+
+
+@pytest.mark.parametrize("wanted", [range(4), 5, "abc", [], [2.5], [[2, 3]]])
+def test_numbers_to_try_are_numbers(wanted):
+    with pytest.raises(ValueError, match="is no sequence of numbers from 1"):
+        estimate_n_clusters(np.random.default_rng(0).normal(size=(40, 3)), n_clusters=wanted)
+
+
+def test_a_single_number_is_taken():
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    assert estimate_n_clusters(rows, n_clusters=[4], random_state=0)[0] == 4
+    assert estimate_n_clusters(rows, n_clusters=[2, 200], random_state=0)[0] == 2

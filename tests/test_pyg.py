@@ -149,7 +149,7 @@ def test_nothing_of_spots_by_spots_is_made(largest_tensor):
     "changed, match",
     [
         ({"coordinates": None}, "graph='knn' needs coordinates"),
-        ({"graph": "nearest"}, "'kind' parameter of SpatialNeighbors .* Got 'nearest'"),
+        ({"graph": "nearest"}, "graph='nearest' is none of"),
         ({"graph": np.eye(6)}, "graph is of type ndarray"),
         ({"graph": sparse.eye_array(5)}, r"graph has shape \(5, 5\) but X has 6 rows"),
         ({"graph": sparse.eye_array(6) * np.nan}, "graph has weights that are NaN"),

@@ -4,9 +4,18 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
-from skst import GeneTextEncoder, LLMDSCClusterer, SemSTClusterer, SpaLLMFusion, STLLMClusterer
+from skst import (
+    GeneTextEncoder,
+    LLMDSCClusterer,
+    SemSTClusterer,
+    SpaLLMFusion,
+    SpatialGraphTransformer,
+    STLLMClusterer,
+)
 from skst.datasets import make_spatial_domains
+from skst.graph import spatial_graph
 from skst.inputs.labels import sort_labels
 from skst.palette import PALETTE
 from skst.partition import ConsensusMixture
@@ -131,3 +140,47 @@ def test_slices_of_a_list_are_written_one_by_one():
     with pytest.raises(TypeError, match="adata is of type str"):
         model.write([slices[0], "slice2.h5ad"], key_added="other")
     assert "other" not in slices[0].obs
+
+
+@pytest.mark.parametrize("changed", ["genes", "obsm", "obsp"])
+def test_what_is_read_is_what_tells_data_apart(changed):
+    adata = tissue()
+    adata.obsm["rep"] = np.log1p(np.asarray(adata.X.todense()))[:, :10]
+    adata.obsp["near"] = spatial_graph(adata.obsm["spatial"], n_neighbors=5)
+    spatial = SpatialGraphTransformer(graph="near") if changed == "genes" else None
+    spatial = spatial or SpatialGraphTransformer(use_rep="rep", graph="near")
+    model = SpaLLMFusion(spatial, strategy="expression", n_clusters=3, clusterer=FEW, random_state=0).fit(adata)
+    other = adata.copy()
+    if changed == "genes":
+        other.X = other.X[:, ::-1].copy()
+    elif changed == "obsm":
+        other.obsm["rep"] = other.obsm["rep"][::-1].copy()
+    else:
+        other.obsp["near"] = spatial_graph(adata.obsm["spatial"], n_neighbors=12)
+    model.write(other)
+    np.testing.assert_array_equal(other.obs["domain"].cat.codes, model.predict(other))
+    np.testing.assert_array_equal(other.obsm["X_domain"], model.transform(other))
+    assert other.uns["domain"]["predicted"] is True
+    model.write(adata)
+    assert adata.uns["domain"]["predicted"] is False
+
+
+def test_the_record_is_that_of_the_fit():
+    adata = tissue()
+    model = clone(ESTIMATORS["no vote"]).fit(adata).set_params(n_clusters=9)
+    model.write(adata)
+    assert adata.uns["domain"]["params"]["n_clusters"] == "3" and adata.uns["domain"]["n_clusters"] == 3
+
+
+@pytest.mark.parametrize(("part", "key"), [("obs", "label"), ("uns", "spatial"), ("obsm", "umap")])
+def test_what_others_wrote_is_left(part, key):
+    adata = tissue()
+    model = ESTIMATORS["no vote"].fit(adata)
+    if part == "uns":
+        adata.uns["spatial"] = {"library": {}}
+    elif part == "obsm":
+        adata.obsm["X_umap"] = np.zeros((adata.n_obs, 2))
+    with pytest.raises(ValueError, match=f"key_added='{key}' is taken: adata.{part}"):
+        model.write(adata, key_added=key)
+    model.write(adata)
+    model.write(adata)  # its own is written anew

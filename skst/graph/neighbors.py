@@ -1,8 +1,10 @@
 """Graphs as parameters of an estimator: which spots are neighbours, by distance or learnt."""
 
 import numbers
+import warnings
 from typing import Any, Self
 
+import joblib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
@@ -98,7 +100,7 @@ class SpatialNeighbors(BaseEstimator):
 
 
 class GivenGraph(BaseEstimator):
-    """A graph that was made elsewhere; each entry above zero joins a spot to another, and weights are not heeded.
+    """A graph that was made elsewhere; each entry above zero joins two spots, and weights are not heeded.
 
     Parameters
     ----------
@@ -149,8 +151,26 @@ class GivenGraph(BaseEstimator):
             kept &= spots.batch[edges.row] == spots.batch[edges.col]
         ones = np.ones(int(kept.sum()), dtype=np.float32)
         graph = sparse.csr_array((ones, (edges.row[kept], edges.col[kept])), shape=given.shape)
-        graph.data[:] = 1  # an entry stored in parts is one edge
+        graph = sparse.csr_array(graph + graph.T)
+        graph.data[:] = 1  # whether it is told once, in parts, or from both ends
+        if n_spots > 1 and not graph.nnz:
+            warnings.warn(f"{called} joins no spot to another, so only their own expression is used.", stacklevel=5)
         return graph
+
+    def fit_to(self, spots: Spots) -> csr_array:
+        """Graph of the spots of ``fit``; a matrix is of these alone from now on."""
+        self._places = joblib.hash((spots.coordinates, spots.batch))
+        return self.of(spots)
+
+    def of_others(self, spots: Spots) -> csr_array:
+        """Graph of other spots than those of ``fit``, which only a key can tell."""
+        same = joblib.hash((spots.coordinates, spots.batch)) == self._places
+        if not isinstance(self.graph, str) and not same:
+            raise ValueError(
+                "graph is a matrix of the spots of fit, and X has others, or has them in another order; fit with a key "
+                "of X.obsp, which each X can have."
+            )
+        return self.of(spots)
 
     def fit(self, X: object, coordinates: ArrayLike, *, batch: ArrayLike | None = None) -> Self:
         """Do nothing; parameters as in :meth:`SpatialNeighbors.fit`."""

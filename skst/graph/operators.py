@@ -50,7 +50,7 @@ def fit_operator(
     warn_if_alike(spots.X)
     builder = clone(as_graph(graph, normalize))
     if isinstance(builder, GivenGraph):
-        return averaging_operator(builder.of(spots)), builder
+        return averaging_operator(builder.fit_to(spots)), builder
     parameters = builder.get_params()
     is_learnt = not isinstance(builder, SpatialNeighbors)
     if spots.coordinates is None:
@@ -83,7 +83,7 @@ def operator_of(graph: Any, spots: Spots, *, spatial_key: str, strict: bool, war
     csr_array of shape (n_spots, n_spots), float32
     """
     if isinstance(graph, GivenGraph):
-        return averaging_operator(graph.of(spots))
+        return averaging_operator(graph.of_others(spots))
     if spots.coordinates is None:
         return _alone(spots, spatial_key, strict)
     told = warn and warn_of_places(spots.coordinates, spots.batch)

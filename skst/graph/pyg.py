@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.sparse import csr_array
 
 from skst.files.untrusted import check_sparse
-from skst.graph.neighbors import as_graph
+from skst.graph.neighbors import GivenGraph, as_graph
 from skst.inputs.rows import detached, match_rows, row_names
 from skst.inputs.spots import Where, read_spots
 from skst.inputs.types import Expression
@@ -105,11 +105,13 @@ def to_pyg(
     """
     # Before reading, which would no longer know the names of rows.
     features, text = match_rows(X, features=features, text=text)
-    where = Where(layer, spatial_key, batch_key, gene_names, sliced=True)
+    where = Where(layer, spatial_key, batch_key, gene_names, graph=graph, sliced=True)
     spots, _ = read_spots(X, where, coordinates=coordinates, batch=batch)
     n_spots = spots.X.shape[0]
-    builder = as_graph(graph)
-    if hasattr(builder, "build"):
+    builder = graph if sparse.issparse(graph) else as_graph(graph)
+    if isinstance(builder, GivenGraph):
+        graph = builder.of(spots)
+    elif hasattr(builder, "build"):
         if spots.coordinates is None:
             raise ValueError(f"graph={graph!r} needs coordinates and X has none; pass coordinates=, or a sparse graph.")
         graph = builder.build(spots.X, spots.coordinates, batch=spots.batch)

@@ -129,8 +129,10 @@ def read_spots(
         if where.use_rep is None:
             matrix, names = in_memory(layer_of(X, where.layer)), clean_names(X.var_names)
         else:
-            matrix = _representation_of(X, where.use_rep)
-            names = numbered(matrix.shape[1])
+            matrix = representation_of(X, where.use_rep)
+            columns = getattr(matrix, "columns", None)  # of a table, which are matched as genes are
+            names = numbered(matrix.shape[1]) if columns is None else clean_names(columns)
+            matrix = matrix if columns is None else matrix.to_numpy()
         graph = graph_of(X, where.graph)
         coordinates = _coordinates_of(X, where.spatial_key) if coordinates is None else coordinates
         batch = _batch_of(X, where.batch_key) if batch is None else batch
@@ -193,11 +195,16 @@ def graph_of(X: Any, graph: Any) -> Matrix | None:
     return in_memory(X.obsp[graph])
 
 
-def _representation_of(adata, key):
+def representation_of(adata: Any, key: str) -> Any:
+    """What an AnnData holds under a key of ``obsm``, in memory."""
     if key not in adata.obsm:
         raise ValueError(f"use_rep={key!r} is not in X.obsm, which holds {list(adata.obsm)}; name one of these.")
-    values = in_memory(adata.obsm[key])
-    return values.to_numpy() if isinstance(values, pd.DataFrame) else values
+    return in_memory(adata.obsm[key])
+
+
+def made_elsewhere(X: Any, use_rep: str | None, graph: Any) -> tuple[Any, ...]:
+    """Embedding and graph that are read of X by their keys, None where they are not."""
+    return None if use_rep is None or not is_anndata(X) else representation_of(X, use_rep), graph_of(X, graph)
 
 
 def _coordinates_of(adata, key):

@@ -14,8 +14,8 @@ from skst.inputs.labels import label_column, sort_labels
 from skst.inputs.types import RandomState
 from skst.inspection._statistics import holm
 
-# Spots of a domain that a sample lacks count as this many, so that logarithms of shares are finite.
-_PSEUDOCOUNT = 0.5
+# Spots of a domain to be expected in the smallest sample, for its shares to be compared.
+_FEWEST = 5
 
 
 def domain_composition(source: Any, labels: Any, sample: Any) -> pd.DataFrame:
@@ -64,17 +64,14 @@ def composition_test(
     n_permutations: int = 9999,
     random_state: RandomState = None,
 ) -> pd.DataFrame:
-    r"""Test whether domains take other shares of the samples of one condition than of others.
+    """Test whether domains take other shares of the samples of one condition than of others.
 
     Spots of a sample are alike for many reasons, so samples are what is compared, and what is permuted: conditions are
     dealt out to samples anew, and a domain's p is the share of deals that separate them as well as the truth does.  A
     test that permutes cells finds a difference between any two samples.
 
-    With :math:`c_{sd}` the spots of domain d in sample s, shares are compared as centred log-ratios,
-
-    .. math:: z_{sd} = \log (c_{sd} + \tfrac12) - \frac1D \sum_{d'} \log (c_{sd'} + \tfrac12),
-
-    and the statistic is the sum of squares of the means of conditions around the mean of all samples.
+    The statistic is the sum of squares of the mean shares of conditions around the mean share of all samples.  Shares
+    are compared as they are: logarithms of the share of a rare domain depend on how many spots a sample has.
 
     Parameters
     ----------
@@ -91,8 +88,10 @@ def composition_test(
     -------
     DataFrame
         One row a domain: "domain", "share <condition>" (mean share over its samples) for each condition, "effect"
-        (difference of the mean centred log-ratios of the last and the first of two conditions; the range of the means
-        of more), "p", "p_holm" (corrected for all domains) and "p_least", the smallest p that so many samples allow.
+        (the mean share of the second of two conditions less that of the first; of more, the largest less the smallest),
+        "p", "p_holm" (corrected for all domains) and "p_least", the smallest p that so many samples allow.  A domain of
+        which fewer than 5 spots are to be expected in the smallest sample has no p (NaN): there, to see none tells of
+        the number of spots.
 
     Raises
     ------
@@ -104,9 +103,9 @@ def composition_test(
     >>> import numpy as np
     >>> import pandas as pd
     >>> from skst.inspection import composition_test
-    >>> obs = pd.DataFrame({"sample": np.repeat(list("abcdefgh"), 10), "condition": np.repeat(["ctrl", "ko"], 40)})
-    >>> obs["domain"] = (["L1"] * 5 + ["L2"] * 5) * 8
-    >>> obs.loc[obs["condition"] == "ko", "domain"] = (["L1"] * 2 + ["L2"] * 8) * 4
+    >>> obs = pd.DataFrame({"sample": np.repeat(list("abcdefgh"), 20), "condition": np.repeat(["ctrl", "ko"], 80)})
+    >>> obs["domain"] = (["L1"] * 10 + ["L2"] * 10) * 8
+    >>> obs.loc[obs["condition"] == "ko", "domain"] = (["L1"] * 4 + ["L2"] * 16) * 4
     >>> found = composition_test(obs, obs["domain"], sample=obs["sample"], condition=obs["condition"])
     >>> found[["domain", "share ctrl", "share ko", "p"]].round(3)
       domain  share ctrl  share ko      p
@@ -132,15 +131,13 @@ def composition_test(
             f"there are {len(codes)} sample(s) of {len(names)} condition(s); at least 3 samples of 2 conditions are "
             "needed to compare them."
         )
-    logs = np.log(counts.to_numpy() + _PSEUDOCOUNT)
-    ratios = logs - logs.mean(axis=1, keepdims=True)
-    deals, exact = _deals(codes, n_permutations, check_random_state(random_state))
-    truth = _between(ratios, codes, len(names))
-    # Sums of the same terms in another order differ by rounding, and a tie must count.
-    as_large = sum(_between(ratios, deal, len(names)) >= truth * (1 - 1e-9) - 1e-12 for deal in deals)
-    p = as_large / len(deals) if exact else (1 + as_large) / (1 + len(deals))
-    means = np.array([ratios[codes == code].mean(axis=0) for code in range(len(names))])
     shares = counts.div(counts.sum(axis=1), axis=0).to_numpy()
+    deals, exact = _deals(codes, n_permutations, check_random_state(random_state))
+    truth = _between(shares, codes, len(names))
+    # Sums of the same terms in another order differ by rounding, and a tie must count.
+    as_large = sum(_between(shares, deal, len(names)) >= truth * (1 - 1e-9) - 1e-12 for deal in deals)
+    p = np.asarray(as_large / len(deals) if exact else (1 + as_large) / (1 + len(deals)))
+    means = np.array([shares[codes == code].mean(axis=0) for code in range(len(names))])
     table = pd.DataFrame({"domain": counts.columns.to_list()})
     for code, name in enumerate(names):
         table[f"share {name}"] = shares[codes == code].mean(axis=0)
@@ -149,7 +146,11 @@ def composition_test(
     sizes = np.bincount(codes)
     alike = math.prod(math.factorial(int(n)) for n in np.unique(sizes, return_counts=True)[1])
     least = alike / len(deals) if exact else 1 / (1 + len(deals))
-    return table.assign(p=p, p_holm=holm(p), p_least=least)
+    totals = counts.to_numpy().sum(axis=1)
+    rare = shares.mean(axis=0) * totals.min() < _FEWEST
+    corrected = np.full(len(p), np.nan)
+    corrected[~rare] = holm(p[~rare])
+    return table.assign(p=np.where(rare, np.nan, p), p_holm=corrected, p_least=least)
 
 
 def _columns(source, **columns):
@@ -193,8 +194,8 @@ def _all_deals(n, sizes):
     yield from fill(list(range(n)), 0, np.zeros(n, dtype=np.int64))
 
 
-def _between(ratios: NDArray[np.float64], codes: NDArray[np.integer], n: int) -> NDArray[np.float64]:
+def _between(shares: NDArray[np.float64], codes: NDArray[np.integer], n: int) -> NDArray[np.float64]:
     """Sum of squares between conditions, of each domain."""
     sizes = np.bincount(codes, minlength=n)
-    means = np.array([ratios[codes == code].sum(axis=0) for code in range(n)]) / sizes[:, None]
-    return sizes @ np.square(means - ratios.mean(axis=0))
+    means = np.array([shares[codes == code].sum(axis=0) for code in range(n)]) / sizes[:, None]
+    return sizes @ np.square(means - shares.mean(axis=0))

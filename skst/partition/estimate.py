@@ -99,6 +99,9 @@ def estimate_n_clusters(
     """
     if criterion not in CRITERIA:
         raise ValueError(f"criterion={criterion!r} is not one of {CRITERIA}.")
+    wanted = np.asarray(n_clusters)
+    if wanted.ndim != 1 or wanted.dtype.kind not in "iu" or wanted.min(initial=1) < 1:
+        raise ValueError(f"n_clusters={n_clusters!r} is no sequence of numbers from 1; give one, such as range(1, 16).")
     embedding = check_array(embedding, dtype=np.float64)
     rng = check_random_state(random_state)
     if len(embedding) > max_samples:
@@ -108,10 +111,10 @@ def estimate_n_clusters(
     with np.errstate(invalid="ignore"):  # shares of no variance
         embedding = leading.fit_transform(embedding)
     embedding /= np.sqrt(embedding.var(axis=0).sum()) or 1.0
-    tried = [int(k) for k in n_clusters if k <= len(embedding) // 2]
+    tried = [int(k) for k in np.unique(wanted) if k <= len(embedding) // 2]
     values = (_bics if criterion == "bic" else _stabilities)(embedding, tried, rng, verbose)
     if len(tried) < 2:
-        chosen = 1
+        chosen = tried[0] if tried else 1
     elif criterion == "bic":
         x = (np.array(tried) - tried[0]) / (tried[-1] - tried[0])
         chord = values[0] + (values[-1] - values[0]) * x

@@ -80,10 +80,11 @@ CASES = [
         of=DOMAINS,
     ),
     error(
-        "``graph=`` is unknown",
+        "``graph=`` is no graph and no key of ``obsp``",
         does="lists the graphs.",
-        do="Take one of them.",
-        **_wrong("graph", "voronoi", ("transformer", "semst", "stllm"), "knn"),
+        do="Take one of them, or a key.",
+        **_wrong("graph", "voronoi", ("transformer", "semst", "stllm"), "knn")
+        | {"kind": ValueError, "match": r"graph='voronoi' is none of \('knn', .*and X has no obsp\['voronoi'\]"},
     ),
     error(
         "``kind=`` of :func:`~skst.graph.spatial_graph` is unknown",
@@ -202,7 +203,7 @@ CASES = [
     ),
     error(
         "``semantic=`` with ``normalize=False``",
-        "semantic is given with normalize=False, but modulation is trained to explain raw counts; pass raw counts",
+        "semantic is given with normalize=False or use_rep=, but modulation is trained to explain raw counts; pass raw",
         "says what modulation needs.",
         "Pass raw counts with ``normalize=True``, or no ``semantic``.",
         _fit(semantic=quick_text(mode="prompt", k_g=5), normalize=False),
