@@ -57,7 +57,7 @@ def estimate_n_clusters(
     Returns
     -------
     chosen : int
-        The estimate, 1 if fewer than two numbers can be tried.
+        The estimate: the only number that can be tried if there is but one, and 1 if there is none.
     curve : DataFrame
         Columns ``n_clusters``, ``criterion`` (BIC, lower is better, or agreement, at most 1, higher is better) and
         ``chosen`` (bool), one row a number tried.
@@ -65,7 +65,7 @@ def estimate_n_clusters(
     Raises
     ------
     ValueError
-        If the criterion is unknown.
+        If the criterion is unknown, or `n_clusters` holds anything but integers from 1.
 
     See Also
     --------
