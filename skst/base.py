@@ -162,6 +162,11 @@ class CellTypeMixin(PartitionMixin):
             :meth:`skst.SpaLLMFusion.write`.
         key_added : str, default="cluster"
             Column of ``obs``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As there.
         """
         check_is_fitted(self)
         for item in every_item(adata, key_added):
@@ -186,15 +191,20 @@ class DomainMixin(PartitionMixin):
     """Methods of an estimator that embeds spots and partitions the embedding.
 
     The estimator has the parameter ``n_vote_neighbors`` too, and calls ``_find_domains`` after ``embedding_`` is set;
-    ``_embed(X, spots)`` embeds other spots.
+    ``_embed(X, spots)`` embeds other spots.  One that reads slices one at a time says so by ``_slices_of``, and embeds
+    them by ``_embed_slices(slices)``.
     """
 
-    def transform(self, X: Expression, *, coordinates: PerSpot = None, batch: PerSpot = None) -> NDArray[np.float32]:
+    def _slices_of(self, X, *, coordinates, batch):
+        """Slices of X that are read one at a time; None where it is read whole."""
+        return None
+
+    def transform(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Any:
         """Embedding of spots, new slices included.
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
+        X : AnnData, DataFrame, ndarray, sparse, or what else ``fit`` takes
             Raw counts of the genes seen in ``fit``; give whole slices, as neighbours count.
         coordinates, batch
             As in ``fit``.
@@ -202,16 +212,20 @@ class DomainMixin(PartitionMixin):
         Returns
         -------
         ndarray of shape (n_spots, n_columns), float32
+            A list of these, one a slice, if X is a list.
         """
         check_is_fitted(self)
+        slices = self._slices_of(X, coordinates=coordinates, batch=batch)
+        if slices is not None:
+            return slices.given_back(self._embed_slices(slices))
         return self._embed(X, self._read_spots(X, coordinates=coordinates, batch=batch))
 
-    def predict(self, X: Expression, *, coordinates: PerSpot = None, batch: PerSpot = None) -> NDArray[np.integer]:
+    def predict(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Any:
         """Domain of each spot, new slices included.
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
+        X : AnnData, DataFrame, ndarray, sparse, or what else ``fit`` takes
             Raw counts of the genes seen in ``fit``; give whole slices, as neighbours count.
         coordinates, batch
             As in ``fit``.
@@ -219,9 +233,13 @@ class DomainMixin(PartitionMixin):
         Returns
         -------
         ndarray of int of shape (n_spots,)
-            Domains numbered as in ``labels_``.
+            Domains numbered as in ``labels_``; a list of these, one a slice, if X is a list.
         """
         check_is_fitted(self)
+        slices = self._slices_of(X, coordinates=coordinates, batch=batch)
+        if slices is not None:
+            labels = self._voted(self._partition_of(self._embed_slices(slices)), slices.spots())
+            return slices.given_back(renumber(labels, self._numbers))
         spots = self._read_spots(X, coordinates=coordinates, batch=batch)
         return renumber(self._voted(self._partition_of(self._embed(X, spots)), spots), self._numbers)
 
@@ -247,6 +265,8 @@ class DomainMixin(PartitionMixin):
         ------
         TypeError
             If `adata` is no AnnData.
+        ValueError
+            If `key_added` is taken by what no estimator wrote.
 
         Examples
         --------
@@ -352,13 +372,9 @@ class DomainMixin(PartitionMixin):
 
     def _check_question(self, spots):
         """Warn if types of cells seem to be asked for, which averages over neighbours cannot tell."""
-        many = self.n_clusters is not None and self.n_clusters >= _MANY_DOMAINS
-        if (
-            many
-            and self._n_voters()
-            and spots.coordinates is not None
-            and are_scattered(spots.coordinates, spots.batch)
-        ):
+        if self.n_clusters is None or self.n_clusters < _MANY_DOMAINS or not self._n_voters():
+            return
+        if spots.coordinates is not None and are_scattered(spots.coordinates, spots.batch):
             warnings.warn(
                 f"n_clusters={self.n_clusters} is more domains than most tissues have, and places are those of single "
                 "cells; for types of cells use SpaLLMFusion with spatial__spatial_weight=0.2, or LLMDSCClusterer.",

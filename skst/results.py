@@ -117,6 +117,8 @@ def write_results(
     adata.obsm[f"X_{key_added}"] = np.asarray(embedding)
     if posterior is not None:
         adata.obsm[f"{key_added}_posterior"] = posterior.astype(np.float32)
+    elif f"{key_added}_posterior" in adata.obsm:  # of an estimator that wrote here before
+        del adata.obsm[f"{key_added}_posterior"]
     adata.uns[key_added] = dict(record)
 
 

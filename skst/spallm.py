@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.validation import check_is_fitted, check_memory, has_fit_parameter
+from sklearn.utils.validation import check_memory, has_fit_parameter
 
 from skst._constraints import HasMethods, Interval, StrOptions
 from skst._parameters import or_new
@@ -21,9 +21,8 @@ from skst.embedding.from_slices import embed_slices, fit_slices, views_read_whol
 from skst.embedding.fusion import ALIGNMENTS, STRATEGIES, ViewFusion
 from skst.embedding.sliced import TextAxes
 from skst.inputs.reading import names_told, where_of
-from skst.inputs.spots import made_elsewhere, read_spots
+from skst.inputs.spots import graph_of, read_beside, read_spots
 from skst.inputs.types import PerSpot
-from skst.partition.numbers import renumber
 from skst.text import GeneTextEncoder
 
 N_VOTERS = 18  # two rings of a hexagonal lattice
@@ -206,7 +205,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         if not any(weights):
             raise ValueError(f"alpha=0 and beta={self.beta} leave nothing of the spots; give one a weight above 0.")
         places = {"coordinates": coordinates, "batch": batch}
-        slices = self._open_slices(X, **places, reset=True, otherwise=self._reads_whole())
+        slices = self._slices_of(X, **places, reset=True)
         spots = self._read_spots(X, **places, reset=True) if slices is None else slices.spots()
         self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that strategies can be compared seed by seed.
@@ -236,53 +235,11 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             meaning = self._averaged(X, meaning, spots)
         return self._fit_fusion(structure, meaning)
 
-    def transform(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Any:
-        """Embedding of spots, new slices included.
-
-        Parameters
-        ----------
-        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
-            Raw counts of the genes seen in ``fit``; give whole slices, as neighbours count.
-        coordinates, batch
-            As in ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n_spots, n_columns), float32
-            A list of these, one a slice, if X is a list.
-        """
-        check_is_fitted(self)
-        slices = self._open_slices(X, coordinates=coordinates, batch=batch, otherwise=self._reads_whole())
-        if slices is None:
-            return super().transform(X, coordinates=coordinates, batch=batch)
-        return slices.given_back(self._embed_slices(slices))
-
-    def predict(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Any:
-        """Domain of each spot, new slices included.
-
-        Parameters
-        ----------
-        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
-            Raw counts of the genes seen in ``fit``; give whole slices, as neighbours count.
-        coordinates, batch
-            As in ``fit``.
-
-        Returns
-        -------
-        ndarray of int of shape (n_spots,)
-            Domains numbered as in ``labels_``; a list of these, one a slice, if X is a list.
-        """
-        check_is_fitted(self)
-        slices = self._open_slices(X, coordinates=coordinates, batch=batch, otherwise=self._reads_whole())
-        if slices is None:
-            return super().predict(X, coordinates=coordinates, batch=batch)
-        labels = self._voted(self._partition_of(self._embed_slices(slices)), slices.spots())
-        return slices.given_back(renumber(labels, self._numbers))
-
-    def _reads_whole(self):
+    def _slices_of(self, X, *, coordinates, batch, reset=False):
         spatial, text = self.part("spatial"), None if self.strategy == "expression" else self.part("text")
         ours = isinstance(spatial, SpatialGraphTransformer)
-        return views_read_whole(spatial, text) if ours else f"spatial={spatial!r}"
+        whole = views_read_whole(spatial, text) if ours else f"spatial={spatial!r}"
+        return self._open_slices(X, coordinates=coordinates, batch=batch, reset=reset, otherwise=whole)
 
     def _fit_slices(self, slices, memory, seeds):
         """Fit both views and the fusion one slice at a time; return the fused embedding, and spots by their sizes."""
@@ -331,7 +288,10 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             return cached(transformer, X, keywords, key)
 
     def _beside(self, X):
-        return made_elsewhere(X, *(getattr(self.spatial_, name, None) for name in ("use_rep", "graph")))
+        parts = [part.get_params(deep=True) for part in (self.spatial_, self.text_) if part is not None]
+        # Parts of parts too, such as the steps of a pipeline.
+        parts += [nested.get_params() for part in parts for nested in part.values() if _has_params(nested)]
+        return [read_beside(X, where_of(part), self.layer) for part in parts]
 
     def _n_voters(self):
         if self.n_vote_neighbors != "auto":
@@ -342,7 +302,8 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         """The text view seen over as many hops as the spatial view."""
         if hasattr(self.spatial_, "average") and spots.coordinates is not None:
             places = {"coordinates": spots.coordinates, "batch": spots.batch}
-            return self.spatial_.average(meaning, **places, counts=spots.X, graph=self._beside(X)[1])
+            graph = graph_of(X, getattr(self.spatial_, "graph", None))
+            return self.spatial_.average(meaning, **places, counts=spots.X, graph=graph)
         return meaning
 
     def _embed(self, X, spots):
@@ -380,6 +341,10 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             views.append(self.part("text"))
         tags.input_tags.positive_only = any(get_tags(view).input_tags.positive_only for view in views)
         return tags
+
+
+def _has_params(value):
+    return hasattr(value, "get_params") and not isinstance(value, type)
 
 
 def _fit_transform(transformer, X, keywords, key):

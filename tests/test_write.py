@@ -5,6 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
 
 from skst import (
     GeneTextEncoder,
@@ -184,3 +186,27 @@ def test_what_others_wrote_is_left(part, key):
         model.write(adata, key_added=key)
     model.write(adata)
     model.write(adata)  # its own is written anew
+
+
+def test_nothing_is_left_of_an_earlier_model():
+    adata = tissue()
+    clone(ESTIMATORS["no vote"]).fit(adata).write(adata)
+    assert "domain_posterior" in adata.obsm
+    clone(ESTIMATORS["k-means"]).fit(adata).write(adata)
+    assert "domain_posterior" not in adata.obsm
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_layers_and_steps_of_parts_count_too(nested):
+    adata = tissue()
+    adata.layers["other"] = adata.X.copy()
+    spatial = SpatialGraphTransformer(layer="other")
+    spatial = make_pipeline(spatial, PCA(5, random_state=0)) if nested else spatial
+    model = SpaLLMFusion(spatial, strategy="expression", n_clusters=3, clusterer=FEW, random_state=0).fit(adata)
+    other = adata.copy()
+    other.layers["other"] = other.layers["other"][:, ::-1].copy()
+    model.write(other)
+    np.testing.assert_array_equal(other.obs["domain"].cat.codes, model.predict(other))
+    assert other.uns["domain"]["predicted"] is True
+    model.write(adata)
+    assert adata.uns["domain"]["predicted"] is False

@@ -202,9 +202,12 @@ def representation_of(adata: Any, key: str) -> Any:
     return in_memory(adata.obsm[key])
 
 
-def made_elsewhere(X: Any, use_rep: str | None, graph: Any) -> tuple[Any, ...]:
-    """Embedding and graph that are read of X by their keys, None where they are not."""
-    return None if use_rep is None or not is_anndata(X) else representation_of(X, use_rep), graph_of(X, graph)
+def read_beside(X: Any, where: Where, layer: str | None) -> tuple[Any, ...]:
+    """What a part of an estimator reads of an AnnData beside its `layer`: another layer, an embedding, a graph."""
+    if not is_anndata(X):
+        return ()
+    own = None if where.layer in (None, layer) else in_memory(layer_of(X, where.layer))
+    return own, None if where.use_rep is None else representation_of(X, where.use_rep), graph_of(X, where.graph)
 
 
 def _coordinates_of(adata, key):
