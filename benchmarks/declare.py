@@ -9,7 +9,7 @@ from benchmarks.data import DataSet
 from benchmarks.fits import fit
 from benchmarks.methods import TEXT_FREE
 
-# Of benchmarks that measure cost: one run at a time has all cores, and no GPU.
+# Of benchmarks that measure cost: one run at a time has all cores, and no GPU unless it is about that.
 COST = {"alone": True, "threads": os.cpu_count()}
 
 
@@ -67,6 +67,8 @@ class Benchmark:
     options: dict = field(default_factory=dict)
     # Whether runs are not made at the same time; how many are by default; and the threads of each.
     alone: bool = False
+    # Whether runs made alone may see a GPU.
+    gpu: bool = False
     jobs: int = 2
     threads: int = 1
 

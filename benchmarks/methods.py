@@ -141,6 +141,19 @@ def llmdsc_default(k, seed, normalize=True):
     return LLMDSCClusterer(k, random_state=seed, normalize=normalize)
 
 
+def on_device(k, seed, device, *, make, mode):
+    """SemSTClusterer or LLMDSCClusterer, trained there; texts are compared by their words, which no network reads."""
+    text = GeneTextEncoder(model="lexical", mode=mode)
+    return make(k).set_params(random_state=seed, text=text, network__device=device)
+
+
+def encoder_on_device(k, seed, device, *, method):
+    """The consensus on what one encoder, trained there, makes of tissue."""
+    network = type(SpatialGraphTransformer.paper(method).method)(device=device)
+    spatial = SpatialGraphTransformer(network, random_state=seed)
+    return make_pipeline(spatial, ConsensusMixture(k, random_state=seed))
+
+
 def stllm(k, seed, normalize=True, *, control=None, **parameters):
     """STLLMClusterer with its defaults but for what is named; a control is drawn anew for each seed."""
     text = None if control is None else GeneTextEncoder(control=control, random_state=seed)
@@ -319,6 +332,14 @@ VARIANTS = {
 STRATEGIES = {"concat": {"strategy": "concat"}, "functional": {"strategy": "functional"}}
 # Table 3 of SemST, at full quality: text modulates the embedding instead of being added to it.
 PLUGGED = {"FSM": {"strategy": "expression", "prompts": {"random_state": 0}}}
+# What trains a network: factory(k, seed, device), and whether it is of cells.
+TRAINED = {
+    "SemSTClusterer": (partial(on_device, make=SemSTClusterer, mode="prompt"), False),
+    "SemSTClusterer.paper": (partial(on_device, make=SemSTClusterer.paper, mode="prompt"), False),
+    **{name: (partial(encoder_on_device, method=name), False) for name in NETWORKS},
+    "LLMDSCClusterer": (partial(on_device, make=LLMDSCClusterer, mode="dual"), True),
+    "LLMDSCClusterer.paper": (partial(on_device, make=LLMDSCClusterer.paper, mode="dual"), True),
+}
 # Methods that need no text vectors, so none are made for them.
 TEXT_FREE = {"smooth + k-means", "PCA + k-means", *CONSENSUS, *list(IN_PLACE)[:-1]}
 

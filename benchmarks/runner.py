@@ -62,7 +62,7 @@ def run(name, module, argv):
     parser = parser_of(name, benchmark)
     options = parser.parse_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", str(benchmark.threads))
-    if benchmark.alone:
+    if benchmark.alone and not benchmark.gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     options.output.mkdir(parents=True, exist_ok=True)
     stamp = provenance()

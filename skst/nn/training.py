@@ -93,6 +93,20 @@ class SpotBatches:
         )
 
 
+class _Moved:
+    """Batches on a device; one that comes again, as that of all spots does in each epoch, is moved once."""
+
+    def __init__(self, batches, device):
+        self.batches, self.device = batches, device
+        self._last = self._there = None
+
+    def __iter__(self):
+        for batch, labels in self.batches:
+            if batch is not self._last:
+                self._last, self._there = batch, batch.to(self.device)
+            yield self._there, labels
+
+
 class _Stop(Exception):
     """A callback has seen enough."""
 
@@ -121,7 +135,7 @@ class LossNet(skorch.NeuralNet):
         return X, None
 
     def get_iterator(self, dataset, training=False):
-        return dataset
+        return _Moved(dataset, self.device)
 
     def check_data(self, X, y=None):
         pass
@@ -150,15 +164,16 @@ class LossNet(skorch.NeuralNet):
         return self
 
     def infer(self, x, **fit_params):
-        return self.module_(x.to(self.device))
+        return self.module_(x)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         total = 0.0
-        for name, (weight, value) in self.losses(y_pred, X.to(self.device)).items():
-            self.history.record_batch(name, value.item())
-            if not np.isfinite(value.item()):
+        for name, (weight, value) in self.losses(y_pred, X).items():
+            number = value.item()  # once: a GPU is waited for
+            self.history.record_batch(name, number)
+            if not np.isfinite(number):
                 raise ValueError(
-                    f"training has diverged, as the loss {name!r} is {value.item()} in epoch {len(self.history)}; see "
+                    f"training has diverged, as the loss {name!r} is {number} in epoch {len(self.history)}; see "
                     "that X holds raw counts, scale it down, or lower lr."
                 )
             total = total + weight * value
