@@ -334,8 +334,8 @@ STRATEGIES = {"concat": {"strategy": "concat"}, "functional": {"strategy": "func
 PLUGGED = {"FSM": {"strategy": "expression", "prompts": {"random_state": 0}}}
 # What trains a network: factory(k, seed, device), and whether it is of cells.
 TRAINED = {
-    "SemSTClusterer": (partial(on_device, make=SemSTClusterer, mode="prompt"), False),
     "SemSTClusterer.paper": (partial(on_device, make=SemSTClusterer.paper, mode="prompt"), False),
+    "SemSTClusterer": (partial(on_device, make=SemSTClusterer, mode="prompt"), False),
     **{name: (partial(encoder_on_device, method=name), False) for name in NETWORKS},
     "LLMDSCClusterer": (partial(on_device, make=LLMDSCClusterer, mode="dual"), True),
     "LLMDSCClusterer.paper": (partial(on_device, make=LLMDSCClusterer.paper, mode="dual"), True),

@@ -8,6 +8,8 @@ TILE_SIZE = 512
 CELLS_A_BATCH = 4096
 # Steps of each of the two stages of training networks of cells.
 CELL_STEPS = 60
+# Spots or cells of a batch for each thread that trains a network: fewer are not worth one more.
+ROWS_A_THREAD = 10_000
 # Neighbours in expression space are searched for exactly up to here: for a graph, and for communities.
 MAX_EXACT_GRAPH = 100_000
 MAX_EXACT_COMMUNITIES = 20_000

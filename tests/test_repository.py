@@ -26,7 +26,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.rst")])
 
 # A module may import its own room and rooms on lower floors; the lowest is for everyone.
 FLOORS = [
-    {"_constraints", "_modes", "_progress", "_version", "limits", "palette"},
+    {"_constraints", "_modes", "_progress", "_threads", "_version", "limits", "palette"},
     {"_parameters"},
     {"files", "settings"},
     {"inputs"},

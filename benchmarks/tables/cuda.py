@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.data import CELLS, N_DOMAINS, SPATIAL, DataSet, read, tissue
+from benchmarks.data import CELLS, SPATIAL, DataSet, read, tissue
 from benchmarks.declare import Benchmark, Run
 from benchmarks.fits import scores, timed
 from benchmarks.methods import TRAINED
@@ -55,7 +55,6 @@ BENCHMARK = Benchmark(
     runs=runs,
     order={"method": TRAINED, "data": {**TISSUES, **TYPES}},
     options={"--device": ("cuda", "device of torch that is compared with the CPU")},
-    jobs=4,
-    threads=4,
+    jobs=8,
     gpu=True,
 )

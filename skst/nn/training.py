@@ -1,5 +1,8 @@
 """skorch trains the networks: batches of spots in, a table of losses out."""
 
+import warnings
+from contextlib import contextmanager
+
 import numpy as np
 import pandas as pd
 import skorch
@@ -7,6 +10,7 @@ import torch
 from scipy import sparse
 from skorch.callbacks import EarlyStopping, EpochTimer, PassthroughScoring, ProgressBar
 
+from skst._threads import threads_worth
 from skst.nn.autoencoder import SpotBatch
 from skst.nn.batches import Halo, epoch_batches
 from skst.nn.counts import zinb_loss
@@ -273,11 +277,29 @@ def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbo
         verbose=0,
         **weights,
     )
-    net.fit(batches, None)
+    with threads_worth(len(batches) // batches.n_batches), _repeatable(device):
+        net.fit(batches, None)
     # An epoch that was cut short has no loss.
     columns = ("epoch", "train_loss", *net.terms, "dur")
     rows = [{name: row[name] for name in columns if name in row} for row in net.history if "train_loss" in row]
     return pd.DataFrame(rows, columns=[name for name in columns if not rows or name in rows[0]]), net.interrupted
+
+
+@contextmanager
+def _repeatable(device):
+    """On a GPU, kernels that give the same sums each time where there are such."""
+    if torch.device(device).type != "cuda":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    with warnings.catch_warnings():
+        # What has no such kernel says so; products of dense matrices always do, and differ only between streams.
+        warnings.filterwarnings("ignore", message=".*[Dd]eterministic")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def resolve_device(device: str) -> str:

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skst._constraints import Interval
+from skst._threads import threads_worth
 from skst.metrics import agreement_matrix
 from skst.partition.nested import merge_tree
 from skst.partition.tied import TiedMixture, fit_tied_mixture
@@ -154,9 +155,10 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
             for depth in depths
             for _ in range(self.n_init)
         ]
-        fitted = Parallel(n_jobs=self.n_jobs)(
-            delayed(fit_tied_mixture)(rows[view][:, :depth], self.n_clusters, seed) for view, depth, seed in starts
-        )
+        with threads_worth(len(sample)):
+            fitted = Parallel(n_jobs=self.n_jobs)(
+                delayed(fit_tied_mixture)(rows[view][:, :depth], self.n_clusters, seed) for view, depth, seed in starts
+            )
         # Likelihoods can be compared at one depth of one view only.
         self.mixtures_: list[TiedMixture] = []
         self._view_of: list[int] = []
