@@ -4,6 +4,7 @@
 # make docs         build the documentation into docs/_build/html
 # make test-oldest  run all tests on the oldest versions that pyproject.toml allows (PYTHON has to be 3.11)
 # make test-scverse run the tests that need scanpy and squidpy, in an environment with both
+# make cuda         train on a GPU and on the CPU, side by side, with the packages that PYTHON has: no network is needed
 # make dist         build the wheel and run the README's example from it
 # Each sets itself up in .venv first; all it needs is Python 3.11 or newer and a package index.
 
@@ -31,7 +32,7 @@ test test-oldest: export MALLOC_MMAP_MAX_ := 0
 test test-oldest: export MALLOC_TRIM_THRESHOLD_ := 100000000000
 test test-oldest: export MALLOC_TOP_PAD_ := 67108864
 
-.PHONY: demo test lint docs test-oldest test-scverse dist
+.PHONY: demo test lint docs test-oldest test-scverse cuda dist
 
 demo: $(VENV)/installed
 	$(RUN) examples/demo_osmfish.py --output demo_output
@@ -62,6 +63,11 @@ test-scverse: $(VENV)/installed
 	$(RUN) -m uv venv --clear --python $(PYTHON) $(SCVERSE)
 	$(RUN) -m uv pip install --python $(SCVERSE) $(TORCH) -e ".[test]" scanpy squidpy "setuptools<81"
 	$(SCVERSE)/bin/python -m pytest tests/test_scverse.py
+
+# Where there is a GPU there may be no package index: nothing is installed.
+cuda:
+	$(PYTHON) -m benchmarks cuda
+	$(PYTHON) -m benchmarks cuda_cost
 
 dist: $(VENV)/installed
 	rm -rf build dist

@@ -26,8 +26,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.rst")])
 
 # A module may import its own room and rooms on lower floors; the lowest is for everyone.
 FLOORS = [
-    {"_constraints", "_modes", "_progress", "_threads", "_version", "limits", "palette"},
-    {"_parameters"},
+    {"_constraints", "_modes", "_progress", "_version", "limits", "palette"},
+    {"_parameters", "_threads"},
     {"files", "settings"},
     {"inputs"},
     {"expression", "genes", "metrics"},

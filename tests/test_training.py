@@ -6,6 +6,7 @@ import torch
 from some_spots import Each, double, interrupt, some_network, some_spots, train_quickly
 
 from skst.nn import training
+from skst.nn.autoencoder import SpotBatch
 from skst.nn.batches import Halo
 from skst.nn.ensemble import embed_all
 from skst.nn.training import resolve_device
@@ -20,6 +21,32 @@ def test_one_batch_of_all_spots_is_made_once():
     assert len(spots) == first.n_core == 60
     np.testing.assert_array_equal(first.counts, spots.counts.toarray())
     np.testing.assert_allclose(first.log_size[:, 0], np.log(spots.sizes), rtol=1e-6)
+
+
+def test_a_batch_that_comes_again_is_moved_once(monkeypatch):
+    moved = []
+    to = SpotBatch.to
+    monkeypatch.setattr(SpotBatch, "to", lambda self, device: (moved.append(self.n_core), to(self, device))[1])
+    train_quickly(some_network(), some_spots(), max_epochs=3)
+    assert moved == [60]
+    moved.clear()
+    tiles = some_spots(150, size=6, rng=np.random.RandomState(0))
+    train_quickly(some_network(), tiles, max_epochs=2)
+    assert len(moved) == 2 * tiles.n_batches and sum(moved) == 2 * 150
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_gpu_is_asked_for_sums_that_repeat_themselves(asked):
+    seen = []
+    torch.use_deterministic_algorithms(asked)
+    try:
+        for device in ("cpu", "cuda"):
+            with training.repeatable(device):
+                seen.append(torch.are_deterministic_algorithms_enabled())
+            assert torch.are_deterministic_algorithms_enabled() is asked
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert seen == [asked, True]
 
 
 def test_batches_of_tiles_see_each_spot_once_with_what_is_its_own():

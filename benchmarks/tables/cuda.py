@@ -44,16 +44,19 @@ def agree(run):
 
 def runs(options):
     """Each network on tissue or cells, simulated and, where they are at hand, real."""
-    for name, (factory, cells) in TRAINED.items():
-        for data_name, data in (TYPES if cells else TISSUES).items():
+    for name in options.method:
+        factory, cells = TRAINED[name]
+        registry = TYPES if cells else TISSUES
+        for data in (data for data in options.data if data in registry):
             settings = {"factory": factory, "device": options.device}
-            yield Run({"method": name, "data": data_name}, (agree,), data=data, settings=settings)
+            yield Run({"method": name, "data": data}, (agree,), data=registry[data], settings=settings)
 
 
 BENCHMARK = Benchmark(
     question="Do networks find on a GPU what they find on the CPU?",
+    axes={"method": TRAINED, "data": TISSUES | TYPES},
     runs=runs,
-    order={"method": TRAINED, "data": {**TISSUES, **TYPES}},
+    order={"method": TRAINED, "data": TISSUES | TYPES},
     options={"--device": ("cuda", "device of torch that is compared with the CPU")},
     jobs=8,
     gpu=True,

@@ -277,7 +277,7 @@ def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbo
         verbose=0,
         **weights,
     )
-    with threads_worth(len(batches) // batches.n_batches), _repeatable(device):
+    with threads_worth(len(batches) // batches.n_batches), repeatable(device):
         net.fit(batches, None)
     # An epoch that was cut short has no loss.
     columns = ("epoch", "train_loss", *net.terms, "dur")
@@ -286,7 +286,7 @@ def train(module, batches, *, max_epochs, lr, patience, device, callbacks, verbo
 
 
 @contextmanager
-def _repeatable(device):
+def repeatable(device):
     """On a GPU, kernels that give the same sums each time where there are such."""
     if torch.device(device).type != "cuda":
         yield
