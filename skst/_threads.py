@@ -1,12 +1,13 @@
 """Threads, no more than work is worth."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from skst import limits
 
 
 @contextmanager
-def threads_worth(n_rows: int):
+def threads_worth(n_rows: int) -> Iterator[None]:
     """Let the libraries that compute have no more threads than so many rows are worth.
 
     Threads of OpenMP wait for each other by spinning, so that beside other busy processes two of them can take ten

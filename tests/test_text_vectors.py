@@ -74,7 +74,7 @@ def installed(monkeypatch):
     class Installed:
         model = "m1"
 
-        def resolve(self, model, device="auto", batch_size=64):
+        def resolve(self, model, device="auto", batch_size=64, reading=None):
             if model == "auto":
                 model = self.model or "lexical"
             if model == "lexical":
@@ -84,7 +84,7 @@ def installed(monkeypatch):
             return Model(model, model)
 
     installed = Installed()
-    monkeypatch.setattr("skst.text.text_vectors.resolve_backend", installed.resolve)
+    monkeypatch.setattr("skst.text.models.resolve_backend", installed.resolve)
     return installed
 
 

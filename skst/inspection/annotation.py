@@ -18,7 +18,6 @@ from skst.inspection._statistics import holm
 from skst.inspection.cell_types import _check_columns, _within, load_cell_types
 from skst.metrics import hungarian_match
 from skst.text import GeneTextEncoder
-from skst.text.backends import resolve_backend
 from skst.text.models import TextModel, as_text_model
 from skst.text.text_vectors import TextVectors
 
@@ -226,9 +225,10 @@ def annotate_by_text(
     found = {cluster: table[: 2 * n_top] for cluster, table in _specific(markers).items()}
     read = pd.Index(pd.concat([table["gene"] for table in found.values()]).astype(str)).unique()
     genes = read.append(pd.Index(load_cell_types()["markers"].str.split("|").explode())).unique()
-    settings = TextModel(**as_text_model(model).get_params(deep=False))  # whose model is not copied
+    model = as_text_model(model)
     written = clone(as_descriptions(descriptions))
-    settings.set_params(model=resolve_backend(settings.model, device=settings.device))  # once for genes and types
+    # Resolved once for genes and types; it reads as it was told.
+    settings = TextModel(model.backend(), batch_size=model.batch_size, cache=model.cache)
     if written.species == "auto":
         written.set_params(species=detect_species(markers["gene"]))
     encoder = GeneTextEncoder(

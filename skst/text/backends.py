@@ -7,10 +7,11 @@ from numbers import Integral
 from typing import Any
 
 from skst.text.named_models import _resolve_name, _sentence_vectors
-from skst.text.vectors import _ObjectBackend
+from skst.text.reading import PLAIN, Reading
+from skst.text.vectors import _ObjectBackend, check_loaded
 
 
-def resolve_backend(model: Any, *, device: str = "auto", batch_size: int = 64) -> Any:
+def resolve_backend(model: Any, *, device: str = "auto", batch_size: int = 64, reading: Reading = PLAIN) -> Any:
     """Find the backend that `model` stands for.
 
     No weights are loaded before the first ``encode``, so a run whose vectors are all cached never imports
@@ -32,6 +33,8 @@ def resolve_backend(model: Any, *, device: str = "auto", batch_size: int = 64) -
         Torch device of a model given by name; "auto" is CUDA where available, else the CPU.
     batch_size : int, default=64
         Texts that a SentenceTransformer handles at once.
+    reading : Reading, default=PLAIN
+        How texts are put to the model.
 
     Returns
     -------
@@ -46,7 +49,7 @@ def resolve_backend(model: Any, *, device: str = "auto", batch_size: int = 64) -
     TypeError
         If `model` is neither a name nor an object with ``encode``.
     ValueError
-        If `device` or `batch_size` is of no use; and, when a named model is first asked for its key or
+        If `device`, `batch_size` or `reading` is of no use; and, when a named model is first asked for its key or
         vectors, if it is unknown, cannot be reached or cannot be loaded.
 
     Warns
@@ -68,12 +71,12 @@ def resolve_backend(model: Any, *, device: str = "auto", batch_size: int = 64) -
     if isinstance(model, os.PathLike):  # type: ignore[unreachable]
         model = os.fspath(model)
     if isinstance(model, str):
-        return _resolve_name(model, device, int(batch_size))
+        return _resolve_name(model, device, int(batch_size), reading)
     library = sys.modules.get("sentence_transformers")
     if library is not None and isinstance(model, library.SentenceTransformer):
-        return _InstanceBackend(model, int(batch_size))
+        return _InstanceBackend(model, int(batch_size), reading)
     if not isinstance(model, type) and callable(getattr(model, "encode", None)):
-        return _ObjectBackend(model)
+        return _ObjectBackend(model, reading)
     raise TypeError(
         f"model={model!r} is neither the name of a model nor an object with encode(list of str); pass a name "
         'such as "all-MiniLM-L6-v2", or an instance.'
@@ -83,9 +86,11 @@ def resolve_backend(model: Any, *, device: str = "auto", batch_size: int = 64) -
 class _InstanceBackend:
     """A SentenceTransformer that the user has loaded."""
 
-    def __init__(self, model, batch_size):
+    def __init__(self, model, batch_size, reading):
+        check_loaded(reading, type(model).__name__)
         self.model = model
         self.batch_size = batch_size
+        self.reading = reading
         self.name = type(model).__name__
         self.max_tokens = model.max_seq_length
 
@@ -105,7 +110,7 @@ class _InstanceBackend:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             # As raw bytes, for numpy has no bfloat16.
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        return f"SentenceTransformer weights sha256:{digest.hexdigest()}"
+        return f"SentenceTransformer weights sha256:{digest.hexdigest()}{self.reading.suffix}"
 
     def encode(self, texts):
-        return _sentence_vectors(self.model, texts, self.batch_size, self.name)
+        return _sentence_vectors(self.model, texts, self.batch_size, self.name, self.reading)

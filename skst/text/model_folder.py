@@ -166,7 +166,7 @@ def refuse_code(name, directory):
         folder.check_module(module.get("type"), module.get("path"))
 
 
-def load(name, directory, device):
+def load(name, directory, device, dtype="auto"):
     """The SentenceTransformer in a folder, which is checked first; see :func:`refuse_code`.
 
     Parameters
@@ -177,6 +177,8 @@ def load(name, directory, device):
         The folder.
     device : str
         Torch device; "auto" is CUDA where available, else the CPU.
+    dtype : str, default="auto"
+        Precision of the weights, by torch's name for it; "auto" leaves it to the library.
 
     Returns
     -------
@@ -200,9 +202,17 @@ def load(name, directory, device):
     try:
         # A path that could be a name is looked for on the hub too, so it is given in full.
         with undisturbed(gradients=False):
-            return SentenceTransformer(
-                str(directory.absolute()), device=device, local_files_only=True, trust_remote_code=False
+            model = SentenceTransformer(
+                str(directory.absolute()),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs=_precision(dtype),
             )
+        if not (directory / "modules.json").exists():
+            # A plain model that can chat: some releases put each text into a chat of their own, others do not.
+            getattr(model[0], "modality_config", {}).pop("message", None)
+        return model
     except Exception as error:  # every architecture has errors of its own
         raise ValueError(
             f"model={name!r} cannot be loaded from {directory} on device={device!r} ({type(error).__name__}: "
@@ -211,6 +221,17 @@ def load(name, directory, device):
     finally:
         if drew_bars:
             logging.enable_progress_bar()
+
+
+def _precision(dtype):
+    """Of ``from_pretrained``, by the name that this release of transformers has for it."""
+    import torch
+    import transformers
+
+    if dtype == "auto":
+        return None
+    is_new = tuple(map(int, transformers.__version__.split(".")[:2])) >= (4, 56)
+    return {"dtype" if is_new else "torch_dtype": getattr(torch, dtype)}
 
 
 @contextmanager

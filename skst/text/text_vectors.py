@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skst.text.backends import resolve_backend
 from skst.text.cache import VectorCache
 from skst.text.lexical import KEY_PREFIX
 from skst.text.models import as_text_model
@@ -70,7 +69,7 @@ class TextVectors:
         self.options = {"batch_size": settings.batch_size, "verbose": verbose}
         # "auto" is asked once: vectors of what it finds later share no axes with those of what it found then.
         name = fitted.name if fitted is not None and _is_auto(settings.model) else settings.model
-        self.backend = resolve_backend(name, device=settings.device, batch_size=settings.batch_size)
+        self.backend = settings.backend(name)
         if fitted is not None:
             self._check_same(fitted)
         self.cache = None

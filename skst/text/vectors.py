@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skst._progress import progress_bar
 from skst.text.cache import VectorCache
+from skst.text.reading import PLAIN
 
 # A call of the model is to take about this long: efficient, and yet little is lost by Ctrl-C.
 _CHUNK_SECONDS = 4.0
@@ -128,19 +129,31 @@ def _as_vectors(output, texts, name):
     return vectors
 
 
+def check_loaded(reading, name):
+    """Raise ValueError if a model that is there already is to be loaded, or put its texts, in a way of its own."""
+    for parameter, default in (("dtype", "auto"), ("system", None)):
+        if getattr(reading, parameter) != default:
+            raise ValueError(
+                f"{parameter}={getattr(reading, parameter)!r} is for models that are loaded by name, and {name} is "
+                f"there already; set it up before, and leave {parameter}={default!r}."
+            )
+
+
 class _ObjectBackend:
     """Any object with ``encode``."""
 
-    def __init__(self, model):
+    def __init__(self, model, reading=PLAIN):
         self.model = model
         self.name = str(getattr(model, "name", type(model).__name__))
         self.max_tokens = getattr(model, "max_tokens", None)
+        self.reading = reading
+        check_loaded(reading, self.name)
 
     @property
     def key(self):
         key = getattr(self.model, "key", None) or getattr(self.model, "cache_key", None)
-        return key if isinstance(key, str) else None
+        return f"{key}{self.reading.suffix}" if isinstance(key, str) else None
 
     def encode(self, texts):
-        texts = list(texts)
-        return _as_vectors(self.model.encode(texts), texts, self.name)
+        texts = self.reading.written(texts, name=self.name)
+        return self.reading.kept(_as_vectors(self.model.encode(texts), texts, self.name), self.name)
