@@ -4,6 +4,7 @@ import itertools
 import platform
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -160,11 +161,17 @@ def _versions():
     found = {"skst": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         if {"scikit-learn": "sklearn"}.get(name, name.replace("-", "_")) in sys.modules:
-            try:
-                found[name] = version(name)
-            except PackageNotFoundError:  # loaded from a checkout
-                found[name] = "unknown"
+            found[name] = _version(name)
     return found
+
+
+@cache
+def _version(name):
+    # Kept: reading the description of a package takes as long as fitting a small tissue.
+    try:
+        return version(name)
+    except PackageNotFoundError:  # loaded from a checkout
+        return "unknown"
 
 
 def every_item(adata: Any, key_added: str, **places: Any) -> list[Any]:

@@ -101,12 +101,12 @@ def sinkhorn_target(
 
     Notes
     -----
-    Solved by POT in float64.  Rows sum to 1 whatever happens; where `n_iter` ends before `tol` is reached, as it may
+    Solved in float64.  Rows sum to 1 whatever happens; where `n_iter` ends before `tol` is reached, as it may
     with clusters far apart whose sizes contradict the assignment, the columns miss `sizes` a little, without a warning.
 
     Entries below 1e-16 of the largest of their row, zeros among them, count as that.  While the kernel spans less than
     ``exp(300)``, which takes a `power` above 8, an iteration is two products with a matrix; past that it could
-    underflow, and the same iteration is done by logarithms, slower.
+    underflow, and POT does the same iteration by logarithms, slower.
 
     Examples
     --------
@@ -116,8 +116,6 @@ def sinkhorn_target(
     >>> target.argmax(dim=1).tolist(), [round(total, 3) for total in target.sum(dim=0).tolist()]
     ([0, 0, 1], [2.0, 1.0])
     """
-    import ot
-
     assignment = (assignment if torch.is_tensor(assignment) else torch.from_numpy(np.asarray(assignment))).detach()
     if assignment.ndim != 2 or assignment.numel() == 0:
         raise ValueError(f"assignment has shape {tuple(assignment.shape)}; give a matrix (n_cells, n_clusters).")
@@ -130,16 +128,9 @@ def sinkhorn_target(
     kept = shares > 0
     cost = -assignment[:, kept].clamp(min=torch.finfo(assignment.dtype).tiny).double().log()
     cost = (cost - cost.amin(dim=1, keepdim=True)).clamp(max=_MOST)
-    plan = ot.sinkhorn(
-        cost.new_full((n_cells,), 1 / n_cells),
-        shares[kept],
-        cost,
-        1 / power,
-        method="sinkhorn" if power * cost.max() < _PLAIN_RANGE else "sinkhorn_log",
-        numItermax=n_iter,
-        stopThr=tol,
-        warn=False,
-    )
+    rows, columns = cost.new_full((n_cells,), 1 / n_cells), shares[kept]
+    scale = _scale if power * cost.max() < _PLAIN_RANGE else _scale_logarithms
+    plan = scale(rows, columns, cost, 1 / power, n_iter, tol)
     target = torch.zeros_like(assignment)
     target[:, kept] = (plan * n_cells).to(target.dtype)
     return target
@@ -190,6 +181,25 @@ def assignment_divergence(assignment: torch.Tensor, target: torch.Tensor) -> tor
     target = target.detach()
     likely = assignment.clamp(min=torch.finfo(assignment.dtype).tiny)
     return (torch.xlogy(target, target) - target * likely.log()).sum() / len(target)
+
+
+def _scale(rows, columns, cost, width, n_iter, tol):
+    """The steps of POT's plain Sinkhorn, without a look at every number after each."""
+    kernel = torch.exp(cost / -width)
+    by_rows = (1 / rows)[:, None] * kernel
+    u = torch.ones_like(rows) / len(rows)
+    for step in range(n_iter):
+        v = columns / (kernel.T @ u)
+        u = 1.0 / (by_rows @ v)
+        if step % 10 == 0 and torch.linalg.norm(torch.einsum("i,ij,j->j", u, kernel, v) - columns) < tol:
+            break
+    return u[:, None] * kernel * v
+
+
+def _scale_logarithms(rows, columns, cost, width, n_iter, tol):
+    import ot
+
+    return ot.sinkhorn(rows, columns, cost, width, method="sinkhorn_log", numItermax=n_iter, stopThr=tol, warn=False)
 
 
 def _shares(sizes, n_clusters, device):
