@@ -100,7 +100,11 @@ def encoder(tmp_path_factory):
 
 
 def test_a_chat_is_told_and_pooled_by_the_mean_of_the_last_layer(decoder):
-    written = [f"<start>system Think of genes.<end><start>user {text}<end><start>assistant\n" for text in TEXTS]
+    import sentence_transformers
+
+    # Older releases cut off white space at the ends of a text.
+    end = "" if sentence_transformers.__version__ < "6" else "\n"
+    written = [f"<start>system Think of genes.<end><start>user {text}<end><start>assistant{end}" for text in TEXTS]
     expected = [states.mean(axis=0) for states in plain_states(decoder, written)]
     assert_alike_in_any_batch(decoder, expected, system="Think of genes.")
 
