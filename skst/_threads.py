@@ -1,7 +1,10 @@
 """Threads, no more than work is worth."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 from skst import limits
 
@@ -26,9 +29,15 @@ def threads_worth(n_rows: int) -> Iterator[None]:
     ...     {library["num_threads"] for library in threadpool_info()} <= {1}
     True
     """
-    from threadpoolctl import ThreadpoolController
-
-    controller = ThreadpoolController()
+    controller = _controller("torch" in sys.modules)
     worth = max(1, n_rows // limits.ROWS_A_THREAD)
     with controller.limit(limits={lib["prefix"]: min(lib["num_threads"], worth) for lib in controller.info()}):
         yield
+
+
+@cache
+def _controller(has_torch: bool) -> Any:
+    """Of the libraries that have threads.  Looking for them takes milliseconds; torch, which comes late, brings one."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
