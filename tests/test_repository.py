@@ -45,6 +45,7 @@ FLOORS = [
     {"base", "datasets", "model_selection", "plotting"},
     {"llmdsc", "semst", "spallm", "stllm"},
     {"inspection"},
+    {"reporting"},
 ]
 # Torch code by definition, loaded where a network is made.
 TORCH_CODE = ("skst.nn", "skst.embedding.encoders")

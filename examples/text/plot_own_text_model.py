@@ -7,7 +7,7 @@ lookup, or, as here, a count of words.
 """
 
 # %%
-# Thirty words, and how often each stands in a description.
+# A few words, and how often each stands in a description.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -16,7 +16,7 @@ from skst.datasets import make_spatial_domains
 from skst.plotting import plot_domain_comparison
 
 WORDS = (
-    "myelin neuron synapse receptor channel immune cell antigen cytokine adhesion matrix collagen keratin muscle actin "
+    "myelin neuron synapse receptor channel immune antigen cytokine adhesion matrix collagen keratin muscle actin "
     "vessel growth hormone insulin kinase transcription factor DNA repair mitochondrial transport membrane secreted "
     "enzyme signaling"
 ).split()
@@ -47,5 +47,5 @@ ax.set_title("words in the descriptions of eight marker genes of each domain")
 # %%
 # And the domains that it finds with no help of expression but through these words.
 model = SpaLLMFusion(text=GeneTextEncoder(model=WordCount()), strategy="functional", n_clusters=4, random_state=0)
-plot_domain_comparison(adata, truth="label", predictions={"thirty words": model.fit_predict(adata)})
+plot_domain_comparison(adata, truth="label", predictions={"counts of words": model.fit_predict(adata)})
 plt.show()

@@ -14,7 +14,7 @@ import pandas as pd
 from skst import SpaLLMFusion
 from skst.datasets import make_spatial_domains
 from skst.inspection import marker_genes
-from skst.plotting import plot_domains
+from skst.plotting import PALETTE, plot_domains
 
 adata = make_spatial_domains(2000, n_domains=5, n_cell_types=8, depth=800, random_state=3)
 print(adata.uns["source"])
@@ -31,7 +31,7 @@ print(markers[markers["rank"] <= 5].groupby("cluster", observed=True)["gene"].ag
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
 plot_domains(adata, "domain", palette=adata.uns["domain_colors"], ax=left, title="domains")
 shares = pd.crosstab(adata.obs["domain"], adata.obs["cell_type"], normalize="index")
-shares.plot.barh(stacked=True, ax=right, width=0.85, colormap="tab20", title="types of cells in each")
+shares.plot.barh(stacked=True, ax=right, width=0.85, color=PALETTE, title="types of cells in each")
 right.invert_yaxis()
 right.set(xlabel="share of cells", ylabel="domain")
 right.legend(bbox_to_anchor=(1, 1), frameon=False, fontsize="small")
