@@ -63,3 +63,25 @@ def test_reports_become_tables():
     assert "   :class: benchmark sortable" in lines
     assert lines[-2:] == ["   * - a\\_5", "     - \\+0.5 [-1, 2]"]
     assert "   :class: benchmark" in as_rst(text.replace(rows, rows[:25]))
+
+
+def test_scores_of_the_readme_are_those_of_the_report():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(readme.splitlines()) <= 120
+    report = (ROOT / "benchmarks" / "results" / "accuracy.md").read_text("utf-8")
+    shown, known = (_rows(text.partition("## ")[0]) for text in (readme.partition("ARI,")[2], _section(report)))
+    assert len(shown) == 6
+    columns = {method: known["data"].index(method) for method in shown.pop(next(iter(shown)))}
+    for data, scores in shown.items():
+        assert scores == [known[data][column] for column in columns.values()], data
+
+
+def _section(report):
+    return report.partition("## Adjusted Rand index")[2].partition("\n## ")[0]
+
+
+def _rows(text):
+    """First cell of each row of a table to the others."""
+    lines = [line for line in text.splitlines() if "|" in line and "---" not in line]
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+    return {first: rest for first, *rest in rows}
