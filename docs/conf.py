@@ -38,13 +38,15 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skst"
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
+html_favicon = "_static/logo.svg"
+html_context = {"default_mode": "auto"}
 html_css_files = ["skst.css"]
 html_js_files = ["sortable.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_sidebars = {"index": [], "install": [], "faq": [], "teach": [], "numbers": []}
 html_theme_options = {
-    "logo": {"text": "skst"},
+    "logo": {"text": "skst", "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg", "alt_text": ""},
     "navbar_end": ["theme-switcher"],
     "navbar_persistent": ["search-button"],
     "navbar_align": "left",

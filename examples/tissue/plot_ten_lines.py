@@ -17,5 +17,5 @@ from skst.plotting import plot_domain_comparison
 adata = make_spatial_domains(2000, n_domains=5, pattern="rings", random_state=0)
 print(adata.uns["source"])
 model = SpaLLMFusion(n_clusters=5, random_state=0).fit(adata)
-plot_domain_comparison(adata, truth="label", predictions={"found": model.labels_})
+plot_domain_comparison(adata, truth="label", predictions={"found": model.labels_}, micrometers=1)
 plt.show()
