@@ -1,8 +1,8 @@
 """What `make test-docs` asks of the built pages, in headless Chromium: `python docs/check_pages.py docs/_build/html`.
 
 Every page, and a report of skst.report, is opened in a light and a dark theme, as wide as a desk and as a phone.  A
-page fails by an error in the console, something that is not found, sideways scrolling, a picture that is missing, text of
-too little contrast (WCAG AA), or a link within the pages that leads nowhere.
+page fails by an error in the console, something that is not found, sideways scrolling, a picture that is missing, text
+of too little contrast (WCAG AA), or a link within the pages that leads nowhere.
 """
 
 import argparse

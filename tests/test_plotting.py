@@ -248,6 +248,7 @@ def test_a_scale_bar_is_of_a_round_length_below_the_tissue(width, micrometers, t
 def test_a_comparison_has_one_scale_bar():
     figure = plot_domain_comparison(GRID * 100, truth=TRUTH, predictions={"x": TRUTH}, micrometers=2)
     assert [len(ax.get_lines()) for ax in figure.axes] == [1, 0]
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
 
 
 @pytest.mark.parametrize("micrometers", [0, -1, np.inf, np.nan, "1"])

@@ -190,6 +190,8 @@ def plot_domain_comparison(
             legend=False,
             micrometers=micrometers if labels is truth else None,
         )
+        # one scale for all, whether or not a bar stands below
+        ax.set_ylim(figure.axes[0].get_ylim())
     add_legend(figure, figure.axes[0], spot_size, loc="outside right center")
     for ax in figure.axes[len(panels) :]:
         ax.remove()
