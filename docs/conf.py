@@ -40,6 +40,9 @@ html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_favicon = "_static/logo.svg"
 html_context = {"default_mode": "auto"}
+# the report that front_pictures makes
+(HERE / "_generated" / "extra").mkdir(parents=True, exist_ok=True)
+html_extra_path = ["_generated/extra"]
 html_css_files = ["skst.css"]
 html_js_files = ["sortable.js"]
 html_show_sourcelink = False

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.manifold import TSNE
 
-from skst import SpaLLMFusion
+from skst import SpaLLMFusion, report
 from skst.datasets import fetch_dlpfc, get_data_home, make_spatial_domains
 from skst.palette import PALETTE
 from skst.plotting import plot_domains
@@ -55,6 +55,7 @@ def _tissue():
     figure, ax = plt.subplots(figsize=(4, 2.6), layout="constrained")
     plot_domains(places, model.labels_, ax=ax, legend=False)
     _save(figure, "tissue")
+    report(model, adata, FOLDER / "extra" / "sample_report.html", truth="label")
 
 
 def _cells():
