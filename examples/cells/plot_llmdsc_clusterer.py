@@ -9,8 +9,8 @@ follows what they find.
 
 # %%
 # Mouse pancreas: 1,886 cells and 14,878 genes of two mice, with 13 annotated types.  By default a language model
-# also reads rankings of the genes of many cells, which takes longer than the training; here it reads the description of
-# each gene once, and a cell has the weighted sum of them.
+# also reads rankings of the genes of many cells, which takes longer than the training; here it reads the descriptions
+# of 500 genes once, and a cell has the weighted sum of them.
 import matplotlib.pyplot as plt
 import pandas as pd
 from sklearn.manifold import TSNE
@@ -26,7 +26,7 @@ except OSError:  # neither in the data home nor to be downloaded
     adata = make_spatial_domains(900, n_genes=300, effect=4, depth=1000, random_state=0)
 print(adata.uns["source"])
 known = adata.obs["label"]
-text = GeneTextEncoder(mode="aggregate")
+text = GeneTextEncoder(mode="aggregate", n_top_genes=500)
 model = LLMDSCClusterer(known.nunique(), text=text, random_state=0).fit(adata)
 scores = score_partition(known, model.labels_)
 print(pd.Series(scores)[["ari", "nmi", "acc", "macro_f1"]].round(3).to_string())

@@ -38,7 +38,8 @@ def new_figure(n_panels, coordinates=None):
 
     width, height = (4.0, 3.2) if coordinates is None else np.ptp(coordinates, axis=0) + 1e-9
     panel = 3.6 * np.clip(width / height, 0.5, 2.0)
-    n_columns = min(n_panels, 4)
+    # four of a tissue as wide as high, two of one that is twice as wide: writing stays readable on a page
+    n_columns = min(n_panels, int(15 // panel))
     n_rows = -(-n_panels // n_columns)
     size = (panel * n_columns + 1.6, 4.0 * n_rows)
     return plt.subplots(n_rows, n_columns, figsize=size, layout="constrained")[0]
