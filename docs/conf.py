@@ -74,7 +74,20 @@ of_scikit_learn = ["set_output", "get_metadata_routing", "get_params", "set_para
     f"set_{method}_request" for method in ("fit", "fit_transform", "predict", "transform", "score", "inverse_transform")
 ]
 autodoc_default_options = {"exclude-members": ", ".join(of_scikit_learn)}
-autosummary_context = {"of_scikit_learn": of_scikit_learn}
+# pages of the guide that the page of an estimator leads to
+autosummary_context = {
+    "guides": {
+        "SpaLLMFusion": ["how_it_works", "controls", "selection"],
+        "SemSTClusterer": ["semst", "inspection"],
+        "STLLMClusterer": ["stllm", "controls"],
+        "LLMDSCClusterer": ["cell_types", "settings"],
+        "SpatialGraphTransformer": ["data", "encoders"],
+        "GeneTextEncoder": ["text", "controls"],
+        "SpatialGraphLearner": ["stllm"],
+        "TissueNarrator": ["stllm"],
+    }
+}
+toc_object_entries_show_parents = "hide"
 # methods stand on the page of their class; numpydoc's own tables of them would need a page each
 numpydoc_show_class_members = False
 
