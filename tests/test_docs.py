@@ -2,6 +2,7 @@
 
 import re
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 def _extensions(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
     yield
-    for name in ("gallery_scripts", "report_text"):
+    for name in ("gallery_scripts", "inventories", "report_text"):
         sys.modules.pop(name, None)
 
 
@@ -63,6 +64,19 @@ def test_reports_become_tables():
     assert "   :class: benchmark sortable" in lines
     assert lines[-2:] == ["   * - a\\_5", "     - \\+0.5 [-1, 2]"]
     assert "   :class: benchmark" in as_rst(text.replace(rows, rows[:25]))
+
+
+def test_links_to_other_packages_need_no_network(tmp_path):
+    from inventories import local_inventories
+
+    mapping = local_inventories(ROOT / "docs" / "_inventories", tmp_path / "new")
+    for name, (address, packed) in mapping.items():
+        *head, body = Path(packed).read_bytes().split(b"\n", 4)
+        assert head[0] == b"# Sphinx inventory version 2" and head[1].endswith(name.encode()) and len(head) == 4
+        entries = zlib.decompress(body).decode().splitlines()
+        assert address.startswith("https://") and entries
+        for entry in entries:
+            assert re.fullmatch(r"\S+ py:\w+ -?1 \S+ -", entry)
 
 
 def test_scores_of_the_readme_are_those_of_the_report():

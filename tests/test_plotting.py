@@ -263,3 +263,9 @@ def test_small_domains_of_a_large_slice_are_pictures_too(tmp_path):
     ax = plot_domains(rng.random((60_000, 2)), labels, legend=False)
     ax.figure.savefig(tmp_path / "large.svg")
     assert (tmp_path / "large.svg").stat().st_size < 3_000_000
+
+
+def test_no_figure_is_wider_than_a_page_can_show():
+    for shape in ((1, 1), (9, 1), (1, 9)):
+        figure = plot_domain_comparison(GRID * shape, truth=TRUTH, predictions=dict.fromkeys("abcde", TRUTH))
+        assert len(figure.axes) == 6 and figure.get_figwidth() <= 17
