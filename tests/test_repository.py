@@ -22,8 +22,8 @@ from skst.text import model_folder, named_models
 ROOT = Path(skst.__file__).parents[1]
 SOURCES = sorted((ROOT / "skst").rglob("*.py"))
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
-# What a build of the pages leaves beside them is not ours.
-BUILT = ("auto_examples", "generated", "_generated", "_build", "backreferences")
+# What a build of the pages leaves beside them is not ours, and templates are no pages.
+BUILT = ("auto_examples", "generated", "_generated", "_build", "_templates", "backreferences")
 PAGES = sorted(
     path
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.rst")]
