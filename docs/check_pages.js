@@ -55,7 +55,9 @@
       if (box.width < 2 || box.height < 2) continue;
       const style = getComputedStyle(node);
       const below = ground(node);
-      const [light, dark] = [luminance(over(parse(style.color), below)), luminance(below)].sort((a, b) => b - a);
+      let [r, g, b, strength] = parse(style.color);
+      for (let up = node; up; up = up.parentElement) strength *= parseFloat(getComputedStyle(up).opacity);
+      const [light, dark] = [luminance(over([r, g, b, strength], below)), luminance(below)].sort((a, b) => b - a);
       const size = parseFloat(style.fontSize);
       const large = size >= 24 || (size >= 18.66 && parseInt(style.fontWeight) >= 700);
       const ratio = (light + 0.05) / (dark + 0.05);

@@ -123,6 +123,22 @@ def search(browser, address):
     page.close()
 
 
+def sorting(browser, address):
+    """What is wrong with tables that sort."""
+    page = browser.new_page()
+    page.goto(f"{address}benchmarks/accuracy.html")
+    column = (
+        "[...document.querySelector('table.sortable').tBodies[0].rows].map((row) => parseInt(row.cells[1].innerText))"
+    )
+    button = page.locator("table.sortable th button").nth(1)
+    for down in (False, True):
+        button.click()
+        numbers = page.evaluate(column)
+        if numbers != sorted(numbers, reverse=down) or len(set(numbers)) < 2:
+            yield f"a click on a heading leaves the column as {numbers}"
+    page.close()
+
+
 def make_report(folder):
     """A report like those that readers make."""
     import skst
@@ -152,7 +168,7 @@ def main():
         make_report(Path(other))
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         with served(arguments.folder) as address:
-            found += [] if arguments.page else list(search(browser, address))
+            found += [] if arguments.page else [*search(browser, address), *sorting(browser, address)]
             found += list(faults(browser, address, pages))
         with served(other) as address:
             found += list(faults(browser, address, ["report.html"]))
