@@ -2,6 +2,7 @@
 
 from html.parser import HTMLParser
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,6 +61,7 @@ def test_it_tells_what_was_found(adata, tmp_path):
         assert f"{number} {size} {size / 300:.1%}" in " ".join(words.split())
     assert "rim" in words and "12.3" in words and "The data are simulated" in words
     truth = skst.metrics.score_partition(adata.obs["label"], model.labels_)["ari"]
+    assert "SpaLLMFusion" in page.text and adata.uns["source"] in page.text
     assert f"{truth:.3f}" in words and "n_vote_neighbors" in words
     markers = skst.inspection.marker_genes(adata, model.labels_, n_top=1)
     assert set(markers["gene"]) <= set(words.split())
@@ -145,3 +147,15 @@ def test_wrong_arguments_are_told(adata, tmp_path):
     with pytest.raises(ValueError, match="truth"):
         skst.report(model, adata, tmp_path / "x.html", truth="nothing")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_of_many_spots_stays_small(adata, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(adata.n_obs, size=100_000)
+    obs = pd.DataFrame(index=[f"spot{number}" for number in range(len(rows))])
+    places = {"spatial": rng.random((len(rows), 2)) * 1e4}
+    many = ad.AnnData(adata.X[rows], obs=obs, var=adata.var, obsm=places)
+    model = _fitted(adata)
+    model.n_vote_neighbors = 0  # labels without order, the hardest to press
+    path = skst.report(model, many, tmp_path / "found.html")
+    assert path.stat().st_size < 3_000_000

@@ -90,7 +90,7 @@ def report(
     seconds : dict of str to float, default=None
         What steps took, as you have measured it.  What training took is known to the estimator.
     title : str, default=None
-        Heading; by default the estimator and where the data are from, if ``uns["source"]`` says so.
+        Heading; by default the estimator.  Below stands where the data are from, if ``uns["source"]`` says so.
 
     Returns
     -------
@@ -129,8 +129,7 @@ def report(
         raise ValueError("adata is in its file, and a report reads all of it; pass adata.to_memory().")
     check_is_fitted(model)
     facts = gather(model, adata, truth, names)
-    source = adata.uns.get("source")
-    title = title or f"{facts.record['estimator']}: {source if isinstance(source, str) else 'report'}"
+    title = title or facts.record["estimator"]
     steps = {**(seconds or {}), **_training(model)}
     page = "<!doctype html>\n" + element(
         "html",
@@ -157,6 +156,8 @@ def _sections(facts, adata, title, steps):
         element("h1", name(title)),
         element("p", f"{adata.n_obs:,} spots, {adata.n_vars:,} genes, {n_found} clusters.", class_="faint"),
     ]
+    if isinstance(source := adata.uns.get("source"), str):
+        parts += [element("p", element("bdi", source), class_="faint")]
     if facts.cautions:
         parts += [element("ul", *(element("li", caution) for caution in facts.cautions), class_="cautions")]
     parts += [_picture(facts), element("h2", "Clusters"), _clusters(facts)]
