@@ -61,6 +61,7 @@ def test_it_tells_what_was_found(adata, tmp_path):
         assert f"{number} {size} {size / 300:.1%}" in " ".join(words.split())
     assert "rim" in words and "12.3" in words and "The data are simulated" in words
     truth = skst.metrics.score_partition(adata.obs["label"], model.labels_)["ari"]
+    assert "Whether it mattered" not in words
     assert "SpaLLMFusion" in page.text and adata.uns["source"] in page.text
     assert f"{truth:.3f}" in words and "n_vote_neighbors" in words
     markers = skst.inspection.marker_genes(adata, model.labels_, n_top=1)
@@ -159,3 +160,12 @@ def test_a_picture_of_many_spots_stays_small(adata, tmp_path):
     model.n_vote_neighbors = 0  # labels without order, the hardest to press
     path = skst.report(model, many, tmp_path / "found.html")
     assert path.stat().st_size < 3_000_000
+
+
+def test_domains_have_the_names_that_they_were_told_by(tmp_path):
+    adata = make_spatial_domains(200, n_domains=3, random_state=0)
+    text = skst.GeneTextEncoder(model="lexical")
+    model = skst.STLLMClusterer(3, text=text, random_state=0).fit(adata)
+    _, page = _read(skst.report(model, adata, tmp_path / "found.html"))
+    assert set(model.domains_["name"]) <= set(page.text)
+    assert any("Whether it mattered is not to be seen here" in part for part in page.text)

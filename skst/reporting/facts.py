@@ -180,16 +180,21 @@ def _cautions(model, adata, labels, batch, record):
         alone = shares.max(axis=1) > 0.95 * shares.sum(axis=1)
         if (lonely := shares.index[alone]).size:
             yield f"Cluster {_listed(lonely)} is of a single slice: a difference between slices, or between tissues?"
-    text = getattr(model, "text_", None)
-    if text is not None:
+    if _has_read(model):
         yield (
             "Text about genes was used. Whether it mattered is not to be seen here: "
             "skst.inspection.semantic_permutation_test compares it with text of other genes and with noise."
         )
-    if (genes := getattr(text, "gene_report_", None)) is not None and "text" in genes:
+    if (genes := getattr(getattr(model, "text_", None), "gene_report_", None)) is not None and "text" in genes:
         without = float((genes["text"].astype(str) == "").mean())
         if without > 0.5:
             yield f"Nothing is written about {without:.0%} of the genes."
+
+
+def _has_read(model):
+    """Whether text took part in the fit."""
+    found = (getattr(model, name, None) for name in ("text_", "semantic_embedding_", "text_report_"))
+    return any(value is not None and (not hasattr(value, "__len__") or len(value)) for value in found)
 
 
 def _listed(numbers):
