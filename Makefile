@@ -2,6 +2,7 @@
 # make test         run all tests and the examples in the documentation strings
 # make lint         check style, spelling and types
 # make docs         build the documentation into docs/_build/html
+# make test-docs    open every page in headless Chromium, which has to be installed; needs make docs
 # make test-oldest  run all tests on the oldest versions that pyproject.toml allows (PYTHON has to be 3.11)
 # make test-scverse run the tests that need scanpy and squidpy, in an environment with both
 # make cuda         train on a GPU and on the CPU, side by side, with the packages that PYTHON has: no network is needed
@@ -32,7 +33,7 @@ test test-oldest: export MALLOC_MMAP_MAX_ := 0
 test test-oldest: export MALLOC_TRIM_THRESHOLD_ := 100000000000
 test test-oldest: export MALLOC_TOP_PAD_ := 67108864
 
-.PHONY: demo test lint docs test-oldest test-scverse cuda dist
+.PHONY: demo test lint docs test-docs test-oldest test-scverse cuda dist
 
 demo: $(VENV)/installed
 	$(RUN) examples/demo_osmfish.py --output demo_output
@@ -46,9 +47,17 @@ lint: $(VENV)/installed
 	$(VENV)/bin/codespell
 	$(RUN) -m mypy
 
-docs: $(VENV)/installed
-	$(RUN) -m pip install --quiet -e ".[docs]"
+docs: $(VENV)/docs
 	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build/html
+
+test-docs: docs
+	$(RUN) -m pip install --quiet "playwright>=1.40"
+	$(RUN) docs/check_pages.py docs/_build/html
+
+# Once, so that pages build with no index in reach after that.
+$(VENV)/docs: $(VENV)/installed
+	$(RUN) -m pip install --quiet -e ".[docs]"
+	@touch $@
 
 # The list of oldest versions is what the bounds in pyproject.toml resolve to, and is kept nowhere else.  Compiled, since
 # faults of syntax that packages are forgiven when they are installed are warnings, and so errors, in tests.  What

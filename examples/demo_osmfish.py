@@ -81,18 +81,22 @@ def main():
 
     print("5. Saving")
     output.mkdir(parents=True, exist_ok=True)
-    picture, table = output / "osmfish_domains.png", output / "osmfish_domains.h5ad"
+    picture, table, page = (output / f"osmfish_domains.{kind}" for kind in ("png", "h5ad", "html"))
     predictions = {"text + expression": fused.labels_, "expression alone": expression.labels_}
     figure = plot_domain_comparison(adata, truth="label", predictions=predictions)
     # Simulated tissue says so wherever the picture goes.
     figure.suptitle(adata.uns["source"], y=1.08)
     figure.savefig(picture, dpi=150, bbox_inches="tight")
 
+    seconds = {"fit, with text": seconds_fused, "fit, expression alone": seconds_expression}
+    skst.report(fused, adata, page, truth="label", seconds=seconds)
+
     adata.obs["domain"] = pd.Categorical(fused.labels_.astype(str))
     adata.obs["domain_expression_alone"] = pd.Categorical(expression.labels_.astype(str))
     adata.obsm["X_spallm"] = fused.transform(adata)
     adata.write_h5ad(table)
     print(f"   picture: {picture.resolve()}")
+    print(f"   report:  {page.resolve()}  (open it in a browser)")
     print(f"   table:   {table.resolve()}  (obs['domain'], obsm['X_spallm']; open it with anndata.read_h5ad)")
 
 

@@ -8,6 +8,7 @@ from skst._version import __version__
 if TYPE_CHECKING:  # type checkers do not see what __getattr__ loads
     from skst.embedding import SpatialGraphTransformer as SpatialGraphTransformer
     from skst.llmdsc import LLMDSCClusterer as LLMDSCClusterer
+    from skst.reporting import report as report
     from skst.semst import SemSTClusterer as SemSTClusterer
     from skst.spallm import SpaLLMFusion as SpaLLMFusion
     from skst.stllm import STLLMClusterer as STLLMClusterer
@@ -21,6 +22,7 @@ _HOMES = {
     "SemSTClusterer": "skst.semst",
     "STLLMClusterer": "skst.stllm",
     "LLMDSCClusterer": "skst.llmdsc",
+    "report": "skst.reporting",
 }
 _MODULES = (
     "datasets",

@@ -225,3 +225,47 @@ def test_names_are_drawn_as_they_are(tmp_path):
     shown = {text.get_text() for text in ax.get_legend().get_texts()}
     assert shown == {"$x$", "US$5 and US$6", "$\\input{x}$", "G?", "_hidden", "x" * 40 + "...", "a[2J"}
     assert not any(text.get_parse_math() for text in (*ax.get_legend().get_texts(), ax.title))
+
+
+@pytest.mark.parametrize(
+    ("width", "micrometers", "told", "length"),
+    [
+        (3000.0, 1, "500 \N{MICRO SIGN}m", 500),
+        (12_000.0, 1, "2 mm", 2000),
+        (1000.0, 0.65, "100 \N{MICRO SIGN}m", 100 / 0.65),
+    ],
+)
+def test_a_scale_bar_is_of_a_round_length_below_the_tissue(width, micrometers, told, length):
+    places = GRID * [width / 3, width / 4]
+    ax = plot_domains(places, TRUTH, micrometers=micrometers)
+    (bar,) = ax.get_lines()
+    assert np.ptp(bar.get_xdata()) == pytest.approx(length)
+    assert [text.get_text() for text in ax.texts] == [told]
+    assert places[:, 1].max() < bar.get_ydata()[0] < ax.get_ylim()[0]
+    assert not plot_domains(places, TRUTH).get_lines()
+
+
+def test_a_comparison_has_one_scale_bar():
+    figure = plot_domain_comparison(GRID * 100, truth=TRUTH, predictions={"x": TRUTH}, micrometers=2)
+    assert [len(ax.get_lines()) for ax in figure.axes] == [1, 0]
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+
+
+@pytest.mark.parametrize("micrometers", [0, -1, np.inf, np.nan, "1"])
+def test_a_unit_has_a_length(micrometers):
+    with pytest.raises(ValueError, match="micrometers"):
+        plot_domains(GRID, TRUTH, micrometers=micrometers)
+
+
+def test_small_domains_of_a_large_slice_are_pictures_too(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(20, size=60_000)
+    ax = plot_domains(rng.random((60_000, 2)), labels, legend=False)
+    ax.figure.savefig(tmp_path / "large.svg")
+    assert (tmp_path / "large.svg").stat().st_size < 3_000_000
+
+
+def test_no_figure_is_wider_than_a_page_can_show():
+    for shape in ((1, 1), (9, 1), (1, 9)):
+        figure = plot_domain_comparison(GRID * shape, truth=TRUTH, predictions=dict.fromkeys("abcde", TRUTH))
+        assert len(figure.axes) == 6 and figure.get_figwidth() <= 17

@@ -1,5 +1,7 @@
 """Figures and axes that the plots share."""
 
+import numbers
+
 import numpy as np
 import pandas as pd
 
@@ -36,7 +38,8 @@ def new_figure(n_panels, coordinates=None):
 
     width, height = (4.0, 3.2) if coordinates is None else np.ptp(coordinates, axis=0) + 1e-9
     panel = 3.6 * np.clip(width / height, 0.5, 2.0)
-    n_columns = min(n_panels, 4)
+    # four of a tissue as wide as high, two of one that is twice as wide: writing stays readable on a page
+    n_columns = min(n_panels, int(15 // panel))
     n_rows = -(-n_panels // n_columns)
     size = (panel * n_columns + 1.6, 4.0 * n_rows)
     return plt.subplots(n_rows, n_columns, figsize=size, layout="constrained")[0]
@@ -109,6 +112,22 @@ def _frame(ax, coordinates):
     margin = 0.02 * max(*(high - low), 1e-9)
     ax.set_xlim(low[0] - margin, high[0] + margin)
     ax.set_ylim(high[1] + margin, low[1] - margin)
+
+
+def add_scale_bar(ax, coordinates, micrometers):
+    """Draw a bar of a round length below the tissue, a fifth of its width or somewhat less."""
+    if not isinstance(micrometers, numbers.Real) or not 0 < micrometers < np.inf:
+        raise ValueError(f"micrometers={micrometers!r} is no length of a unit; give a positive number, or None.")
+    low, high = coordinates.min(axis=0), coordinates.max(axis=0)
+    longest = max(*(high - low), 1e-9) * micrometers / 5
+    power = 10.0 ** np.floor(np.log10(longest))
+    length = power * max(step for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9))
+    margin = 0.02 * max(*(high - low), 1e-9)
+    y = high[1] + 2 * margin
+    ax.plot([low[0], low[0] + length / micrometers], [y, y], color="0.25", linewidth=2, solid_capstyle="butt")
+    told = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} \N{MICRO SIGN}m"
+    ax.text(low[0] + length / micrometers / 2, y + margin, told, ha="center", va="top", fontsize="small", color="0.25")
+    ax.set_ylim(high[1] + 7 * margin, low[1] - margin)
 
 
 def touching_size(ax, coordinates):

@@ -10,7 +10,15 @@ from skst.files.untrusted import told
 from skst.inputs.labels import Labels, label_column
 from skst.inputs.rows import match_rows, row_names
 from skst.metrics import score_partition
-from skst.plotting._axes import add_legend, bare, check_named, new_figure, read_coordinates, touching_size
+from skst.plotting._axes import (
+    add_legend,
+    add_scale_bar,
+    bare,
+    check_named,
+    new_figure,
+    read_coordinates,
+    touching_size,
+)
 from skst.plotting._colours import UNLABELLED_COLOUR, assign_colours
 
 if TYPE_CHECKING:
@@ -29,6 +37,7 @@ def plot_domains(
     palette: Any = None,
     legend: bool = True,
     spatial_key: str = "spatial",
+    micrometers: float | None = None,
 ) -> "Axes":
     """Draw the labels of spots where they lie in the tissue.
 
@@ -54,6 +63,8 @@ def plot_domains(
         Whether to list the labels beside the axes.
     spatial_key : str, default="spatial"
         Where the coordinates of an AnnData are.
+    micrometers : float, default=None
+        Length of one unit of the coordinates, 1 where they are in micrometres already; draws a scale bar.
 
     Returns
     -------
@@ -63,7 +74,8 @@ def plot_domains(
     Raises
     ------
     ValueError
-        If coordinates or a column are missing, lengths differ, or a palette lacks a label.
+        If coordinates or a column are missing, lengths differ, a palette lacks a label, or `micrometers` is not
+        positive.
 
     Examples
     --------
@@ -83,6 +95,8 @@ def plot_domains(
     if ax is None:
         ax = new_figure(1, coordinates).axes[0]
     bare(ax, coordinates, title or "")
+    if micrometers is not None:
+        add_scale_bar(ax, coordinates, micrometers)
     size = touching_size(ax, coordinates) if spot_size is None else spot_size
     unlabelled = labels.isna().to_numpy()
     groups = [(None, UNLABELLED_COLOUR, unlabelled)] if unlabelled.any() else []
@@ -96,7 +110,7 @@ def plot_domains(
             color=colour,
             label=name,
             linewidths=0,
-            rasterized=mask.sum() > 10_000,
+            rasterized=len(coordinates) > 10_000,
         )
     if legend:
         add_legend(ax, ax, size, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -110,6 +124,7 @@ def plot_domain_comparison(
     predictions: Mapping[str, Labels],
     spatial_key: str = "spatial",
     spot_size: float | None = None,
+    micrometers: float | None = None,
 ) -> "Figure":
     """Draw the known domains and, beside them, what methods found.
 
@@ -125,6 +140,8 @@ def plot_domain_comparison(
         Where the coordinates of an AnnData are.
     spot_size : float, default=None
         Area of a spot in square points; by default spots just touch.
+    micrometers : float, default=None
+        As of :func:`plot_domains`, in the first panel.
 
     Returns
     -------
@@ -163,7 +180,18 @@ def plot_domain_comparison(
         if spot_size is None:
             spot_size = touching_size(ax, coordinates)
         reference = None if labels is truth else truth
-        plot_domains(coordinates, labels, reference=reference, ax=ax, title=title, spot_size=spot_size, legend=False)
+        plot_domains(
+            coordinates,
+            labels,
+            reference=reference,
+            ax=ax,
+            title=title,
+            spot_size=spot_size,
+            legend=False,
+            micrometers=micrometers if labels is truth else None,
+        )
+        # one scale for all, whether or not a bar stands below
+        ax.set_ylim(figure.axes[0].get_ylim())
     add_legend(figure, figure.axes[0], spot_size, loc="outside right center")
     for ax in figure.axes[len(panels) :]:
         ax.remove()

@@ -1,0 +1,5 @@
+"""What was found, on one page."""
+
+from skst.reporting.page import report
+
+__all__ = ["report"]
