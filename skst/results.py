@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from skst._version import __version__
 from skst.inputs.rows import is_anndata
 from skst.inputs.spots import Spots
+from skst.inputs.tables import tables_of
 from skst.palette import PALETTE
 from skst.partition.numbers import renumber
 
@@ -186,6 +187,7 @@ def every_item(adata: Any, key_added: str, **places: Any) -> list[Any]:
     TypeError
         If one is no AnnData, or places are told of several.
     """
+    adata = tables_of(adata)
     items = list(adata) if isinstance(adata, (list, tuple)) else [adata]
     told = [name for name, values in places.items() if values is not None]
     if told and isinstance(adata, (list, tuple)):

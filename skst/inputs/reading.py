@@ -14,6 +14,7 @@ from skst.inputs.columns import Columns
 from skst.inputs.containers import how_to_join
 from skst.inputs.slices import Slices, is_listed, open_slices, stays_in_file
 from skst.inputs.spots import Spots, Where, read_spots
+from skst.inputs.tables import tables_of
 from skst.inputs.types import Expression
 
 # What parameters of the same name may be, on every estimator, and on most.
@@ -90,13 +91,14 @@ class ReadsSpots:
         -------
         Slices or None
         """
+        given, X = X, tables_of(X)
         where, listed = where_of(vars(self)), is_listed(X)
         if not listed and (otherwise or coordinates is not None or batch is not None or not stays_in_file(X, where)):
             return None
         if otherwise:
-            fix = how_to_join(X)
+            fix = how_to_join(given)
             raise TypeError(
-                f"X is a list of {len(X)} {type(X[0]).__name__}, and slices are not read one at a time with "
+                f"X is a list of {len(X)} {type(given[0]).__name__}, and slices are not read one at a time with "
                 f"{otherwise}; {f'put them together, X = {fix}' if fix else 'give one AnnData'}."
             )
         fitted = Columns(getattr(self, "feature_names_in_", None), getattr(self, "n_features_in_", None))
