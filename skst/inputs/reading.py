@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from skst._constraints import StrOptions
 from skst.inputs.columns import Columns
 from skst.inputs.containers import how_to_join
+from skst.inputs.named_rows import NamedRows
 from skst.inputs.slices import Slices, is_listed, open_slices, stays_in_file
 from skst.inputs.spots import Spots, Where, read_spots
 from skst.inputs.tables import tables_of
@@ -27,7 +28,7 @@ READING: dict[str, list] = {
 ON_MISSING: dict[str, list] = {"on_missing": [StrOptions({"warn", "error"})]}
 
 
-class ReadsSpots:
+class ReadsSpots(NamedRows):
     """Methods of an estimator that reads ``X`` as its parameters say.
 
     These are ``layer``, ``use_rep``, ``spatial_key``, ``batch_key``, ``graph`` and ``gene_names``, as far as it has
