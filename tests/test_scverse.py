@@ -7,6 +7,8 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
+from sklearn.metrics import adjusted_rand_score
 
 from skst import SpaLLMFusion, SpatialGraphTransformer
 from skst.datasets import make_spatial_domains
@@ -80,6 +82,32 @@ def test_the_embedding_serves_scanpy(told):
     sc.pp.neighbors(adata, use_rep="X_domain", n_neighbors=10)
     assert adata.obsp["connectivities"].shape == (400, 400)
     np.testing.assert_array_equal(adata.obsm["X_domain"], model.embedding_)
+
+
+def test_an_embedding_serves_the_niches_of_squidpy():
+    adata = read(0)
+    sq.gr.spatial_neighbors(adata, coord_type="generic", n_neighs=6)
+    adata.obsm["X_spatial"] = SpatialGraphTransformer(layer="counts").fit_transform(adata)
+    named = {"distance": 1, "aggregation": "mean", "n_components": 3}
+    sq.gr.calculate_niche(adata, flavor="cellcharter", use_rep="X_spatial", **named)
+    assert adjusted_rand_score(adata.obs["label"], adata.obs["cellcharter_niche"]) > 0.4
+
+
+def in_the_slot(adata, *, embedder, clusterers, rng):
+    """What squidpy's draft of ``calculate_niche_custom`` does with what it is given."""
+    embedding = embedder(adata)
+    for column, clusterer in clusterers.items():
+        assert "random_state" in clusterer.get_params()
+        labels = clone(clusterer).set_params(random_state=np.random.RandomState(rng)).fit_predict(embedding)
+        adata.obs[column] = pd.Categorical(np.asarray(labels).astype(str))
+
+
+def test_what_squidpy_plans_takes_an_embedder_and_a_clusterer():
+    adata, few = read(0), ConsensusMixture(3, n_init=2, n_keep=1)
+    calculate = getattr(sq.gr, "calculate_niche_custom", in_the_slot)
+    embedder = SpatialGraphTransformer(layer="counts").fit_transform
+    calculate(adata, embedder=embedder, clusterers={"few": few, "same": few}, rng=0)
+    assert adjusted_rand_score(adata.obs["label"], adata.obs["few"]) > 0.7 and not hasattr(few, "labels_")
 
 
 @pytest.fixture
