@@ -88,12 +88,11 @@ def main():
     figure.suptitle(adata.uns["source"], y=1.08)
     figure.savefig(picture, dpi=150, bbox_inches="tight")
 
-    adata.obs["domain"] = pd.Categorical(fused.labels_.astype(str))
-    adata.obs["domain_expression_alone"] = pd.Categorical(expression.labels_.astype(str))
-    adata.obsm["X_spallm"] = fused.transform(adata)
+    fused.write(adata)
+    expression.write(adata, key_added="domain_expression_alone")
     adata.write_h5ad(table)
     print(f"   picture: {picture.resolve()}")
-    print(f"   table:   {table.resolve()}  (obs['domain'], obsm['X_spallm']; open it with anndata.read_h5ad)")
+    print(f"   table:   {table.resolve()}  (obs['domain'], obsm['X_domain']; open it with anndata.read_h5ad)")
 
 
 if __name__ == "__main__":
