@@ -254,8 +254,8 @@ class DomainMixin(PartitionMixin):
             The spots of ``fit``, or others, which are predicted first.  It gets, for ``key_added="domain"``,
             ``obs["domain"]``, categories "0", "1", ...; ``uns["domain_colors"]``, those of :mod:`skst.plotting`;
             ``obsm["X_domain"]``, the embedding; ``obsm["domain_posterior"]``, of clusterers that have one, before
-            neighbours vote; and ``uns["domain"]``, a dict that tells the estimator, its parameters, versions and a hash
-            of the data of ``fit``.
+            neighbours vote; and ``uns["domain"]``, a dict that tells the estimator, its parameters, versions, what
+            ``fit`` warned of, and a hash of its data.
         key_added : str, default="domain"
             Column of ``obs``.
         coordinates, batch
