@@ -78,7 +78,9 @@ def test_posteriors_are_in_the_numbers_of_the_labels(fitted):
     assert same == 1 if getattr(model, "n_vote_neighbors", 0) == 0 else same > 0.8
 
 
-@pytest.mark.filterwarnings("ignore:Writing zarr v2 data", "ignore:zarr v3 autosharding")
+@pytest.mark.filterwarnings(
+    "ignore:Writing zarr v2 data", "ignore:zarr v3 autosharding", "ignore:Consolidated metadata"
+)
 @pytest.mark.parametrize("form", ["h5ad", "zarr", "zarr 3"])
 def test_files_keep_it(fitted, form, tmp_path):
     model, adata = fitted

@@ -4,8 +4,8 @@ import functools
 from typing import Any
 
 import pandas as pd
-from sklearn.utils._set_output import _wrap_data_with_container
 
+from skst._constraints import wrap_output
 from skst.inputs.rows import is_anndata
 from skst.inputs.tables import tables_of
 
@@ -39,7 +39,7 @@ def _with_names(method):
 
 def _contained(estimator, values, X):
     """What `set_output` asks for; an array where that is nothing."""
-    found = _wrap_data_with_container("transform", values, X, estimator)
+    found = wrap_output("transform", values, X, estimator)
     if isinstance(found, pd.DataFrame) and found is not values:
         names = _names(tables_of(X))
         if names is not None:
