@@ -4,7 +4,7 @@
 # make docs         build the documentation into docs/_build/html
 # make test-docs    open every page in headless Chromium, which has to be installed; needs make docs
 # make test-oldest  run all tests on the oldest versions that pyproject.toml allows (PYTHON has to be 3.11)
-# make test-scverse run the tests that need scanpy and squidpy, in an environment with both
+# make test-scverse run the tests that need scanpy, squidpy and readers of platforms, in an environment with all
 # make cuda         train on a GPU and on the CPU, side by side, with the packages that PYTHON has: no network is needed
 # make dist         build the wheel and run the README's example from it
 # Each sets itself up in .venv first; all it needs is Python 3.11 or newer and a package index.
@@ -70,8 +70,8 @@ test-oldest: $(VENV)/installed
 # setuptools, as a dependency of squidpy's still asks for its pkg_resources.
 test-scverse: $(VENV)/installed
 	$(RUN) -m uv venv --clear --python $(PYTHON) $(SCVERSE)
-	$(RUN) -m uv pip install --python $(SCVERSE) $(TORCH) -e ".[test]" scanpy squidpy "setuptools<81"
-	$(SCVERSE)/bin/python -m pytest tests/test_scverse.py
+	$(RUN) -m uv pip install --python $(SCVERSE) $(TORCH) -e ".[test]" scanpy squidpy spatialdata-io polars "setuptools<81"
+	$(SCVERSE)/bin/python -m pytest tests/test_scverse.py tests/test_platforms.py tests/test_set_output.py
 
 # Where there is a GPU there may be no package index: nothing is installed.
 cuda:

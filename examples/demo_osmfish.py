@@ -91,13 +91,12 @@ def main():
     seconds = {"fit, with text": seconds_fused, "fit, expression alone": seconds_expression}
     skst.report(fused, adata, page, truth="label", seconds=seconds)
 
-    adata.obs["domain"] = pd.Categorical(fused.labels_.astype(str))
-    adata.obs["domain_expression_alone"] = pd.Categorical(expression.labels_.astype(str))
-    adata.obsm["X_spallm"] = fused.transform(adata)
+    fused.write(adata)
+    expression.write(adata, key_added="domain_expression_alone")
     adata.write_h5ad(table)
     print(f"   picture: {picture.resolve()}")
     print(f"   report:  {page.resolve()}  (open it in a browser)")
-    print(f"   table:   {table.resolve()}  (obs['domain'], obsm['X_spallm']; open it with anndata.read_h5ad)")
+    print(f"   table:   {table.resolve()}  (obs['domain'], obsm['X_domain']; open it with anndata.read_h5ad)")
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ class CellTypeMixin(PartitionMixin):
 
         Parameters
         ----------
-        adata : AnnData, or list of these
+        adata : AnnData, SpatialData, or list of these
             Cells of ``fit``, or others, which are predicted first.  What is written is said there:
             :meth:`skst.SpaLLMFusion.write`.
         key_added : str, default="cluster"
@@ -250,12 +250,12 @@ class DomainMixin(PartitionMixin):
 
         Parameters
         ----------
-        adata : AnnData, or list of these, one a slice
+        adata : AnnData, SpatialData, or list of these, one a slice
             The spots of ``fit``, or others, which are predicted first.  It gets, for ``key_added="domain"``,
             ``obs["domain"]``, categories "0", "1", ...; ``uns["domain_colors"]``, those of :mod:`skst.plotting`;
             ``obsm["X_domain"]``, the embedding; ``obsm["domain_posterior"]``, of clusterers that have one, before
-            neighbours vote; and ``uns["domain"]``, a dict that tells the estimator, its parameters, versions and a hash
-            of the data of ``fit``.
+            neighbours vote; and ``uns["domain"]``, a dict that tells the estimator, its parameters, versions, what
+            ``fit`` warned of, and a hash of its data.
         key_added : str, default="domain"
             Column of ``obs``.
         coordinates, batch

@@ -1,8 +1,10 @@
 """What an estimator found, put into an AnnData where scanpy and squidpy look for it."""
 
+import functools
 import itertools
 import platform
 import sys
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from skst._version import __version__
 from skst.inputs.rows import is_anndata
 from skst.inputs.spots import Spots
+from skst.inputs.tables import tables_of
 from skst.palette import PALETTE
 from skst.partition.numbers import renumber
 
@@ -193,6 +196,7 @@ def every_item(adata: Any, key_added: str, **places: Any) -> list[Any]:
     TypeError
         If one is no AnnData, or places are told of several.
     """
+    adata = tables_of(adata)
     items = list(adata) if isinstance(adata, (list, tuple)) else [adata]
     told = [name for name, values in places.items() if values is not None]
     if told and isinstance(adata, (list, tuple)):
@@ -202,11 +206,40 @@ def every_item(adata: Any, key_added: str, **places: Any) -> list[Any]:
     return items
 
 
+def _keeping_warnings(fit):
+    """The method ``fit`` of an estimator, made to keep in its record what was warned of."""
+
+    @functools.wraps(fit)
+    def keeping(self, *args, **kwargs):
+        caller, kept = sys._getframe(1), []
+        with warnings.catch_warnings():
+            show = warnings.showwarning
+
+            def keep(message, category, filename, lineno, file=None, line=None):
+                if issubclass(category, UserWarning):  # libraries that speak of their next versions are left out
+                    kept.append(str(message))
+                if filename == __file__:  # whoever called this function is meant
+                    filename, lineno = caller.f_code.co_filename, caller.f_lineno
+                show(message, category, filename, lineno, file, line)
+
+            warnings.showwarning = keep
+            fitted = fit(self, *args, **kwargs)
+        self._record["warnings"] = list(dict.fromkeys(kept))
+        return fitted
+
+    return keeping
+
+
 class WritesResults:
     """Methods of an estimator that can put what it found into an AnnData.
 
     It sets ``labels_``, ``embedding_``, ``n_clusters_``, ``clusterer_``, ``_numbers`` and ``_record`` in ``fit``.
     """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "fit" in vars(cls):
+            cls.fit = _keeping_warnings(vars(cls)["fit"])
 
     def _beside(self, X):
         """What is read of X beside counts, places, slices and a graph of this estimator's own."""

@@ -22,6 +22,7 @@ from skst.embedding.fusion import ALIGNMENTS, STRATEGIES, ViewFusion
 from skst.embedding.sliced import TextAxes
 from skst.inputs.reading import names_told, where_of
 from skst.inputs.spots import graph_of, read_beside, read_spots
+from skst.inputs.tables import table_of
 from skst.inputs.types import PerSpot
 from skst.text import GeneTextEncoder
 
@@ -271,7 +272,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
 
     def _view(self, transformer, view, X, spots, memory, seeds):
         """Embedding of X by a copy of `transformer`, and the fitted copy; from `memory` where it is there."""
-        transformer = self._handed_on(transformer, seeds[view])
+        X, transformer = table_of(X), self._handed_on(transformer, seeds[view])
         keywords = _place(transformer, spots)
         if memory.location is None:
             key = None
@@ -307,6 +308,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         return meaning
 
     def _embed(self, X, spots):
+        X = table_of(X)
         with names_told():
             structure = np.asarray(self.spatial_.transform(X, **_place(self.spatial_, spots)))
             if self.text_ is None:

@@ -1,5 +1,8 @@
 """Results in an AnnData, as scanpy and squidpy expect them, and as files keep them."""
 
+import contextlib
+import warnings
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -75,19 +78,51 @@ def test_posteriors_are_in_the_numbers_of_the_labels(fitted):
     assert same == 1 if getattr(model, "n_vote_neighbors", 0) == 0 else same > 0.8
 
 
-@pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
-@pytest.mark.parametrize("form", ["h5ad", "zarr"])
+@pytest.mark.filterwarnings(
+    "ignore:Writing zarr v2 data", "ignore:zarr v3 autosharding", "ignore:Consolidated metadata"
+)
+@pytest.mark.parametrize("form", ["h5ad", "zarr", "zarr 3"])
 def test_files_keep_it(fitted, form, tmp_path):
     model, adata = fitted
     model.write(adata)
     key = "cluster" if isinstance(model, LLMDSCClusterer) else "domain"
-    getattr(adata, f"write_{form}")(tmp_path / f"slice.{form}")
+    form, _, version = form.partition(" ")
+    if version and not hasattr(anndata.settings, "zarr_write_format"):
+        pytest.skip("this anndata writes one version of zarr")
+    with anndata.settings.override(zarr_write_format=3) if version else contextlib.nullcontext():
+        getattr(adata, f"write_{form}")(tmp_path / f"slice.{form}")
     read = getattr(anndata, f"read_{form}")(tmp_path / f"slice.{form}")
     pd.testing.assert_series_equal(read.obs[key], adata.obs[key])
     np.testing.assert_array_equal(read.obsm[f"X_{key}"], model.embedding_)
     assert list(read.uns[f"{key}_colors"]) == adata.uns[f"{key}_colors"]
     assert read.uns[key]["params"] == adata.uns[key]["params"]
     assert read.uns[key]["data_hash"] == adata.uns[key]["data_hash"]
+    assert list(read.uns[key]["warnings"]) == adata.uns[key]["warnings"]
+    model.write(read)  # over a record that was read, and known to be that of fit
+    assert read.uns[key]["predicted"] is False
+
+
+def test_what_fit_warned_of_is_kept(tmp_path):
+    adata = tissue()
+    model = clone(ESTIMATORS["no vote"])
+    model.fit(adata).write(adata)
+    assert adata.uns["domain"]["warnings"] == []
+    adata.obsm["spatial"] = np.random.default_rng(0).random((200, 2))
+    with pytest.warns(UserWarning, match="n_clusters=15 is more domains than most tissues have") as told:
+        model.set_params(n_clusters=15, clusterer="kmeans", n_vote_neighbors=6).fit(adata)
+    assert told[0].filename == __file__
+    with warnings.catch_warnings(action="ignore"):  # what is not shown now was not warned of in fit
+        model.write(adata)
+    adata.write_h5ad(tmp_path / "slice.h5ad")
+    (kept,) = anndata.read_h5ad(tmp_path / "slice.h5ad").uns["domain"]["warnings"]
+    assert kept == str(told[0].message)
+
+
+def test_a_fit_that_fails_leaves_warnings_as_they_were():
+    show = warnings.showwarning
+    with pytest.raises(ValueError, match="n_clusters=900 is larger"):
+        clone(ESTIMATORS["no vote"]).set_params(n_clusters=900).fit(tissue())
+    assert warnings.showwarning is show
 
 
 def test_other_slices_get_what_is_predicted(fitted):

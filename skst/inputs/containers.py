@@ -11,11 +11,11 @@ import pandas as pd
 from scipy import sparse
 
 from skst.inputs.rows import detached, is_anndata
+from skst.inputs.tables import is_spatialdata
 from skst.inputs.types import Expression
 
 # Objects of other packages that hold an AnnData, by package and type, and how to get at it.
 _HOLDERS = {
-    ("spatialdata", "SpatialData"): 'X.tables["table"]',
     ("mudata", "MuData"): 'X.mod["rna"]',
     ("anndata", "Raw"): "X.to_adata()",
     ("anndata", "AnnCollection"): "X[:].to_adata()",
@@ -123,6 +123,9 @@ def _joined(items, named):
         return f'anndata.concat([{read} for path in {every}], label="slice", index_unique="-")', 'batch_key="slice"'
     if all(is_anndata(item) for item in items):
         return 'anndata.concat(X, label="slice", index_unique="-")', 'batch_key="slice"'
+    if all(is_spatialdata(item) for item in items):
+        tables = f"[one.tables[{next(iter(items[0].tables), 'table')!r}] for one in {every}]"
+        return f'anndata.concat({tables}, label="slice", index_unique="-")', 'batch_key="slice"'
     if all(isinstance(item, pd.DataFrame) for item in items):
         return f"pandas.concat({every})", "batch="
     if all(sparse.issparse(item) for item in items):

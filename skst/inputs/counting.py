@@ -9,6 +9,7 @@ from scipy import sparse
 from skst.inputs.containers import in_memory
 from skst.inputs.rows import is_anndata, layer_names
 from skst.inputs.spots import Spots
+from skst.inputs.tables import table_of
 from skst.inputs.types import Expression
 
 # log(1 + 10**7): more molecules than that are in no spot.
@@ -66,7 +67,7 @@ def check_range(lowest: float, highest: float, fractions: bool, fix: Callable[[]
 
 def _where_counts_are(X, unless):
     """What to do about an X that holds no counts."""
-    fix = "pass raw counts"
+    X, fix = table_of(X), "pass raw counts"
     if is_anndata(X):
         layers = [name for name in layer_names(X) if _can_be_counts(X.layers[name])]
         if layers:

@@ -12,8 +12,10 @@ from sklearn.utils.validation import validate_data
 from skst._constraints import StrOptions
 from skst.inputs.columns import Columns
 from skst.inputs.containers import how_to_join
+from skst.inputs.named_rows import NamedRows
 from skst.inputs.slices import Slices, is_listed, open_slices, stays_in_file
 from skst.inputs.spots import Spots, Where, read_spots
+from skst.inputs.tables import tables_of
 from skst.inputs.types import Expression
 
 # What parameters of the same name may be, on every estimator, and on most.
@@ -26,7 +28,7 @@ READING: dict[str, list] = {
 ON_MISSING: dict[str, list] = {"on_missing": [StrOptions({"warn", "error"})]}
 
 
-class ReadsSpots:
+class ReadsSpots(NamedRows):
     """Methods of an estimator that reads ``X`` as its parameters say.
 
     These are ``layer``, ``use_rep``, ``spatial_key``, ``batch_key``, ``graph`` and ``gene_names``, as far as it has
@@ -90,13 +92,14 @@ class ReadsSpots:
         -------
         Slices or None
         """
+        given, X = X, tables_of(X)
         where, listed = where_of(vars(self)), is_listed(X)
         if not listed and (otherwise or coordinates is not None or batch is not None or not stays_in_file(X, where)):
             return None
         if otherwise:
-            fix = how_to_join(X)
+            fix = how_to_join(given)
             raise TypeError(
-                f"X is a list of {len(X)} {type(X[0]).__name__}, and slices are not read one at a time with "
+                f"X is a list of {len(X)} {type(given[0]).__name__}, and slices are not read one at a time with "
                 f"{otherwise}; {f'put them together, X = {fix}' if fix else 'give one AnnData'}."
             )
         fitted = Columns(getattr(self, "feature_names_in_", None), getattr(self, "n_features_in_", None))

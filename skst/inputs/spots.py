@@ -20,6 +20,7 @@ from skst.inputs.gene_names import any_named, clean_names
 from skst.inputs.matrix import check_finite, check_matrix
 from skst.inputs.places import read_batch, read_coordinates
 from skst.inputs.rows import is_anndata, layer_names, match_rows
+from skst.inputs.tables import check_placed, table_of
 from skst.inputs.types import Expression, Matrix
 
 
@@ -121,6 +122,9 @@ def read_spots(
         If `X` is no table of counts, but something that holds one.
     """
     where = Where() if where is None else where
+    if coordinates is None:
+        check_placed(X, where.spatial_key)
+    X = table_of(X)
     refuse_unreadable(X, slices=where.sliced)
     X = flat_columns(in_memory(X))
     coordinates, batch = match_rows(X, coordinates=coordinates, batch=batch)
@@ -190,6 +194,7 @@ def layer_of(adata: Any, layer: str | None) -> Any:
 
 def graph_of(X: Any, graph: Any) -> Matrix | None:
     """The graph that an AnnData holds under a key of ``obsp``; None if `graph` is no such key, or `X` no AnnData."""
+    X = table_of(X)
     if not isinstance(graph, str) or not is_anndata(X) or graph not in X.obsp:
         return None
     return in_memory(X.obsp[graph])
@@ -204,6 +209,7 @@ def representation_of(adata: Any, key: str) -> Any:
 
 def read_beside(X: Any, where: Where, layer: str | None) -> tuple[Any, ...]:
     """What a part of an estimator reads of an AnnData beside its `layer`: another layer, an embedding, a graph."""
+    X = table_of(X)
     if not is_anndata(X):
         return ()
     own = None if where.layer in (None, layer) else in_memory(layer_of(X, where.layer))

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .cases import ALL, QUICK, READERS, error, works
+from .cases import ALL, QUICK, READERS, SPATIAL, error, works
 from .counts import of_values
 from .kit import as_fitted, as_slices, finite
 
@@ -40,6 +40,10 @@ def _order(kit, parts):
 def _foreign(module, name, **parts):
     """An object of a package that is not installed here."""
     return type(name, (), {"__module__": module, **parts})()
+
+
+def _spatialdata(**tables):
+    return _foreign("spatialdata._core.spatialdata", "SpatialData", tables=tables)
 
 
 def _frames(kit):
@@ -170,17 +174,54 @@ CASES = [
         of=("text", "llmdsc"),
         **_TYPE,
     ),
-    error(
+    works(
         "X is a SpatialData",
-        r'X is a SpatialData, which holds tables of several kinds; pass the AnnData in it, X.tables\["table"\]',
-        "says where the AnnData is.",
-        "Pass that.",
-        lambda kit: kit.make().fit(_foreign("spatialdata._core", "SpatialData", tables={"table": kit.tissue()})),
-        lambda kit: kit.make().fit(
-            _foreign("spatialdata._core", "SpatialData", tables={"table": kit.tissue()}).tables["table"]
-        ),
+        "its table is read.",
+        "Nothing.",
+        lambda kit: kit.make().fit(_spatialdata(table=kit.tissue())),
         as_fitted,
-        of=QUICK,
+        of=READERS,
+    ),
+    error(
+        "X is a SpatialData with several tables",
+        r"The SpatialData has several tables, \['fine', 'coarse'\]; pass one, such as sdata.tables\['fine'\]",
+        "names them.",
+        "Pass one.",
+        lambda kit: kit.make().fit(_spatialdata(fine=kit.tissue(), coarse=kit.tissue())),
+        lambda kit: kit.make().fit(_spatialdata(fine=kit.tissue(), coarse=kit.tissue()).tables["fine"]),
+        as_fitted,
+        of=READERS,
+    ),
+    error(
+        "X is a SpatialData without a table",
+        r"The SpatialData has no table, and counts are read from one; make it, sdata.aggregate\(.*\)",
+        "shows the call that makes one.",
+        "Follow the call.",
+        lambda kit: kit.make().fit(_spatialdata()),
+        lambda kit: kit.make().fit(_spatialdata(table=kit.tissue())),
+        as_fitted,
+        of=READERS,
+    ),
+    error(
+        "The table of a SpatialData does not say where its spots lie",
+        r"The table 'table' of the SpatialData has no obsm\['spatial'\]; put centroids there, "
+        r"spatialdata.get_centroids\(SHAPES\).compute\(\), in the order of its rows, or pass coordinates=",
+        "says where to get places.",
+        "Follow the sentence.",
+        lambda kit: kit.make().fit(_spatialdata(table=kit.without_places())),
+        lambda kit: kit.make().fit(_spatialdata(table=kit.without_places()), coordinates=kit.places()),
+        as_fitted,
+        of=SPATIAL,
+    ),
+    error(
+        "X is a list of SpatialData",
+        r"X is a list of 2 SpatialData; put them together, X = anndata.concat\(\[one.tables\['table'\] .*",
+        "shows the call that puts them together; estimators that read slices one at a time read its tables.",
+        "Follow the call.",
+        lambda kit: kit.make().fit([_spatialdata(table=part) for part in _halves(kit).values()]),
+        lambda kit: kit.make(batch_key="slice").fit(_joined(kit, list(_halves(kit).values()))),
+        as_slices,
+        of=("semst",),
         **_TYPE,
     ),
     error(
