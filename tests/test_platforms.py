@@ -37,5 +37,7 @@ def test_the_code_of_a_page_finds_domains(name, tmp_path, monkeypatch):
     found = {}
     exec(compile(code, f"{name}.rst", "exec"), found)
     table = found["table"]
-    assert set(table.obs_names) == set(truth.obs_names) and table.uns["domain"]["predicted"] is False
-    assert adjusted_rand_score(truth.obs["label"].loc[table.obs_names], table.obs["domain"]) > 0.6
+    names = table.obs["cell_id"] if "cell_id" in table.obs else table.obs_names  # some readers number the rows
+    assert set(names) == set(truth.obs_names) and table.uns["domain"]["predicted"] is False
+    least = 0.8 if name == "cosmx" else 0.6  # 0.7 is what is found of places within fields of view
+    assert adjusted_rand_score(truth.obs["label"].loc[names], table.obs["domain"]) > least
