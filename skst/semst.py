@@ -18,7 +18,7 @@ from skst.expression.smooth import AveragedPCA
 from skst.graph.build import averaging_operator, expression_graph
 from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
-from skst.inputs.counting import check_counts
+from skst.inputs.counting import check_counts, check_depths
 from skst.inputs.order import content_order
 from skst.inputs.reading import ON_MISSING
 from skst.inputs.types import Expression, PerSpot
@@ -295,6 +295,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         network, losses = self.part("network").check(), self.part("losses").check()
         spots = self._read_spots(X, coordinates=coordinates, batch=batch, reset=True)
         check_counts(spots, X)
+        check_depths(spots)
         self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)

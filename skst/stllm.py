@@ -21,7 +21,7 @@ from skst.embedding.fusion import ViewFusion
 from skst.expression.views import AveragedViews
 from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
-from skst.inputs.counting import check_counts
+from skst.inputs.counting import check_counts, check_depths
 from skst.inputs.order import content_order
 from skst.inputs.reading import ON_MISSING, missing, names_told
 from skst.inputs.types import Expression, PerSpot
@@ -241,6 +241,7 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
         self._narration = clone(self.part("narration").check())
         spots = self._read_spots(X, coordinates=coordinates, batch=batch, reset=True)
         check_counts(spots, X)
+        check_depths(spots)
         self._check_partition(spots.X.shape[0])
         # In the order of SpaLLMFusion, which finds the same domains where there is no text.
         seeds = check_random_state(self.random_state).randint(_MAX_SEED, size=3)

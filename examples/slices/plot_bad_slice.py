@@ -2,8 +2,8 @@
 A bad slice among good ones
 ===========================
 
-One slice of four has lost nearly all of its molecules.  Nothing fails, and that is the danger: it spoils the others
-too.  Look at each slice before you believe all.
+One slice of four has lost nearly all of its molecules.  Nothing fails, but it spoils the others too: a warning says so,
+and is to be heeded.
 """
 
 # %%

@@ -20,7 +20,7 @@ from skst.expression.smooth import AveragedPCA, propagate, single_hop
 from skst.expression.survey import ColumnSums, Survey, add_surveys, reach_of, sampled_rows, survey
 from skst.expression.views import AveragedViews
 from skst.graph.build import averaging_operator
-from skst.inputs.counting import check_range
+from skst.inputs.counting import check_range, warn_of_shallow
 from skst.inputs.places import Faults, faults_of_degrees
 from skst.inputs.slices import Slice, of_slice
 from skst.inputs.sources import TableCounts, is_lazy
@@ -133,6 +133,9 @@ class Passes:
         sampled[sampled_rows(self.slices.n_spots)] = True
         each = [np.flatnonzero(sampled[rows]) for rows in self.slices.rows]
         found = list(self._run(_look, "depth", self.graph, n_hops, pca.normalize, text, each=each))
+        if pca.normalize:
+            depths = [float(np.median(part.sizes)) for part, _, _ in found]
+            warn_of_shallow([one.called for one in self.slices.slices], depths)
         seen = add_surveys([part for part, _, _ in found])
         seen = seen._replace(sizes=self.slices.joined([part.sizes for part, _, _ in found]))
         alone, crowded, most = zip(*(faults for _, _, faults in found), strict=True)

@@ -17,7 +17,7 @@ from skst.expression.in_place import InPlace
 from skst.graph.learner import SpatialGraphLearner
 from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
-from skst.inputs.counting import check_counts
+from skst.inputs.counting import check_counts, check_depths
 from skst.inputs.places import read_batch, read_coordinates
 from skst.inputs.reading import ReadsSpots, names_told
 from skst.inputs.rows import match_rows
@@ -305,6 +305,7 @@ class SpatialGraphTransformer(
         rng = check_random_state(self.random_state)
         if self._counts:
             check_counts(spots, X, unless=type(self).__name__)
+            check_depths(spots)
         average = self._fit_operator(spots, rng, self._counts)
         self.encoder_ = make_encoder(self.method)
         n_inputs = getattr(self.encoder_, "n_inputs", None) or self.n_components

@@ -1,7 +1,7 @@
 """Whether an expression matrix holds counts of molecules."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -14,6 +14,8 @@ from skst.inputs.types import Expression
 
 # log(1 + 10**7): more molecules than that are in no spot.
 _LARGEST_LOG = 16
+# A slice of a quarter of the depth of others takes nothing from them, one of a tenth half of their adjusted Rand index.
+_SHALLOW = 6
 
 
 def check_counts(spots: Spots, X: Expression, *, unless: str | None = None) -> None:
@@ -41,6 +43,41 @@ def check_counts(spots: Spots, X: Expression, *, unless: str | None = None) -> N
     if values.size:
         fractions = values.max() <= _LARGEST_LOG and not np.array_equal(values, np.floor(values))
         check_range(values.min(), values.max(), fractions, lambda: _where_counts_are(X, unless))
+
+
+def check_depths(spots: Spots) -> None:
+    """Warn of a slice that has lost nearly all of its molecules, as :func:`warn_of_shallow` does."""
+    if spots.batch is not None and spots.batch.max() > 0:
+        sizes = np.asarray(spots.X.sum(axis=1)).ravel()
+        rows = [np.flatnonzero(spots.batch == code) for code in range(spots.batch.max() + 1)]
+        names = [f"The slice that begins at spot {part[0]} of X" for part in rows]
+        warn_of_shallow(names, [float(np.median(sizes[part])) for part in rows])
+
+
+def warn_of_shallow(names: Sequence[str], depths: Sequence[float]) -> None:
+    """Warn of a slice whose spots hold far fewer molecules than those of the others.
+
+    Parameters
+    ----------
+    names : sequence of str
+        How each slice is called at the beginning of a sentence.
+    depths : sequence of float
+        Median library size of each.
+
+    Warns
+    -----
+    UserWarning
+        If one has less than a sixth of what is usual among them.
+    """
+    usual = float(np.median(depths))
+    for name, depth in zip(names, depths, strict=True):
+        if depth * _SHALLOW < usual:
+            warnings.warn(
+                f"{name} has a median of {depth:.4g} molecules a spot, and slices have {usual:.4g}; noise of that size "
+                "can spoil the domains of all: fit without it, and predict it.",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 def check_range(lowest: float, highest: float, fractions: bool, fix: Callable[[], str]) -> None:
