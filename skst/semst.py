@@ -18,6 +18,7 @@ from skst.expression.smooth import AveragedPCA
 from skst.graph.build import averaging_operator, expression_graph
 from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
+from skst.inputs.blocks import some_columns
 from skst.inputs.counting import check_counts
 from skst.inputs.order import content_order
 from skst.inputs.reading import ON_MISSING
@@ -298,7 +299,8 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)
-        text_seed, partition_seed, self._graph_seed, *seeds = rng.randint(_MAX_SEED, size=3 + network.n_networks)
+        # The third seed was of a search that no longer draws.
+        text_seed, partition_seed, _, *seeds = rng.randint(_MAX_SEED, size=3 + network.n_networks)
 
         self._say(f"graphs of {spots.X.shape[0]} spots x {spots.X.shape[1]} genes")
         spatial = self._fit_operator(spots, rng)
@@ -308,7 +310,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         averaged = self._pca.average(scores, spatial)
         self.denoised_genes_, log_rates, loadings = self._pca.genes(spots.X, averaged, network.n_top_genes)
         # Networks know genes in an order of their own, so that draws do not depend on that of the columns.
-        self._decoded = content_order(spots.X[:, self.denoised_genes_], axis=1)
+        self._decoded = content_order(some_columns(spots.X, self.denoised_genes_), axis=1)
         log_rates, loadings = log_rates[self._decoded], loadings[self._decoded]
         self._depth = np.float32(median_depth(library_sizes(spots.X)))
         self._tile, self._start = network.batch_size, network.start
@@ -342,6 +344,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         factors = None if semantic is None else self._ensemble.factors(semantic)
         self.modulation_ = None if factors is None else Modulation(*factors)
         self.embedding_ = self._side_by_side(batches, embeddings)
+        del batches, embeddings, semantic  # what was learnt from is gone before the partition
         self._find_domains(spots, partition_seed, n_views=self.embedding_.shape[1] // scores.shape[1])
         return self
 
@@ -377,9 +380,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
 
         scale = np.float32(np.sqrt(scores.shape[1]))
         averaged = self._pca.average(scores, spatial) * scale
-        expression = averaging_operator(
-            expression_graph(averaged, n_neighbors=self.n_expression_neighbors, random_state=self._graph_seed)
-        )
+        expression = averaging_operator(expression_graph(averaged, n_neighbors=self.n_expression_neighbors))
         operators = [spatial, expression]
         start = [averaged, expression @ averaged]
         features = [(operator @ scores - self._pca.offset_) * scale for operator in operators]

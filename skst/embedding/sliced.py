@@ -104,7 +104,6 @@ class Passes:
 
     def __init__(self, slices, graph, pca, *, memory=None, verbose=0):
         self.slices = slices
-        self.graph = graph
         self.pca = pca
         self.verbose = verbose
         self.n_passes = 0
@@ -112,6 +111,8 @@ class Passes:
         lasting = not any(isinstance(one.counts, TableCounts) and is_lazy(one.counts.matrix) for one in slices.slices)
         self._memory = memory if lasting and memory is not None and memory.location is not None else None
         self._keys = None if self._memory is None else [_key(one) for one in slices.slices]
+        at_hand = lasting and not any(one.counts.portable for one in slices.slices)
+        self.graph = _Kept(graph) if at_hand and self._memory is None else graph
 
     def look(self, text: Any = None) -> tuple[Survey, ColumnSums | None]:
         """First pass: learn hops, depth and scales of genes, and choose genes.
@@ -203,6 +204,19 @@ class Passes:
             self.from_memory = all(function.check_call_in_cache(*arguments) for arguments in told)
         own = list(zip(keys, each, strict=True))
         return self.slices.map(function, own, *constant, name=name, verbose=self.verbose)
+
+
+class _Kept:
+    """A graph that keeps what it built of slices that are in memory, from pass to pass."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        self.built = {}
+
+    def build(self, X, places):
+        if id(places) not in self.built:
+            self.built[id(places)] = self.graph.build(X, places)
+        return self.built[id(places)]
 
 
 class TextAxes(NamedTuple):
