@@ -8,14 +8,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skst import limits
 from skst._constraints import Interval, StrOptions
 from skst._parameters import or_new
 from skst.base import DOMAINS, DomainMixin
 from skst.embedding.semantic import Modulation
+from skst.embedding.two_graphs import on_two_graphs
 from skst.expression.counts import library_sizes, median_depth
 from skst.expression.smooth import AveragedPCA
-from skst.graph.build import averaging_operator, expression_graph
 from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
 from skst.inputs.blocks import some_columns
@@ -314,7 +313,8 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         log_rates, loadings = log_rates[self._decoded], loadings[self._decoded]
         self._depth = np.float32(median_depth(library_sizes(spots.X)))
         self._tile, self._start = network.batch_size, network.start
-        batches = self._batches(spots, spatial, scores, semantic, rng)
+        decoded = self.denoised_genes_[self._decoded]
+        batches = self._batches(spots, spatial, scores, semantic, decoded=decoded, rng=rng)
         shape = {
             "n_features": scores.shape[1],
             "n_hidden": network.n_hidden,
@@ -359,7 +359,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         spatial = self._operator(spots)
         scores = self._pca.scores(spots.X, spatial)
         semantic = None if self.text_ is None else self._text.transform(X, spatial)
-        batches = self._batches(spots, spatial, scores, semantic, None)
+        batches = self._batches(spots, spatial, scores, semantic)
         return self._side_by_side(batches, self._ensemble.embed(batches))
 
     def _fit_text(self, X, spatial, seed):
@@ -374,25 +374,9 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         self.text_ = None if semantic is None else text
         return semantic
 
-    def _batches(self, spots, spatial, scores, semantic, rng):
-        from skst.nn.batches import tiles
-        from skst.nn.training import SpotBatches
-
-        scale = np.float32(np.sqrt(scores.shape[1]))
-        averaged = self._pca.average(scores, spatial) * scale
-        expression = averaging_operator(expression_graph(averaged, n_neighbors=self.n_expression_neighbors))
-        operators = [spatial, expression]
-        start = [averaged, expression @ averaged]
-        features = [(operator @ scores - self._pca.offset_) * scale for operator in operators]
-        parts = None
-        if self._tile != "auto" or len(scores) > limits.MAX_FULL_BATCH:
-            points = averaged if spots.coordinates is None else spots.coordinates
-            parts = tiles(points, limits.TILE_SIZE if self._tile == "auto" else self._tile, batch=spots.batch)
-        counts = {}
-        if rng is not None:
-            sizes = np.maximum(library_sizes(spots.X), 1.0)
-            counts = {"counts": spots.X[:, self.denoised_genes_[self._decoded]], "sizes": sizes}
-        return SpotBatches(features, start, operators, semantic, tiles=parts, random_state=rng, **counts)
+    def _batches(self, spots, spatial, scores, semantic, **learning):
+        settings = {"n_neighbors": self.n_expression_neighbors, "tile_size": self._tile}
+        return on_two_graphs(spots, self._pca, scores, spatial, semantic, **settings, **learning)
 
     def _side_by_side(self, batches, embeddings):
         averaged = (
