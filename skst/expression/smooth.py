@@ -248,7 +248,7 @@ class AveragedPCA:
 
         Where counts are pooled it is dense, as the pooled counts of many genes are no longer sparse.
         """
-        some = X[:, genes]
+        some = some_columns(X, genes)
         if self.n_pool_ and sparse.issparse(some):
             some = some.toarray()
         return self._values(some, average, self._sizes(X, average))
