@@ -24,3 +24,5 @@ BLOCK_ENTRIES = 2**24
 # Entries of a slice, spots x genes, that are read at once, and of a part of it that is averaged at once.
 SLICE_ENTRIES = 2**28
 TILE_ENTRIES = 2**25
+# The same of a slice in memory that is larger than that: 16 MiB, which the allocator keeps and the cache nearly holds.
+HELD_ENTRIES = 2**22

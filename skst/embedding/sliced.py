@@ -67,10 +67,12 @@ def blocks(one: Slice, average: csr_array, n_hops: int, n_columns: int) -> Itera
     """
     n_spots = len(one.places)
     size = max(1, limits.TILE_ENTRIES // n_columns)
-    whole = one.read() if n_spots * n_columns <= limits.SLICE_ENTRIES else None
+    whole = one.read() if _at_hand(one) or n_spots * n_columns <= limits.SLICE_ENTRIES else None
     if n_spots <= size and whole is not None:
         yield Block(np.arange(n_spots), whole, average, None)
         return
+    if _at_hand(one):
+        size = max(1, min(size, limits.HELD_ENTRIES // n_columns))
     from skst.nn.batches import Halo, tiles
 
     halo = Halo([average], hops=max(n_hops, 1))
@@ -90,7 +92,7 @@ def over_blocks(work: Callable[[Block], Any], one: Slice, average: csr_array, n_
         As of :func:`blocks`.
     """
     found = blocks(one, average, n_hops, n_columns)
-    if not _at_hand(one) or len(one.places) * n_columns <= limits.TILE_ENTRIES:
+    if not _at_hand(one) or len(one.places) * n_columns <= limits.TILE_ENTRIES:  # in a file, or one block
         return list(map(work, found))
     threads = joblib.Parallel(min(joblib.cpu_count(), MAX_THREADS), require="sharedmem", pre_dispatch="n_jobs")
     return threads(joblib.delayed(work)(block) for block in found)
