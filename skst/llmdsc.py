@@ -294,6 +294,8 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         inputs = axes if self.inputs == "axes" else self._genes.inputs(cells)
         self._choose_n_clusters(axes[0], partition_seed, slice(None))
         semantic = self._fit_text(X, cells, order, text_seed)
+        n_cells, cut = cells.shape[0], self._make_cut(cells, losses)
+        del cells  # a copy of the counts in another order, gone before anything is trained
         self._ensemble = CellEnsemble(
             {
                 "n_hidden": network.n_hidden,
@@ -307,9 +309,9 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
             semantic,
             seeds,
             functools.partial(likeliest_clusters, n_clusters=self.n_clusters_),
-            batch_size=network.cells_a_batch(cells.shape[0]),
+            batch_size=network.cells_a_batch(n_cells),
             say=self._say,
-            max_epochs=network.epochs(cells.shape[0]),
+            max_epochs=network.epochs(n_cells),
             lr=network.lr,
             patience=network.patience,
             power=losses.target_power,
@@ -318,8 +320,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
             device=resolve_device(network.device),
             callbacks=network.callbacks,
             verbose=self.verbose,
-            weights=losses.weights()
-            | {"cut": self._make_cut(cells, losses), "move_structure": self.align_to == "shared"},
+            weights=losses.weights() | {"cut": cut, "move_structure": self.align_to == "shared"},
         )
         self.networks_, self.history_ = self._ensemble.networks, self._ensemble.history
         self.interrupted_ = self._ensemble.interrupted

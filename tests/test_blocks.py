@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 from skst import limits
+from skst.expression.axes import CellExpression
 from skst.expression.counts import library_sizes
 from skst.expression.gene_views import GeneViews
 from skst.inputs.blocks import column_sums, is_whole, row_blocks, row_sums, some_columns
@@ -105,3 +106,14 @@ def test_a_cut_takes_the_memory_of_its_matrix_only_if_told_to(counts):
     cut = NormalizedCut(C, copy=False)
     np.testing.assert_allclose(sparse.linalg.norm(C, axis=1), (counts.any(axis=1)).astype(float), rtol=1e-6)
     assert cut.n_cells == 60
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
+def test_values_of_some_genes_are_those_of_all_and_leave_the_counts(counts, make, small_blocks):
+    small_blocks()
+    X, genes = make(counts), np.array([1, 4, 20])
+    known = CellExpression().fit(X)
+    found, every = known.values(X, genes), known.read(X)[0]
+    dense = [part.toarray() if sparse.issparse(part) else part for part in (found, every, X)]
+    np.testing.assert_array_equal(dense[0], dense[1][:, genes])
+    np.testing.assert_array_equal(dense[2], counts)

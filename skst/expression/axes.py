@@ -12,7 +12,7 @@ from scipy.ndimage import median_filter
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
-from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
+from skst.expression.counts import depth_factors, library_sizes, median_depth, scale_depth, square_root
 from skst.inputs.blocks import row_blocks
 from skst.inputs.types import Matrix
 
@@ -96,12 +96,22 @@ class CellExpression:
         values : ndarray or csr_array of shape (n_cells, n_genes), float32
         log_depth : ndarray of shape (n_cells,), float64
         """
-        return self.values(X), self.log_depth(X)
+        return (square_root(scale_depth(X, self.depth_)) if self.normalize else X), self.log_depth(X)
 
-    def values(self, X: Matrix, genes: NDArray[np.integer] | slice = slice(None)) -> Matrix:
-        """Stabilised expression of some genes, all by default."""
-        some = X if isinstance(genes, slice) else X[:, genes]
-        return square_root(scale_depth(some, self.depth_, library_sizes(X))) if self.normalize else some
+    def values(self, X: Matrix, genes: NDArray[np.integer]) -> Matrix:
+        """Stabilised expression of some genes, a matrix of its own that is changed in place."""
+        some = X[:, genes]
+        if not self.normalize:
+            return some
+        factors = depth_factors(self.depth_, library_sizes(X))
+        if not sparse.issparse(some):
+            some *= factors[:, None]
+            return np.sqrt(some, out=some)
+        for rows, block in row_blocks(some):
+            entries = some.data[some.indptr[rows.start] : some.indptr[rows.stop]]
+            entries *= np.repeat(factors[rows], np.diff(block.indptr))
+            np.sqrt(entries, out=entries)
+        return some
 
     def log_depth(self, X: Matrix) -> NDArray[np.float64]:
         """Logarithm of each cell's library size, standardised by the cells of ``fit``."""
