@@ -273,7 +273,11 @@ class NormalizedCut:
             gram += block.T @ block  # float64: there may be many blocks
         gram = gram.to(self.dtype)
         loops = self._weights.square()  # first order: an affinity of 1, or a weight of 0
-        loops[1] *= torch.cat([(block * (block @ gram)).sum(dim=1) for block in map(self._dense, blocks)])
+        own = torch.empty(self.n_cells, dtype=self.dtype, device=self.device)  # small parts would keep blocks apart
+        for rows in blocks:
+            block = self._dense(rows)
+            own[rows[0] : rows[-1] + 1] = (block * (block @ gram)).sum(dim=1)
+        loops[1] *= own
         return gram, loops
 
     def _check(self, z, n_rows):
