@@ -11,6 +11,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, Transfor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from skst import limits
 from skst._constraints import HasMethods, Interval
 from skst._parameters import NestedParameters
 from skst.inputs.order import content_order
@@ -77,7 +78,8 @@ class PartitionMixin(
             warnings.filterwarnings("ignore", "Number of distinct clusters", ConvergenceWarning)
             self.clusterer_.fit(self.embedding_[order])
         _put_back(self.clusterer_, order)
-        labels = np.asarray(self.clusterer_.predict(self.embedding_))
+        found_all = isinstance(self.clusterer_, ConsensusMixture) and len(order) > limits.MAX_POSTERIOR
+        labels = self.clusterer_.labels_ if found_all else np.asarray(self.clusterer_.predict(self.embedding_))
         labels = labels if settle is None else settle(labels)
         self._numbers = stable_numbers(labels)
         self.labels_ = renumber(labels, self._numbers)

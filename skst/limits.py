@@ -13,10 +13,18 @@ ROWS_A_THREAD = 10_000
 # Neighbours in expression space are searched for exactly up to here: for a graph, and for communities.
 MAX_EXACT_GRAPH = 100_000
 MAX_EXACT_COMMUNITIES = 20_000
+# Spots of a tissue that is in memory up to which it is worked on as a whole, and not in parts as one in files is.
+MAX_WHOLE = 100_000
+# Rows up to which posteriors are computed as they are fitted, and not in blocks.
+MAX_POSTERIOR = 100_000
 # More than a radius may join, entries of a graph in all.
 MAX_EDGES = 200_000_000
 # The text of each spot is read up to here, and composed of the vectors of its genes beyond.
 MAX_READ = 10_000
+# Stored entries of a matrix that anything is computed of at once.
+BLOCK_ENTRIES = 2**24
 # Entries of a slice, spots x genes, that are read at once, and of a part of it that is averaged at once.
 SLICE_ENTRIES = 2**28
 TILE_ENTRIES = 2**25
+# The same of a slice in memory that is larger than that: 16 MiB, which the allocator keeps and the cache nearly holds.
+HELD_ENTRIES = 2**22

@@ -11,7 +11,8 @@ from sklearn.utils import check_random_state
 from skst._constraints import Interval, StrOptions
 from skst._parameters import or_new
 from skst.base import PARTITION, CellTypeMixin
-from skst.expression.axes import GeneViews, WithoutDepth
+from skst.expression.axes import WithoutDepth
+from skst.expression.gene_views import GeneViews
 from skst.inputs.counting import check_counts
 from skst.inputs.order import in_content_order
 from skst.inputs.types import Expression
@@ -288,11 +289,13 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
             network.n_components,
             normalize=self.normalize,
             raw=self.inputs == "counts",
-        ).fit(cells, rng)
-        inputs = self._genes.inputs(cells)
-        axes = inputs if self.inputs == "axes" else self._genes.axes(cells)
+        )
+        axes = self._genes.fit_axes(cells, rng)
+        inputs = axes if self.inputs == "axes" else self._genes.inputs(cells)
         self._choose_n_clusters(axes[0], partition_seed, slice(None))
         semantic = self._fit_text(X, cells, order, text_seed)
+        n_cells, cut = cells.shape[0], self._make_cut(cells, losses)
+        del cells  # a copy of the counts in another order, gone before anything is trained
         self._ensemble = CellEnsemble(
             {
                 "n_hidden": network.n_hidden,
@@ -306,9 +309,9 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
             semantic,
             seeds,
             functools.partial(likeliest_clusters, n_clusters=self.n_clusters_),
-            batch_size=network.cells_a_batch(cells.shape[0]),
+            batch_size=network.cells_a_batch(n_cells),
             say=self._say,
-            max_epochs=network.epochs(cells.shape[0]),
+            max_epochs=network.epochs(n_cells),
             lr=network.lr,
             patience=network.patience,
             power=losses.target_power,
@@ -317,8 +320,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
             device=resolve_device(network.device),
             callbacks=network.callbacks,
             verbose=self.verbose,
-            weights=losses.weights()
-            | {"cut": self._make_cut(cells, losses), "move_structure": self.align_to == "shared"},
+            weights=losses.weights() | {"cut": cut, "move_structure": self.align_to == "shared"},
         )
         self.networks_, self.history_ = self._ensemble.networks, self._ensemble.history
         self.interrupted_ = self._ensemble.interrupted
@@ -363,10 +365,11 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         from skst.nn.cut import NormalizedCut
 
         known = self._genes.expression_
-        values = known.read(cells)[0][:, known.genes("residual", N_CUT_GENES)]
+        values = known.values(cells, known.genes("residual", N_CUT_GENES))
         if values.min() < 0:
             raise ValueError(f"X holds {values.min():.3g}, and the cut takes nothing below 0; set losses__cut=0.")
-        return NormalizedCut(values, balance=losses.cut_balance, ortho_weight=losses.ortho, deflate=True)
+        settings = {"balance": losses.cut_balance, "ortho_weight": losses.ortho}
+        return NormalizedCut(values, **settings, deflate=True, copy=not self.normalize)
 
     def _fit_text(self, X, cells, order, seed):
         """Columns of the text of the cells; None if nothing tells cells apart."""

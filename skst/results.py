@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skst._version import __version__
+from skst.inputs.blocks import row_blocks
 from skst.inputs.rows import is_anndata
 from skst.inputs.spots import Spots
 from skst.inputs.tables import tables_of
@@ -51,7 +52,7 @@ def data_hash(spots: Spots, *beside: Any) -> str:
     """
     # A sum with weights of its own for each gene: plain sums do not tell genes apart.
     weights = np.random.RandomState(0).uniform(1, 2, spots.X.shape[1])
-    sums = np.asarray(spots.X @ weights, dtype=np.float64).ravel()
+    sums = np.concatenate([np.asarray(block @ weights, dtype=np.float64).ravel() for _, block in row_blocks(spots.X)])
     return joblib.hash((sums, spots.coordinates, spots.batch, spots.graph, beside))
 
 

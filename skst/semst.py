@@ -8,16 +8,16 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skst import limits
 from skst._constraints import Interval, StrOptions
 from skst._parameters import or_new
 from skst.base import DOMAINS, DomainMixin
 from skst.embedding.semantic import Modulation
+from skst.embedding.two_graphs import on_two_graphs
 from skst.expression.counts import library_sizes, median_depth
 from skst.expression.smooth import AveragedPCA
-from skst.graph.build import averaging_operator, expression_graph
 from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
+from skst.inputs.blocks import some_columns
 from skst.inputs.counting import check_counts, check_depths
 from skst.inputs.order import content_order
 from skst.inputs.reading import ON_MISSING
@@ -299,7 +299,8 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)
-        text_seed, partition_seed, self._graph_seed, *seeds = rng.randint(_MAX_SEED, size=3 + network.n_networks)
+        # The third seed was of a search that no longer draws.
+        text_seed, partition_seed, _, *seeds = rng.randint(_MAX_SEED, size=3 + network.n_networks)
 
         self._say(f"graphs of {spots.X.shape[0]} spots x {spots.X.shape[1]} genes")
         spatial = self._fit_operator(spots, rng)
@@ -309,11 +310,12 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         averaged = self._pca.average(scores, spatial)
         self.denoised_genes_, log_rates, loadings = self._pca.genes(spots.X, averaged, network.n_top_genes)
         # Networks know genes in an order of their own, so that draws do not depend on that of the columns.
-        self._decoded = content_order(spots.X[:, self.denoised_genes_], axis=1)
+        self._decoded = content_order(some_columns(spots.X, self.denoised_genes_), axis=1)
         log_rates, loadings = log_rates[self._decoded], loadings[self._decoded]
         self._depth = np.float32(median_depth(library_sizes(spots.X)))
         self._tile, self._start = network.batch_size, network.start
-        batches = self._batches(spots, spatial, scores, semantic, rng)
+        decoded = self.denoised_genes_[self._decoded]
+        batches = self._batches(spots, spatial, scores, semantic, decoded=decoded, rng=rng)
         shape = {
             "n_features": scores.shape[1],
             "n_hidden": network.n_hidden,
@@ -343,6 +345,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         factors = None if semantic is None else self._ensemble.factors(semantic)
         self.modulation_ = None if factors is None else Modulation(*factors)
         self.embedding_ = self._side_by_side(batches, embeddings)
+        del batches, embeddings, semantic  # what was learnt from is gone before the partition
         self._find_domains(spots, partition_seed, n_views=self.embedding_.shape[1] // scores.shape[1])
         return self
 
@@ -357,7 +360,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         spatial = self._operator(spots)
         scores = self._pca.scores(spots.X, spatial)
         semantic = None if self.text_ is None else self._text.transform(X, spatial)
-        batches = self._batches(spots, spatial, scores, semantic, None)
+        batches = self._batches(spots, spatial, scores, semantic)
         return self._side_by_side(batches, self._ensemble.embed(batches))
 
     def _fit_text(self, X, spatial, seed):
@@ -372,27 +375,9 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         self.text_ = None if semantic is None else text
         return semantic
 
-    def _batches(self, spots, spatial, scores, semantic, rng):
-        from skst.nn.batches import tiles
-        from skst.nn.training import SpotBatches
-
-        scale = np.float32(np.sqrt(scores.shape[1]))
-        averaged = self._pca.average(scores, spatial) * scale
-        expression = averaging_operator(
-            expression_graph(averaged, n_neighbors=self.n_expression_neighbors, random_state=self._graph_seed)
-        )
-        operators = [spatial, expression]
-        start = [averaged, expression @ averaged]
-        features = [(operator @ scores - self._pca.offset_) * scale for operator in operators]
-        parts = None
-        if self._tile != "auto" or len(scores) > limits.MAX_FULL_BATCH:
-            points = averaged if spots.coordinates is None else spots.coordinates
-            parts = tiles(points, limits.TILE_SIZE if self._tile == "auto" else self._tile, batch=spots.batch)
-        counts = {}
-        if rng is not None:
-            sizes = np.maximum(library_sizes(spots.X), 1.0)
-            counts = {"counts": spots.X[:, self.denoised_genes_[self._decoded]], "sizes": sizes}
-        return SpotBatches(features, start, operators, semantic, tiles=parts, random_state=rng, **counts)
+    def _batches(self, spots, spatial, scores, semantic, **learning):
+        settings = {"n_neighbors": self.n_expression_neighbors, "tile_size": self._tile}
+        return on_two_graphs(spots, self._pca, scores, spatial, semantic, **settings, **learning)
 
     def _side_by_side(self, batches, embeddings):
         averaged = (

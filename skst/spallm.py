@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
+from skst import limits
 from skst._constraints import HasMethods, Interval, StrOptions
 from skst._parameters import or_new
 from skst._version import __version__
@@ -21,6 +22,7 @@ from skst.embedding.from_slices import embed_slices, fit_slices, views_read_whol
 from skst.embedding.fusion import ALIGNMENTS, STRATEGIES, ViewFusion
 from skst.embedding.sliced import TextAxes
 from skst.inputs.reading import names_told, where_of
+from skst.inputs.slices import slices_in_memory
 from skst.inputs.spots import graph_of, read_beside, read_spots
 from skst.inputs.tables import table_of
 from skst.inputs.types import PerSpot
@@ -88,8 +90,8 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
     n_clusters_curve_ : DataFrame
         Only if `n_clusters` is None: the criterion at each number.
     spatial_, text_ : estimator or None
-        Fitted transformers; None where the strategy does not use them.  Of slices that are read one at a time the
-        former keeps no ``embedding_``.
+        Fitted transformers; None where the strategy does not use them.  Of slices that are read one at a time, and of
+        more than 100,000 spots, the former keeps no ``embedding_``.
     clusterer_ : estimator
         Fitted partition of the embedding.
     from_cache_ : dict
@@ -208,6 +210,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         places = {"coordinates": coordinates, "batch": batch}
         slices = self._slices_of(X, **places, reset=True)
         spots = self._read_spots(X, **places, reset=True) if slices is None else slices.spots()
+        parts = self._parts_of(spots) if slices is None else slices
         self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that strategies can be compared seed by seed.
         rng = check_random_state(self.random_state)
@@ -216,10 +219,11 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         self.from_cache_: dict[str, bool] = {}
 
         # In a method of its own, so that vectors of all spots are gone before the partition.
-        if slices is None:
+        if parts is None:
             self.embedding_ = self._fit_views(X, spots, memory, seeds)
         else:
-            self.embedding_, spots = self._fit_slices(slices, memory, seeds)
+            self.embedding_, sizes = self._fit_slices(parts, memory, seeds)
+            spots = spots if slices is None else slices.spots(sizes)
         self._find_domains(spots, seeds["partition"], n_views=self._fusion.n_fused_, beside=self._beside(X))
         return self
 
@@ -237,13 +241,23 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         return self._fit_fusion(structure, meaning)
 
     def _slices_of(self, X, *, coordinates, batch, reset=False):
+        places = {"coordinates": coordinates, "batch": batch}
+        return self._open_slices(X, **places, reset=reset, otherwise=self._reads_whole())
+
+    def _reads_whole(self):
+        """What keeps the views from being made one slice at a time; None if nothing does."""
         spatial, text = self.part("spatial"), None if self.strategy == "expression" else self.part("text")
         ours = isinstance(spatial, SpatialGraphTransformer)
-        whole = views_read_whole(spatial, text) if ours else f"spatial={spatial!r}"
-        return self._open_slices(X, coordinates=coordinates, batch=batch, reset=reset, otherwise=whole)
+        return views_read_whole(spatial, text) if ours else f"spatial={spatial!r}"
+
+    def _parts_of(self, spots):
+        """Slices of spots in memory that are so many that their views are made in parts; None if they are not."""
+        if spots.X.shape[0] <= limits.MAX_WHOLE or spots.coordinates is None or self._reads_whole():
+            return None
+        return slices_in_memory(spots, type(self).__name__)
 
     def _fit_slices(self, slices, memory, seeds):
-        """Fit both views and the fusion one slice at a time; return the fused embedding, and spots by their sizes."""
+        """Fit both views and the fusion one slice at a time; return the fused embedding, and library sizes."""
         spatial, text = self._handed_on(self.part("spatial"), seeds["spatial"]), None
         if self.strategy != "expression":
             text = self._handed_on(self.part("text"), seeds["text"])
@@ -256,7 +270,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             self._check_text()
         self._fusion = self._new_fusion()
         fused = self._fusion.fit_fuse_reduced(views.structure, views.meaning, text_axes)
-        return fused, slices.spots(views.sizes)
+        return fused, views.sizes
 
     def _embed_slices(self, slices):
         axes = self._fusion.text_axes_
@@ -308,6 +322,9 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         return meaning
 
     def _embed(self, X, spots):
+        parts = self._parts_of(spots)
+        if parts is not None:
+            return self._embed_slices(parts)
         X = table_of(X)
         with names_told():
             structure = np.asarray(self.spatial_.transform(X, **_place(self.spatial_, spots)))

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from skst.expression import axes as module
-from skst.expression.axes import CellAxes, CellExpression, GeneViews, WithoutDepth
+from skst.expression.axes import CellAxes, CellExpression, WithoutDepth
+from skst.expression.gene_views import CRITERIA, GeneViews
 from skst.text.columns import TEXT_COLUMNS, TextColumns
 
 
@@ -102,7 +103,7 @@ def test_genes_that_are_the_same_in_all_cells_are_told_from_rounding(n, make):
     same = make(np.tile(np.arange(1, 30, dtype=np.float32), (n, 1)))
     known = CellExpression().fit(same)
     assert not known.scale_.any()
-    for criterion in module.CRITERIA:
+    for criterion in CRITERIA:
         assert len(known.genes(criterion, 10)) == 0
 
 
@@ -131,7 +132,7 @@ def test_genes_in_very_few_cells_are_left_out():
     X = _counts()
     X[:, [10, 11]] = 0
     X[:2, 10] = X[:3, 11] = 50
-    for criterion in module.CRITERIA:
+    for criterion in CRITERIA:
         found = CellExpression().fit(X).genes(criterion, 5)
         assert 10 not in found and 11 in found
     assert 10 in CellExpression(normalize=False).fit(X).genes("trend", 39)
@@ -304,7 +305,7 @@ def test_leading_views_differ_in_number_and_in_criterion():
     X = _counts()
     raw = GeneViews(2, (5, 10), 6, 4, raw=True).fit(sparse.csr_array(X), _random())
     known = raw.expression_
-    first, second = module.CRITERIA
+    first, second = CRITERIA
     expected = [known.genes(*choice) for choice in ((first, 5), (second, 10), (second, 5), (first, 10))]
     assert raw.which_ == [0, 1]
     for part, genes in zip(raw.inputs(sparse.csr_array(X)), expected, strict=True):

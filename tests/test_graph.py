@@ -1,8 +1,6 @@
 """Spatial graphs and the averaging operator, against brute force."""
 
-import sys
 import tracemalloc
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,13 +10,14 @@ from hypothesis.extra.numpy import arrays
 from scipy import sparse
 from scipy.spatial import Delaunay
 from scipy.spatial.distance import cdist
-from sklearn.neighbors import NearestNeighbors
 from tissues import graph_of, some_points
 
 from skst import limits
 from skst.expression import smooth
 from skst.graph import (
+    approximate,
     averaging_operator,
+    build,
     expression_graph,
     nearest_neighbors,
     spatial_graph,
@@ -178,23 +177,26 @@ def test_expression_graphs_of_any_embedding(embedding, n_neighbors):
 
 
 def test_expression_neighbors_of_many_spots_are_searched_approximately(monkeypatch):
-    embedding = np.random.default_rng(0).normal(size=(600, 6))
+    rng = np.random.default_rng(0)
+    embedding = np.repeat(rng.normal(size=(8, 6)), 250, axis=0) + rng.normal(scale=0.5, size=(2000, 6))
     exact = expression_graph(embedding, n_neighbors=10)
-    asked = []
+    monkeypatch.setattr(limits, "MAX_EXACT_GRAPH", 1999)
+    assert (expression_graph(embedding, n_neighbors=10) != exact).nnz == 0  # eight parts, all of which are looked at
+    monkeypatch.setattr(approximate, "PART_SIZE", 50)
+    monkeypatch.setattr(approximate, "N_PARTS", 8)
+    found = expression_graph(embedding, n_neighbors=10)
+    assert not found.diagonal().any() and (found.sum(axis=1) >= 10).all()
+    assert exact.multiply(found).sum() > 0.9 * exact.sum()
+    # More neighbours than the parts nearby hold, and points that are all alike.
+    assert (expression_graph(embedding, n_neighbors=500).sum(axis=1) >= 500).all()
+    assert (expression_graph(np.ones((2000, 2)), n_neighbors=3).sum(axis=1) >= 3).all()
 
-    def descent(data, **options):  # compiling the real one takes longer than all other tests
-        asked.append(options)
-        found = NearestNeighbors(n_neighbors=options["n_neighbors"]).fit(data).kneighbors(data)
-        return SimpleNamespace(neighbor_graph=found[::-1])
 
-    monkeypatch.setattr(limits, "MAX_EXACT_GRAPH", 599)
-    monkeypatch.setitem(sys.modules, "pynndescent", SimpleNamespace(NNDescent=descent))
-    assert (expression_graph(embedding, n_neighbors=10, random_state=3) != exact).nnz == 0
-    assert asked[0]["n_neighbors"] == 11  # a spot finds itself
-    assert asked[0]["random_state"].randint(10**6) == np.random.RandomState(3).randint(10**6)
-    monkeypatch.setitem(sys.modules, "pynndescent", None)
-    with pytest.raises(ImportError, match=r'^Expression neighbours of 600 spots .*pip install "skst\[large\]"\.$'):
-        expression_graph(embedding)
+def test_neighbors_of_many_points_are_those_of_few(monkeypatch):
+    points = np.random.default_rng(0).integers(0, 30, size=(900, 2)).astype(float)  # with ties and duplicates
+    expected = nearest_neighbors(points, 6)
+    monkeypatch.setattr(build, "_MANY", 899)
+    np.testing.assert_array_equal(nearest_neighbors(points, 6), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)

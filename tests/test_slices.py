@@ -17,6 +17,7 @@ from sklearn.metrics import adjusted_rand_score
 from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer, limits
 from skst.datasets import make_spatial_domains
 from skst.embedding.sliced import Passes
+from skst.graph import SpatialNeighbors
 from skst.inputs.slices import open_slices
 from skst.inputs.sources import FileCounts, read_rows
 from skst.inputs.spots import Where
@@ -344,3 +345,24 @@ def test_places_and_counts_that_tell_nothing_are_warned_of(folder):
         part.X = np.log1p(part.X.toarray())
     with pytest.warns(UserWarning, match="so it looks log-transformed; pass raw counts, or set normalize=False"):
         SpatialGraphTransformer().fit(parts)
+
+
+@pytest.mark.parametrize("batch_key", [None, "batch"])
+@pytest.mark.parametrize("strategy", ["weighted", "functional"])
+def test_large_tissue_in_memory_is_worked_on_in_parts(strategy, batch_key, folder, monkeypatch):
+    whole = anndata.read_h5ad(folder / "whole.h5ad")
+    whole.obsm["spatial"] = whole.obsm["spatial"] + 1000.0 * whole.obs["batch"].cat.codes.to_numpy()[:, None]
+    model = _fusion(strategy=strategy, batch_key=batch_key, clusterer="kmeans")
+    expected = clone(model).fit(whole)
+    monkeypatch.setattr(limits, "MAX_WHOLE", N_SPOTS - 1)
+    monkeypatch.setattr(limits, "TILE_ENTRIES", 80 * 100)
+    built, build = [], SpatialNeighbors.build
+    monkeypatch.setattr(SpatialNeighbors, "build", lambda *given, **more: built.append(1) or build(*given, **more))
+    fitted = clone(model).fit(whole)
+    assert len(built) == (1 if batch_key is None else N_SLICES)  # and not anew in each pass
+    _alike(fitted.embedding_, expected.embedding_, atol=1e-3)  # of text, the last axes are of nearly equal variance
+    np.testing.assert_array_equal(fitted.labels_, expected.labels_)
+    np.testing.assert_array_equal(fitted.predict(whole), fitted.labels_)
+    np.testing.assert_array_equal(expected.predict(whole), expected.labels_)
+    fitted.write(whole)
+    assert not whole.uns["domain"]["predicted"]  # it is known again as what was fitted

@@ -9,7 +9,7 @@ from benchmarks.data import DATA, SPATIAL, read
 from benchmarks.declare import Benchmark, Run
 from benchmarks.fits import scores
 from benchmarks.methods import fusion
-from skst.expression.axes import GeneViews
+from skst.expression.gene_views import GeneViews
 from skst.llmdsc import N_AXES, LLMDSCClusterer
 from skst.partition import estimate_n_clusters
 from skst.partition.estimate import CRITERIA

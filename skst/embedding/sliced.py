@@ -5,7 +5,7 @@ Each is a function of one slice, which may run in another process and is kept by
 chooses genes where counts have to be pooled first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import joblib
@@ -26,6 +26,9 @@ from skst.inputs.slices import Slice, of_slice
 from skst.inputs.sources import TableCounts, is_lazy
 from skst.inputs.types import Matrix
 from skst.text.gene_sums import GeneSums, weights_of_genes
+
+# Blocks that are done side by side, each with matrices of its own.
+MAX_THREADS = 4
 
 
 class Block(NamedTuple):
@@ -64,10 +67,12 @@ def blocks(one: Slice, average: csr_array, n_hops: int, n_columns: int) -> Itera
     """
     n_spots = len(one.places)
     size = max(1, limits.TILE_ENTRIES // n_columns)
-    whole = one.read() if n_spots * n_columns <= limits.SLICE_ENTRIES else None
+    whole = one.read() if _at_hand(one) or n_spots * n_columns <= limits.SLICE_ENTRIES else None
     if n_spots <= size and whole is not None:
         yield Block(np.arange(n_spots), whole, average, None)
         return
+    if _at_hand(one):
+        size = max(1, min(size, limits.HELD_ENTRIES // n_columns))
     from skst.nn.batches import Halo, tiles
 
     halo = Halo([average], hops=max(n_hops, 1))
@@ -75,6 +80,27 @@ def blocks(one: Slice, average: csr_array, n_hops: int, n_columns: int) -> Itera
         patch = halo(core)
         X = one.read(patch.nodes) if whole is None else whole[patch.nodes]
         yield Block(core, X, patch.operators[0], np.arange(patch.n_core))
+
+
+def over_blocks(work: Callable[[Block], Any], one: Slice, average: csr_array, n_hops: int, n_columns: int) -> list[Any]:
+    """What a function says of each block of a slice, in order; blocks of what is in memory are done side by side.
+
+    Parameters
+    ----------
+    work : callable
+    one, average, n_hops, n_columns
+        As of :func:`blocks`.
+    """
+    found = blocks(one, average, n_hops, n_columns)
+    if not _at_hand(one) or len(one.places) * n_columns <= limits.TILE_ENTRIES:  # in a file, or one block
+        return list(map(work, found))
+    threads = joblib.Parallel(min(joblib.cpu_count(), MAX_THREADS), require="sharedmem", pre_dispatch="n_jobs")
+    return threads(joblib.delayed(work)(block) for block in found)
+
+
+def _at_hand(one):
+    """Whether the counts of a slice are in memory."""
+    return isinstance(one.counts, TableCounts) and not is_lazy(one.counts.matrix)
 
 
 class Passes:
@@ -104,14 +130,14 @@ class Passes:
 
     def __init__(self, slices, graph, pca, *, memory=None, verbose=0):
         self.slices = slices
-        self.graph = graph
         self.pca = pca
         self.verbose = verbose
         self.n_passes = 0
         self.from_memory = False
-        lasting = not any(isinstance(one.counts, TableCounts) and is_lazy(one.counts.matrix) for one in slices.slices)
+        lasting = all(one.counts.portable or _at_hand(one) for one in slices.slices)
         self._memory = memory if lasting and memory is not None and memory.location is not None else None
         self._keys = None if self._memory is None else [_key(one) for one in slices.slices]
+        self.graph = _Kept(graph) if self._memory is None and all(map(_at_hand, slices.slices)) else graph
 
     def look(self, text: Any = None) -> tuple[Survey, ColumnSums | None]:
         """First pass: learn hops, depth and scales of genes, and choose genes.
@@ -208,6 +234,19 @@ class Passes:
         return self.slices.map(function, own, *constant, name=name, verbose=self.verbose)
 
 
+class _Kept:
+    """A graph that keeps what it built of slices that are in memory, from pass to pass."""
+
+    def __init__(self, graph):
+        self.graph = graph
+        self.built = {}
+
+    def build(self, X, places):
+        if id(places) not in self.built:
+            self.built[id(places)] = self.graph.build(X, places)
+        return self.built[id(places)]
+
+
 class TextAxes(NamedTuple):
     """What brings the text of spots, averaged over hops, onto few axes.
 
@@ -244,62 +283,73 @@ def _reach(pca):
 
 def _look(one, key, sampled, graph, n_hops, normalize, text):
     average = _operator(graph, one)
-    seen, sums = [], []
     sizes = np.empty(len(one.places))
-    for block in blocks(one, average, 1, one.n_genes):
-        seen.append(survey(block.X, block.average, block.core, normalize=normalize))
+
+    def look(block):
+        seen = survey(block.X, block.average, block.core, normalize=normalize)
         if normalize:
             with of_slice(one.called):
-                check_range(seen[-1].lowest.min(), 0.0, False, lambda: "pass raw counts, or set normalize=False")
-        sizes[block.rows] = seen[-1].sizes
-        if text is not None:
-            X = block.X if block.core is None else block.X[block.core]
-            sums.append(ColumnSums.of(weights_of_genes(X, *text)))
+                check_range(seen.lowest.min(), 0.0, False, lambda: "pass raw counts, or set normalize=False")
+        sizes[block.rows] = seen.sizes
+        if text is None:
+            return seen, None
+        X = block.X if block.core is None else block.X[block.core]
+        return seen, ColumnSums.of(weights_of_genes(X, *text))
+
+    seen, sums = zip(*over_blocks(look, one, average, 1, one.n_genes), strict=True)
     reach = reach_of(average, sampled, n_hops)
     whole = add_surveys(seen)._replace(sizes=sizes, n_edges=average.nnz, reach=reach, n_sampled=len(sampled))
-    return whole, ColumnSums.add(sums) if sums else None, faults_of_degrees(np.diff(average.indptr) - 1)
+    return whole, None if text is None else ColumnSums.add(sums), faults_of_degrees(np.diff(average.indptr) - 1)
 
 
 def _vary(one, key, each, graph, pca):
-    found = []
-    for block in blocks(one, _operator(graph, one), pca.n_pool_, one.n_genes):
+    def vary(block):
         values = pca.values(block.X, block.average, np.arange(one.n_genes))
-        found.append(ColumnSums.of(values if block.core is None else values[block.core]))
-    return ColumnSums.add(found)
+        return ColumnSums.of(values if block.core is None else values[block.core])
+
+    return ColumnSums.add(over_blocks(vary, one, _operator(graph, one), pca.n_pool_, one.n_genes))
 
 
 def _covary(one, key, each, graph, pca, genes, text):
-    width = max(len(genes), 0 if text is None else text.vectors.shape[1])
-    expression, meaning = [], []
-    for block in blocks(one, _operator(graph, one), _reach(pca), width):
+    def covary(block):
         values = pca.values(block.X, block.average, genes)
-        expression.append(averaged_moments(values, block.average, pca.hop_weights_, block.core))
-        if text is not None:
-            pooled = propagate(block.average, text.weights(block.X) @ text.vectors, single_hop(pca.n_pool_))
-            meaning.append(averaged_moments(pooled, block.average, pca.hop_weights_, block.core))
-    return add_moments(expression), add_moments(meaning) if meaning else None
+        expression = averaged_moments(values, block.average, pca.hop_weights_, block.core)
+        if text is None:
+            return expression, None
+        pooled = propagate(block.average, text.weights(block.X) @ text.vectors, single_hop(pca.n_pool_))
+        return expression, averaged_moments(pooled, block.average, pca.hop_weights_, block.core)
+
+    width = max(len(genes), 0 if text is None else text.vectors.shape[1])
+    expression, meaning = zip(*over_blocks(covary, one, _operator(graph, one), _reach(pca), width), strict=True)
+    return add_moments(expression), None if text is None else add_moments(meaning)
 
 
 def _score(one, key, each, graph, pca, text):
-    structure = meaning = None
     leading = _pcas(pca)[0]
     genes = np.unique(np.concatenate([part.kept_ for part in _pcas(pca)]))
     same = all(len(part.kept_) == len(genes) for part in _pcas(pca))
-    width = len(genes)
-    for block in blocks(one, _operator(graph, one), _reach(leading), width):
+
+    def score(block):
         chosen = slice(None) if block.core is None else block.core
         values = leading.values(block.X, block.average, genes)
         parts = [one.scores_of(values if same else values[:, np.searchsorted(genes, one.kept_)]) for one in _pcas(pca)]
         own = pca.averaged(np.hstack(parts), block.average)[chosen]
-        structure = np.empty((len(one.places), own.shape[1]), dtype=np.float32) if structure is None else structure
-        structure[block.rows] = own
-        if text is not None:
-            offset = 0.0 if text.sums.offset is None else text.sums.offset
-            told = pca.spread(text.sums.weights(block.X) @ (text.sums.vectors @ text.axes), block.average)[chosen]
-            told = told - (text.mean + offset) @ text.axes
-            meaning = np.empty((len(one.places), told.shape[1]), dtype=np.float32) if meaning is None else meaning
-            meaning[block.rows] = told
-    return structure, meaning
+        if text is None:
+            return block.rows, own, None
+        offset = 0.0 if text.sums.offset is None else text.sums.offset
+        told = pca.spread(text.sums.weights(block.X) @ (text.sums.vectors @ text.axes), block.average)[chosen]
+        return block.rows, own, told - (text.mean + offset) @ text.axes
+
+    rows, *sides = zip(*over_blocks(score, one, _operator(graph, one), _reach(leading), len(genes)), strict=True)
+    return tuple(None if side[0] is None else _in_place(rows, side) for side in sides)
+
+
+def _in_place(rows, parts):
+    """What is told of the rows of blocks, as one array."""
+    whole = np.empty((sum(map(len, rows)), parts[0].shape[1]), dtype=np.float32)
+    for some, part in zip(rows, parts, strict=True):
+        whole[some] = part
+    return whole
 
 
 def _add_pairs(found):

@@ -12,10 +12,10 @@ from scipy.ndimage import median_filter
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
-from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
+from skst.expression.counts import depth_factors, library_sizes, median_depth, scale_depth, square_root
+from skst.inputs.blocks import row_blocks
 from skst.inputs.types import Matrix
 
-CRITERIA = ("residual", "trend")
 # A gene in fewer cells than this tells nothing about groups of cells.
 MIN_CELLS = 3
 # Standardised expression ends here: a gene in a handful of cells would make an axis of its own.
@@ -64,9 +64,9 @@ class CellExpression:
         self.depth_ = median_depth(sizes)
         logs = np.log(np.maximum(sizes, 1.0))
         self._log_size = logs.mean(), logs.std() or 1.0
-        values, log_depth = self.read(X)
-        rows = _spread(X.shape[0])
-        values, log_depth = values[rows], log_depth[rows]
+        rows = sampled_cells(X.shape[0])
+        some = X[rows]
+        values, log_depth = self.read(some)
         n = len(rows)
         squares = values.multiply(values) if sparse.issparse(values) else np.square(values)
         self.mean_ = _column_means(values)
@@ -78,9 +78,9 @@ class CellExpression:
         self.scale_ = np.sqrt(np.maximum(rest, 0.0))
         # Of a gene without variance, rounding alone is left; squares are float32.
         self.scale_[self.scale_ <= 1e-3 * (np.abs(self.mean_) + np.sqrt(np.maximum(self._variance, 0)))] = 0.0
-        seen = np.asarray((X > 0).sum(axis=0)).ravel()
+        seen = sum(np.asarray((block > 0).sum(axis=0)).ravel() for _, block in row_blocks(X))
         self._eligible = (self.scale_ > 0) & ((seen >= MIN_CELLS) | (X.shape[0] < 2 * MIN_CELLS) | (not self.normalize))
-        self._residual = _residual_variance(X[rows], sizes[rows]) if self.normalize else None
+        self._residual = _residual_variance(some, sizes[rows]) if self.normalize else None
         return self
 
     def read(self, X: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
@@ -97,6 +97,21 @@ class CellExpression:
         log_depth : ndarray of shape (n_cells,), float64
         """
         return (square_root(scale_depth(X, self.depth_)) if self.normalize else X), self.log_depth(X)
+
+    def values(self, X: Matrix, genes: NDArray[np.integer]) -> Matrix:
+        """Stabilised expression of some genes, a matrix of its own that is changed in place."""
+        some = X[:, genes]
+        if not self.normalize:
+            return some
+        factors = depth_factors(self.depth_, library_sizes(X))
+        if not sparse.issparse(some):
+            some *= factors[:, None]
+            return np.sqrt(some, out=some)
+        for rows, block in row_blocks(some):
+            entries = some.data[some.indptr[rows.start] : some.indptr[rows.stop]]
+            entries *= np.repeat(factors[rows], np.diff(block.indptr))
+            np.sqrt(entries, out=entries)
+        return some
 
     def log_depth(self, X: Matrix) -> NDArray[np.float64]:
         """Logarithm of each cell's library size, standardised by the cells of ``fit``."""
@@ -184,7 +199,7 @@ class CellAxes:
         -------
         self
         """
-        rows = _spread(values.shape[0])
+        rows = sampled_cells(values.shape[0])
         clipped, depth = self._clipped(values[rows], log_depth[rows]), log_depth[rows]
         scale = self.expression.scale_[self.genes]
         n, n_genes = clipped.shape
@@ -243,7 +258,7 @@ class CellAxes:
         return sparse.csr_array((data, values.indices, values.indptr), shape=values.shape)
 
 
-def _spread(n):
+def sampled_cells(n: int) -> NDArray[np.integer]:
     """All of n rows, or 20,000 of them at even distances."""
     return np.arange(n) if n <= MAX_CELLS else np.linspace(0, n - 1, MAX_CELLS).astype(np.int64)
 
@@ -278,106 +293,3 @@ def _residual_variance(X, sizes):
         residual = np.divide(block - mean, spread, out=np.zeros_like(mean), where=spread > 0)
         variance[start : start + _BLOCK] = np.clip(residual, -most, most).var(axis=0)
     return variance
-
-
-class GeneViews:
-    """Several looks at the same cells, each by genes chosen in another way.
-
-    Parameters
-    ----------
-    n_views : int
-        Networks that take the choices of genes in turn.
-    n_top_genes : int or sequence of int
-        Numbers of genes; each is chosen by both criteria.  Choices that come out alike, as in small panels, are one.
-    n_axes : int
-        Principal axes of each.
-    n_leading : int
-        Axes that together get the variance `n_leading`, one each on average.
-    normalize : bool, default=True
-        Whether X holds counts.
-    raw : bool, default=False
-        Give the counts of the genes in place of axes.
-
-    Attributes
-    ----------
-    expression_ : CellExpression
-    which_ : list of int of length n_views
-        The choice of genes behind each view.
-    """
-
-    def __init__(self, n_views, n_top_genes, n_axes, n_leading, *, normalize=True, raw=False):
-        self.n_views = n_views
-        self.n_top_genes = n_top_genes
-        self.n_axes = n_axes
-        self.n_leading = n_leading
-        self.normalize = normalize
-        self.raw = raw
-
-    def fit(self, X: Matrix, random_state: np.random.RandomState) -> Self:
-        """Choose the genes and find the axes.
-
-        Parameters
-        ----------
-        X : ndarray or csr_array of shape (n_cells, n_genes), float32
-            Counts.
-        random_state : RandomState
-            Draws start vectors of the iterative solver.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            If no gene varies, or `n_top_genes` is not a positive integer or a sequence of these.
-        """
-        numbers_of_genes = np.atleast_1d(self.n_top_genes)
-        if numbers_of_genes.size == 0 or numbers_of_genes.dtype.kind not in "iu" or numbers_of_genes.min() < 1:
-            raise ValueError(f"n_top_genes={self.n_top_genes!r} is not a positive integer, nor a sequence of these.")
-        self.expression_ = CellExpression(self.normalize).fit(X)
-        choices: dict[bytes, NDArray[np.integer]] = {}
-        # The leading views are to differ in both, numbers and criteria.
-        for shift in range(len(CRITERIA)):
-            for i, n_genes in enumerate(numbers_of_genes):
-                genes = self.expression_.genes(CRITERIA[(i + shift) % len(CRITERIA)], n_genes)
-                choices.setdefault(genes.tobytes(), genes)
-        self._genes = list(choices.values())
-        if len(self._genes[0]) == 0:
-            raise ValueError(
-                "X has no gene that varies between cells beyond their depth "
-                f"(n_samples={X.shape[0]}, n_features={X.shape[1]}); pass counts of more cells or genes."
-            )
-        self.which_ = [i % len(self._genes) for i in range(self.n_views)]
-        values, log_depth = self.expression_.read(X)
-        self._axes = [
-            CellAxes(self.expression_, genes, self.n_axes).fit(values, log_depth, random_state) for genes in self._genes
-        ]
-        self._scales = []
-        for axes in self._axes:
-            leading = axes.transform(values, log_depth)[:, : self.n_leading]
-            total = leading.var(axis=0, dtype=np.float64).sum()
-            self._scales.append(np.float32(np.sqrt(leading.shape[1] / total) if total > 0 else 1.0))
-        return self
-
-    def inputs(self, X: Matrix) -> list[Matrix]:
-        """What is seen of cells.
-
-        Parameters
-        ----------
-        X : ndarray or csr_array of shape (n_cells, n_genes), float32
-            Counts.
-
-        Returns
-        -------
-        list of ndarray or csr_array of shape (n_cells, n_columns), float32
-            One a choice of genes.
-        """
-        if self.raw:
-            return [X[:, genes] for genes in self._genes]
-        return self.axes(X)
-
-    def axes(self, X: Matrix) -> list[NDArray[np.float32]]:
-        """Principal axes of cells by each choice of genes; parameters and result as in :meth:`inputs`."""
-        values, log_depth = self.expression_.read(X)
-        return [axes.transform(values, log_depth) * scale for axes, scale in zip(self._axes, self._scales, strict=True)]

@@ -4,12 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from skst.inputs.blocks import row_sums
 from skst.inputs.types import Matrix
 
 
 def library_sizes(X: Matrix) -> NDArray[np.float64]:
     """Row sums, float64."""
-    return np.asarray(X.sum(axis=1, dtype=np.float64)).ravel()
+    return row_sums(X)
 
 
 def median_depth(sizes: NDArray[np.float64]) -> float:
@@ -41,7 +42,8 @@ def scale_depth(X: Matrix, depth: float, sizes: NDArray[np.float64] | None = Non
     sizes = library_sizes(X) if sizes is None else sizes
     factors = depth_factors(depth, sizes)
     if sparse.issparse(X):
-        values = X.data * np.repeat(factors, np.diff(X.indptr))
+        values = np.repeat(factors, np.diff(X.indptr))
+        values *= X.data
         return sparse.csr_array((values, X.indices, X.indptr), shape=X.shape)
     return X * factors[:, None]
 

@@ -15,6 +15,7 @@ from skst.expression.counts import library_sizes, median_depth, scale_depth, squ
 from skst.expression.noise import noise_over_mean, noise_ratio
 from skst.expression.pooling import fewest_hops, pooling_hops
 from skst.expression.survey import Survey
+from skst.inputs.blocks import column_sums, row_blocks, some_columns
 from skst.inputs.types import Matrix
 
 # Near and next-to-near spots alike: one hop leaves noise in shallow tissue, two blur a small one.
@@ -99,10 +100,12 @@ def principal_axes(
     n_spots, n_genes = X.shape
     scales = np.ones(n_genes, dtype=np.float32) if gene_scales is None else gene_scales
     share = propagate(average.T, np.full(n_spots, 1.0 / n_spots), weights)
-    mean = np.asarray(share @ X, dtype=np.float64).ravel() * scales
+    mean = sum(np.asarray(share[rows] @ block, dtype=np.float64).ravel() for rows, block in row_blocks(X)) * scales
     if n_genes <= DENSE_GENES or n_components >= n_genes:
-        dense = X.toarray() if sparse.issparse(X) else X
-        dense = propagate(average, dense, weights) * scales
+        dense = X.toarray() if sparse.issparse(X) else X.copy()
+        for i in range(0, n_genes, SPREAD_COLUMNS):  # in their place: averages of all genes are not held twice
+            some = slice(i, i + SPREAD_COLUMNS)
+            dense[:, some] = propagate(average, dense[:, some], weights) * scales[some]
         dense -= mean.astype(np.float32)
         covariance = np.zeros((n_genes, n_genes))
         for rows in np.array_split(dense, 1 + n_spots // 100_000):
@@ -184,7 +187,7 @@ class AveragedPCA:
         self.depth_ = median_depth(sizes)
         self._scale_genes(noise_over_mean(X, average) if self._equal else np.ones(X.shape[1]))
         self.kept_ = self._choose_genes(X, average, sizes)
-        values = self._values(X[:, self.kept_], average, sizes)
+        values = self._values(some_columns(X, self.kept_), average, sizes)
         gene_scales = self.gene_scales_[self.kept_]
         n_components = min(self.n_components, *values.shape)
         axes, mean = principal_axes(values, average, self.hop_weights_, n_components, random_state, gene_scales)
@@ -245,7 +248,7 @@ class AveragedPCA:
 
         Where counts are pooled it is dense, as the pooled counts of many genes are no longer sparse.
         """
-        some = X[:, genes]
+        some = some_columns(X, genes)
         if self.n_pool_ and sparse.issparse(some):
             some = some.toarray()
         return self._values(some, average, self._sizes(X, average))
@@ -257,7 +260,7 @@ class AveragedPCA:
 
     def scores(self, X: Matrix, average: csr_array) -> NDArray[np.float32]:
         """Score of each spot by its own expression; parameters and result as in :meth:`fit_scores`."""
-        return self.scores_of(self._values(X[:, self.kept_], average, self._sizes(X, average)))
+        return self.scores_of(self._values(some_columns(X, self.kept_), average, self._sizes(X, average)))
 
     def components(self, n_genes: int) -> NDArray[np.float32]:
         """Axes as rows over all genes, ndarray of shape (n_components, n_genes), float32; zero for those not kept."""
@@ -267,7 +270,7 @@ class AveragedPCA:
 
     def expression(self, X: Matrix, average: csr_array) -> NDArray[np.float32]:
         """Stabilised expression of the genes kept, ndarray of shape (n_spots, n_kept), float32."""
-        values = self._values(X[:, self.kept_], average, self._sizes(X, average))
+        values = self._values(some_columns(X, self.kept_), average, self._sizes(X, average))
         return np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
 
     def average(self, scores: NDArray[np.float32], average: csr_array) -> NDArray[np.float32]:
@@ -321,7 +324,7 @@ class AveragedPCA:
         variance = np.square(self.axes_, dtype=np.float64) @ averaged.var(axis=0, dtype=np.float64)
         chosen = np.sort(np.argsort(-variance, kind="stable")[:n_genes])
         genes = self.kept_[chosen]
-        totals = np.asarray(X[:, genes].sum(axis=0, dtype=np.float64)).ravel()
+        totals = column_sums(some_columns(X, genes))
         rates = np.maximum(totals, 0.5) / max(library_sizes(X).sum(), 1.0)
         # A root is the embedding times the axes over their squared length, and log rate changes by 2 d root / root.
         squared = np.maximum(np.square(self.axes_, dtype=np.float64).sum(axis=0), np.finfo(np.float32).tiny)

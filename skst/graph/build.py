@@ -5,15 +5,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse import csr_array
 from scipy.spatial import Delaunay, cKDTree
-from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_random_state
+from sklearn.neighbors import KDTree, NearestNeighbors
 
 from skst import limits
+from skst.graph.approximate import neighbors_in_parts
 from skst.inputs.places import read_batch, read_coordinates, suggested_radius
 from skst.inputs.rows import match_rows
 from skst.inputs.types import RandomState
 
 KINDS = ("knn", "radius", "delaunay")
+_MANY = 20_000
 
 
 def nearest_neighbors(points: np.ndarray, n_neighbors: int) -> NDArray[np.int64]:
@@ -35,7 +36,14 @@ def nearest_neighbors(points: np.ndarray, n_neighbors: int) -> NDArray[np.int64]
     k = min(n_neighbors, n_points - 1)
     if k < 1:
         return np.empty((n_points, 0), dtype=np.int64)
-    found = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points, return_distance=False)
+    if n_points > _MANY and points.shape[1] <= 3:
+        # What NearestNeighbors does of few dimensions; asked leaf by leaf, the tree stays in the processor's cache.
+        tree = KDTree(points, leaf_size=30)
+        order = np.asarray(tree.get_arrays()[1])
+        found = np.empty((n_points, k + 1), dtype=np.int64)
+        found[order] = tree.query(points[order], k + 1, return_distance=False)
+    else:
+        found = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points, return_distance=False)
     # Among exact duplicates a point need not come first, or at all: drop it where it is, else drop the last.
     own = found == np.arange(n_points)[:, None]
     own[~own.any(axis=1), -1] = True
@@ -107,6 +115,8 @@ def spatial_graph(
 
 def _adjacency(rows, cols, n_spots):
     """Zeros and ones, with an edge both ways where there is one either way."""
+    if n_spots <= np.iinfo(np.int32).max:
+        rows, cols = rows.astype(np.int32), cols.astype(np.int32)
     ones = np.ones(2 * len(rows), dtype=np.float32)
     both_ways = (np.concatenate([rows, cols]), np.concatenate([cols, rows]))
     graph = sparse.coo_array((ones, both_ways), shape=(n_spots, n_spots)).tocsr()
@@ -169,17 +179,12 @@ def expression_graph(embedding: ArrayLike, *, n_neighbors: int = 15, random_stat
     n_neighbors : int, default=15
         Neighbours of a spot; an edge either way suffices.
     random_state : int, RandomState instance or None, default=None
-        Seeds the approximate search that is used beyond 100,000 spots.
+        Not used: beyond 100,000 spots the search is approximate, and draws nothing either.
 
     Returns
     -------
     csr_array of shape (n_spots, n_spots), float32
         Symmetric adjacency of zeros and ones with an empty diagonal.
-
-    Raises
-    ------
-    ImportError
-        If there are more than 100,000 spots and pynndescent is not installed.
 
     Examples
     --------
@@ -196,14 +201,7 @@ def expression_graph(embedding: ArrayLike, *, n_neighbors: int = 15, random_stat
     if len(units) <= limits.MAX_EXACT_GRAPH:
         neighbors = nearest_neighbors(units, n_neighbors)
     else:
-        try:
-            from pynndescent import NNDescent
-        except ImportError as error:
-            raise ImportError(
-                f'Expression neighbours of {len(units)} spots need approximate search: pip install "skst[large]".'
-            ) from error
-        found = NNDescent(units, n_neighbors=n_neighbors + 1, random_state=check_random_state(random_state))
-        neighbors = found.neighbor_graph[0]
+        neighbors = neighbors_in_parts(units, min(n_neighbors, len(units) - 1))
     n_spots, k = neighbors.shape
     rows, cols = np.repeat(np.arange(n_spots), k), neighbors.ravel()
     others = rows != cols

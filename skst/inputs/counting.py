@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import sparse
 
+from skst.inputs.blocks import is_whole
 from skst.inputs.containers import in_memory
 from skst.inputs.rows import is_anndata, layer_names
 from skst.inputs.spots import Spots
@@ -41,7 +42,7 @@ def check_counts(spots: Spots, X: Expression, *, unless: str | None = None) -> N
     """
     values = spots.X.data if sparse.issparse(spots.X) else spots.X
     if values.size:
-        fractions = values.max() <= _LARGEST_LOG and not np.array_equal(values, np.floor(values))
+        fractions = values.max() <= _LARGEST_LOG and not is_whole(values)
         check_range(values.min(), values.max(), fractions, lambda: _where_counts_are(X, unless))
 
 
@@ -141,4 +142,4 @@ def looks_logarithmic(values: np.ndarray) -> bool:
     >>> looks_logarithmic(counts), looks_logarithmic(np.log1p(counts)), looks_logarithmic(counts * 7.5)
     (False, True, False)
     """
-    return values.size > 0 and bool(values.max() <= _LARGEST_LOG) and not np.array_equal(values, np.floor(values))
+    return values.size > 0 and bool(values.max() <= _LARGEST_LOG) and not is_whole(values)

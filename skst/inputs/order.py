@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from skst.inputs.blocks import column_sums, row_sums
 from skst.inputs.types import Matrix
 
 
@@ -36,7 +37,8 @@ def content_order(X: Matrix, coordinates: NDArray[np.floating] | None = None, *,
     [1, 2, 0]
     """
     powers = [1] if coordinates is not None else [1, 2, 3]
-    keys = [_power_sums(X, power, 1 - axis) for power in reversed(powers)]
+    sums = (row_sums, column_sums)[axis]
+    keys = [sums(X, power) for power in reversed(powers)]
     return np.lexsort([*keys, *(() if coordinates is None else coordinates.T)])
 
 
@@ -75,12 +77,3 @@ def in_content_order(
     ordered.has_sorted_indices = False
     ordered.sort_indices()
     return ordered, rows, columns
-
-
-def _power_sums(X, power, axis):
-    if power == 1:
-        return np.asarray(X.sum(axis=axis, dtype=np.float64)).ravel()
-    if not sparse.issparse(X):
-        return np.einsum(",".join(["ij"] * power) + "->" + "ji"[axis], *[X] * power, dtype=np.float64)
-    values = X.data.astype(np.float64) ** power
-    return np.asarray(sparse.csr_array((values, X.indices, X.indptr), shape=X.shape).sum(axis=axis)).ravel()

@@ -228,6 +228,38 @@ def open_slices(
     return Slices(slices, rows, names=seen.names, genes=genes, n_genes=n_genes, listed=listed)
 
 
+def slices_in_memory(spots: Spots, reader: str) -> Slices:
+    """The slices of spots that were read, so that parts of them can be worked on one after the other.
+
+    Parameters
+    ----------
+    spots : Spots
+        With places.
+    reader : str
+        Name of the estimator that has read them.
+
+    Returns
+    -------
+    Slices
+    """
+    n_spots, n_genes = spots.X.shape
+    codes, places = spots.batch, spots.coordinates
+    assert places is not None
+    members: list[Any] = [None] if codes is None else _members(codes)
+    called = ["X" if rows is None else f"The slice that begins at spot {rows[0]} of X" for rows in members]
+    slices = [
+        Slice(name, TableCounts(spots.X, rows), places if rows is None else places[rows], None, n_genes, reader)
+        for name, rows in zip(called, members, strict=True)
+    ]
+    rows = [np.arange(n_spots)] if codes is None else members
+    return Slices(slices, rows, names=spots.genes, genes=spots.genes, n_genes=n_genes, listed=False)
+
+
+def _members(codes):
+    """Rows of each slice."""
+    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+
+
 def _listed(items, where):
     """Called, counts, names and places of each item of a list."""
     paths = [isinstance(item, _PATH) for item in items]
@@ -279,7 +311,7 @@ def _batches(adata, where):
     matrix, names = layer_of(adata, where.layer), clean_names(adata.var_names)
     with of_slice("X"):
         places = _checked(in_memory(adata.obsm.get(where.spatial_key)), adata.n_obs, where.spatial_key)
-    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+    members = _members(codes)
     return [(f"Slice {str(labels[rows[0]])!r} of X", _counts(matrix, rows), names, places[rows]) for rows in members]
 
 

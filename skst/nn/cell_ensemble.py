@@ -177,7 +177,11 @@ class CellEnsemble:
 def encode_all(network, batches):
     """Structural embedding of all cells, ndarray of shape (n_cells, n_components), float32."""
     device = next(network.parameters()).device
-    return torch.cat([network.encode(batch.inputs.to(device)).cpu() for batch in batches.in_order()]).numpy()
+    whole, start = np.empty((len(batches), network.n_components), dtype=np.float32), 0
+    for batch in batches.in_order():  # in their place: small parts would keep what is freed of large ones apart
+        whole[start : start + batch.n_core] = network.encode(batch.inputs.to(device)).cpu().numpy()
+        start += batch.n_core
+    return whole
 
 
 @undisturbed(gradients=False)

@@ -8,6 +8,7 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 
 from skst._modes import undisturbed
+from skst.inputs.blocks import row_blocks
 from skst.nn.losses import unit_length
 from skst.nn.propagation import SparseOperator
 
@@ -38,6 +39,8 @@ class NormalizedCut:
         Weight w of the departure of the columns of Z from orthogonality.
     deflate : bool, default=False
         Leave the trivial optimum out, see Notes.
+    copy : bool, default=True
+        False brings the rows of a C that is CSR and of floats to unit length in place, which saves its memory.
 
     Attributes
     ----------
@@ -87,20 +90,20 @@ class NormalizedCut:
     """
 
     @undisturbed()
-    def __init__(self, C, *, balance=0.21, ortho_weight=0.32, deflate=False):
+    def __init__(self, C, *, balance=0.21, ortho_weight=0.32, deflate=False, copy=True):
         if not 0 <= balance <= 1:
             raise ValueError(f"balance={balance!r}; pass a weight from 0 to 1.")
         if not ortho_weight >= 0:
             raise ValueError(f"ortho_weight={ortho_weight!r}; pass a weight of at least 0.")
         self.balance, self.ortho_weight, self.deflate = balance, ortho_weight, deflate
-        self._rows = _unit_rows(C)
-        self._operator = SparseOperator(self._rows)
-        first = self._rows @ (self._rows.T @ np.ones(self.n_cells))
-        degrees = np.stack([first, self._rows @ (self._rows.T @ first)])
+        self._rows = _unit_rows(C, copy)
+        self.device = torch.device("cpu")
+        first = self._affinities(np.ones(self.n_cells))
+        degrees = np.stack([first, self._affinities(first)])
         total = degrees.sum(axis=1, keepdims=True)
         self.leading = torch.from_numpy(np.sqrt(degrees / np.where(total > 0, total, 1)))
         self._weights = torch.from_numpy(np.sqrt(np.divide(1, degrees, out=np.zeros_like(degrees), where=degrees > 0)))
-        self._second_order = None
+        self._operator = self._second_order = None  # of all cells, and of batches: made where they are needed
 
     @property
     def n_cells(self) -> int:
@@ -108,11 +111,7 @@ class NormalizedCut:
 
     @property
     def dtype(self) -> torch.dtype:
-        return self._operator.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self._operator.device
+        return torch.float64 if self._rows.dtype == np.float64 else torch.float32
 
     def to(self, device: torch.device | str) -> "NormalizedCut":
         """The loss on another device.
@@ -131,8 +130,11 @@ class NormalizedCut:
             return self
         moved = object.__new__(NormalizedCut)
         moved.__dict__.update(self.__dict__)
-        for name in ("_operator", "leading", "_weights"):
+        for name in ("leading", "_weights"):
             setattr(moved, name, getattr(self, name).to(device))
+        moved.device = moved.leading.device
+        if self._operator is not None:
+            moved._operator = self._operator.to(device)
         if self._second_order is not None:
             moved._second_order = tuple(tensor.to(device) for tensor in self._second_order)
         return moved
@@ -156,6 +158,8 @@ class NormalizedCut:
             If `z` does not have one row a cell.
         """
         self._check(z, self.n_cells)
+        if self._operator is None:
+            self._operator = SparseOperator(self._rows).to(self.device)
         unit = unit_length(z.double(), 0)
         genes = self._operator.T @ self._weighted(unit, self._weights)
         first, second = genes.split(z.shape[1], dim=1)
@@ -241,6 +245,12 @@ class NormalizedCut:
             f"ortho_weight={self.ortho_weight}, deflate={self.deflate})"
         )
 
+    def _affinities(self, values):
+        """First-order affinities of all cells times a vector, in float64; C is made float64 a block at a time."""
+        parts = list(row_blocks(self._rows))
+        genes = sum(block.T @ values[rows] for rows, block in parts)
+        return np.concatenate([block @ genes for _, block in parts])
+
     def _weighted(self, unit, weights):
         """Both weightings of the embedding side by side, for one pass over C."""
         return (unit[:, None, :] * weights.T[:, :, None]).reshape(len(unit), -1).to(self.dtype)
@@ -263,7 +273,11 @@ class NormalizedCut:
             gram += block.T @ block  # float64: there may be many blocks
         gram = gram.to(self.dtype)
         loops = self._weights.square()  # first order: an affinity of 1, or a weight of 0
-        loops[1] *= torch.cat([(block * (block @ gram)).sum(dim=1) for block in map(self._dense, blocks)])
+        own = torch.empty(self.n_cells, dtype=self.dtype, device=self.device)  # small parts would keep blocks apart
+        for rows in blocks:
+            block = self._dense(rows)
+            own[rows[0] : rows[-1] + 1] = (block * (block @ gram)).sum(dim=1)
+        loops[1] *= own
         return gram, loops
 
     def _check(self, z, n_rows):
@@ -273,13 +287,13 @@ class NormalizedCut:
             )
 
 
-def _unit_rows(C):
-    """`C` as a CSR array of its own with rows of unit length; all-zero rows stay."""
+def _unit_rows(C, copy):
+    """`C` as a CSR array, of its own where it is a copy, with rows of unit length; all-zero rows stay."""
     if not sparse.issparse(C):
         C = np.asarray(C)
     if C.ndim != 2 or 0 in C.shape:
         raise ValueError(f"C has shape {C.shape}; give a matrix (n_cells, n_genes) that is not empty.")
-    C = sparse.csr_array(C, dtype=C.dtype if C.dtype in (np.float32, np.float64) else np.float32, copy=True)
+    C = sparse.csr_array(C, dtype=C.dtype if C.dtype in (np.float32, np.float64) else np.float32, copy=copy)
     C.sum_duplicates()
     if not (np.isfinite(C.data).all() and (C.data >= 0).all()):
         raise ValueError("C holds negative or non-finite entries; pass non-negative expression, such as counts.")

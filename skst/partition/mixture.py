@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skst import limits
 from skst._constraints import Interval
 from skst._threads import threads_worth
 from skst.metrics import agreement_matrix
@@ -19,6 +20,8 @@ from skst.partition.nested import merge_tree
 from skst.partition.tied import TiedMixture, fit_tied_mixture
 
 _MAX_SEED = np.iinfo(np.int32).max
+# Rows of a block, so that it stays in the processor's cache.
+_ROWS = 16_384
 
 
 def check_n_clusters(n_clusters, n_spots):
@@ -192,17 +195,39 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         self._orders = orders
 
     def _posterior(self, X):
-        columns = np.split(X.astype(np.float64, copy=False), self.n_views, axis=1)
-        views = [pca.transform(part) * scale for part, (pca, scale) in zip(columns, self._views, strict=True)]
+        views = self._seen(X)
         total = np.zeros((len(X), self.n_clusters))
-        weights = self._weights / np.bincount(self._view_of, minlength=self.n_views).clip(1)
-        for mixture, view, order in zip(self.mixtures_, self._view_of, self._orders, strict=True):
-            total += weights[view] * mixture.posterior(views[view])[:, order]
+        for mixture, view, order, weight in self._members():
+            total += weight * mixture.posterior(views[view])[:, order]
         return total / total.sum(axis=1, keepdims=True)
 
-    def _predict(self, X, chunk=100_000):
-        parts = [self._posterior(X[i : i + chunk]).argmax(axis=1) for i in range(0, len(X), chunk)]
-        return np.concatenate(parts).astype(np.int64)
+    def _seen(self, X):
+        """Each view of some rows as mixtures see it."""
+        columns = np.split(X.astype(np.float64, copy=False), self.n_views, axis=1)
+        return [pca.transform(part) * scale for part, (pca, scale) in zip(columns, self._views, strict=True)]
+
+    def _members(self):
+        """Mixtures, their views, the order of their components, and their weights."""
+        weights = self._weights / np.bincount(self._view_of, minlength=self.n_views).clip(1)
+        return zip(self.mixtures_, self._view_of, self._orders, weights[self._view_of], strict=True)
+
+    def _predict(self, X):
+        if len(X) <= limits.MAX_POSTERIOR:
+            return self._posterior(X).argmax(axis=1).astype(np.int64)
+        starts = range(0, len(X), _ROWS)
+        return np.concatenate([self._predict_block(X[start : start + _ROWS]) for start in starts])
+
+    def _predict_block(self, X):
+        """The same with a row a component, so that maxima and sums over components go along the memory."""
+        views = [view.T for view in self._seen(X)]
+        total = np.zeros((self.n_clusters, len(X)))
+        for mixture, view, order, weight in self._members():
+            logits = mixture.coefficients.T @ views[view][: len(mixture.coefficients)] + mixture.intercepts[:, None]
+            logits -= logits.max(axis=0)
+            np.exp(logits, out=logits)
+            logits *= weight / logits.sum(axis=0)
+            total += logits[order]
+        return total.argmax(axis=0).astype(np.int64)
 
     def predict(self, X: ArrayLike) -> NDArray[np.integer]:
         """Domain of each row: the component with the largest mean posterior.
@@ -233,7 +258,9 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
             Rows sum to 1.
         """
         check_is_fitted(self)
-        return self._posterior(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        step = limits.MAX_POSTERIOR
+        return np.concatenate([self._posterior(X[start : start + step]) for start in range(0, len(X), step)])
 
 
 def _fit_views(rows, n_views):

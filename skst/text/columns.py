@@ -49,7 +49,10 @@ class TextColumns:
             Zeros if it is not informative.
         """
         vectors = np.asarray(vectors, dtype=np.float32)
-        total = vectors.var(axis=0).sum()
+        # A few columns at a time, as the deviations of all are a matrix as large as that of the vectors.
+        total = sum(
+            vectors[:, i : i + TEXT_COLUMNS].var(axis=0).sum() for i in range(0, vectors.shape[1], TEXT_COLUMNS)
+        )
         self._pca = PCA(min(TEXT_COLUMNS, *vectors.shape), random_state=int(random_state)).set_output(
             transform="default"
         )

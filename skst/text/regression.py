@@ -10,6 +10,8 @@ from sklearn.linear_model import RidgeCV
 from skst.genes.ranking import RankedGenes
 
 _ALPHAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+# Texts that are described at a time.
+_TEXTS = 65_536
 
 
 class TextRegression:
@@ -82,7 +84,13 @@ class TextRegression:
         -------
         ndarray of shape (n_texts, d), float32
         """
-        return np.asarray(self._describe(ranked).astype(np.float32) @ self._weights) + self._intercept
+        n_texts = len(ranked.starts) - 1
+        predicted = np.empty((n_texts, len(self._intercept)), dtype=np.float32)
+        for start in range(0, n_texts, _TEXTS):
+            rows = np.arange(start, min(start + _TEXTS, n_texts))
+            described = self._describe(ranked if len(rows) == n_texts else ranked.take(rows)).astype(np.float32)
+            predicted[rows] = np.asarray(described @ self._weights) + self._intercept
+        return predicted
 
     def _describe(self, ranked):
         numbers = np.diff(ranked.starts)
