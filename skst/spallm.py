@@ -19,6 +19,7 @@ from skst.base import DOMAINS, DomainMixin
 from skst.embedding import SpatialGraphTransformer
 from skst.embedding.from_slices import embed_slices, fit_slices, views_read_whole
 from skst.embedding.fusion import ALIGNMENTS, STRATEGIES, ViewFusion
+from skst.embedding.panels import sums_for
 from skst.embedding.sliced import TextAxes
 from skst.inputs.reading import names_told, where_of
 from skst.inputs.spots import graph_of, read_beside, read_spots
@@ -236,10 +237,17 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         return self._fit_fusion(structure, meaning)
 
     def _slices_of(self, X, *, coordinates, batch, reset=False):
+        places = {"coordinates": coordinates, "batch": batch}
+        return self._open_slices(X, **places, reset=reset, otherwise=self._reads_whole())
+
+    def _reads_whole(self):
+        """What keeps the views from being made one slice at a time; None if nothing does."""
         spatial, text = self.part("spatial"), None if self.strategy == "expression" else self.part("text")
         ours = isinstance(spatial, SpatialGraphTransformer)
-        whole = views_read_whole(spatial, text) if ours else f"spatial={spatial!r}"
-        return self._open_slices(X, coordinates=coordinates, batch=batch, reset=reset, otherwise=whole)
+        return views_read_whole(spatial, text) if ours else f"spatial={spatial!r}"
+
+    def _read_spots(self, X, **given):
+        return super()._read_spots(X, **given, unknown=self._reads_whole() is None)
 
     def _fit_slices(self, slices, memory, seeds):
         """Fit both views and the fusion one slice at a time; return the fused embedding, and spots by their sizes."""
@@ -309,10 +317,16 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
     def _embed(self, X, spots):
         with names_told():
             structure = np.asarray(self.spatial_.transform(X, **_place(self.spatial_, spots)))
-            if self.text_ is None:
+            if self._fusion.text_axes_ is None:
                 return self._fusion.fuse(structure, None)
-            meaning = np.asarray(self.text_.transform(X, **_place(self.text_, spots)))
+            meaning = self._meaning(X, spots)
         return self._fusion.fuse(structure, self._averaged(X, meaning, spots))
+
+    def _meaning(self, X, spots):
+        """Text of other spots; of genes that X lacks nothing is told."""
+        if spots.present is None:
+            return np.asarray(self.text_.transform(X, **_place(self.text_, spots)))
+        return sums_for(self.spatial_, self.text_.gene_sums(), spots.present)(spots.X)
 
     def _fit_fusion(self, structure, meaning):
         """Learn centres, scales and the alignment of the views; return the fused embedding."""
