@@ -171,7 +171,8 @@ class Passes:
             scatter = expression.scatter[np.ix_(some, some)] * np.outer(scales, scales)
             n_components = min(one.n_components, self.slices.n_spots, len(some))
             axes, sizes = leading_axes(scatter, n_components)
-            beyond = max(float(np.trace(scatter) - sizes.sum()), 0.0) / max(len(some) - n_components, 1)
+            others = len(some) - n_components
+            beyond = max(np.trace(scatter) - sizes.sum(), 0.0) / others if others else sizes[-1]
             one.learn_axes(axes, expression.mean[some], sizes, beyond, expression.n_rows)
         if text is None:
             return None

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from skst.expression.smooth import AveragedPCA
 from skst.expression.views import AveragedViews
 
-# Of the largest variance: no axis has less of its own than this, so that none is divided by nothing.
-_LEAST = 1e-9
+# Of the largest variance: there is noise of so much at least, and each axis has as much of its own beyond it, so that
+# nothing is divided by nothing.
+_LEAST_NOISE, _LEAST_OWN = 1e-6, 1e-9
 
 
 def conditional_axes(
@@ -61,7 +62,8 @@ def conditional_axes(
     if largest <= 0:
         return own, 0.0
     known = own.T @ own
-    ridge = np.diag(noise / np.maximum(variances - noise, _LEAST * largest))
+    noise = max(noise, _LEAST_NOISE * largest)
+    ridge = np.diag(noise / np.maximum(variances - noise, _LEAST_OWN * largest))
     unknown = np.eye(len(ridge)) - known
     turn = np.linalg.solve(known + ridge, np.eye(len(ridge)) + ridge)  # of the right side, so transposed
     lost = noise * np.trace(unknown @ turn) / variances.sum()
@@ -94,7 +96,7 @@ def on_genes(pca: AveragedPCA | AveragedViews, present: NDArray[np.bool_]) -> tu
     some = copy.copy(pca)
     if isinstance(some, AveragedViews):
         parts = [on_genes(part, present) for part in some.pcas_]
-        some.pcas_ = [part for part, _ in parts]  # type: ignore[misc]
+        some.pcas_ = [part for part, _ in parts]
         return some, max(lost for _, lost in parts)
     axes, scale = some._unscaled
     gene_scales = some.gene_scales_[some.kept_].astype(np.float64)[:, None]

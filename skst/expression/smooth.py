@@ -89,7 +89,7 @@ def principal_axes(
     mean : ndarray of shape (n_genes,), float32
         Mean of the averaged expression.
     noise : float
-        Variance along other directions, the same for all of them on average.
+        Mean variance along other directions; along the last axis where there is no other.
     """
     n_spots, n_genes = X.shape
     scales = np.ones(n_genes, dtype=np.float32) if gene_scales is None else gene_scales
@@ -103,7 +103,7 @@ def principal_axes(
         for rows in np.array_split(dense, 1 + n_spots // 100_000):
             covariance += rows.T @ rows
         sizes, axes = np.linalg.eigh(covariance)
-        noise = sizes[:-n_components].mean() if n_components < n_genes else 0.0
+        noise = sizes[:-n_components].mean() if n_components < n_genes else sizes[0]
     else:
 
         def covariance_product(v):
@@ -245,7 +245,7 @@ class AveragedPCA:
         sizes : ndarray of shape (n_components,)
             Variance of the averaged scores on each axis, summed over rows.
         noise : float
-            The same along any other direction, on average.
+            The same along other directions, on average; along the last axis where there is no other.
         n_rows : int
         """
         scales = self.gene_scales_[self.kept_]
