@@ -57,7 +57,7 @@ class ReadsSpots:
         -------
         Spots
         """
-        seen = self._seen(unknown)
+        seen = self._columns_seen(unknown)
         spots, names = read_spots(
             X,
             where_of(vars(self)),
@@ -102,7 +102,7 @@ class ReadsSpots:
                 f"X is a list of {len(X)} {type(X[0]).__name__}, and slices are not read one at a time with "
                 f"{otherwise}; {f'put them together, X = {fix}' if fix else 'give one AnnData'}."
             )
-        fitted = self._seen(unknown=True)
+        fitted = self._columns_seen(unknown=True)
         places = {"coordinates": coordinates, "batch": batch}
         name = type(self).__name__
         slices = open_slices(X, where, **places, fitted=None if reset else fitted, reader=name)
@@ -110,7 +110,7 @@ class ReadsSpots:
             self._set_features(slices.n_genes, slices.names)
         return slices
 
-    def _seen(self, unknown):
+    def _columns_seen(self, unknown):
         return Columns(getattr(self, "feature_names_in_", None), getattr(self, "n_features_in_", None), unknown)
 
     def _set_features(self, n_genes, names):
