@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from skst.inputs.columns import Columns, numbered, order_as_fitted
 from skst.inputs.rows import shown
 
-# Domains are found by no fewer genes, see "What fewer genes cost" in the guide.
+# Five genes drawn at random find a third of what all find, ten a half; see the guide on other panels.
 FEWEST_SHARED = 10
 
 
