@@ -20,6 +20,7 @@ from skst.base import DOMAINS, DomainMixin
 from skst.embedding import SpatialGraphTransformer
 from skst.embedding.from_slices import embed_slices, fit_slices, views_read_whole
 from skst.embedding.fusion import ALIGNMENTS, STRATEGIES, ViewFusion
+from skst.embedding.panels import sums_for
 from skst.embedding.sliced import TextAxes
 from skst.inputs.reading import names_told, where_of
 from skst.inputs.slices import slices_in_memory
@@ -256,6 +257,9 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             return None
         return slices_in_memory(spots, type(self).__name__)
 
+    def _read_spots(self, X, **given):
+        return super()._read_spots(X, **given, unknown=self._reads_whole() is None)
+
     def _fit_slices(self, slices, memory, seeds):
         """Fit both views and the fusion one slice at a time; return the fused embedding, and library sizes."""
         spatial, text = self._handed_on(self.part("spatial"), seeds["spatial"]), None
@@ -328,10 +332,16 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         X = table_of(X)
         with names_told():
             structure = np.asarray(self.spatial_.transform(X, **_place(self.spatial_, spots)))
-            if self.text_ is None:
+            if self._fusion.text_axes_ is None:
                 return self._fusion.fuse(structure, None)
-            meaning = np.asarray(self.text_.transform(X, **_place(self.text_, spots)))
+            meaning = self._meaning(X, spots)
         return self._fusion.fuse(structure, self._averaged(X, meaning, spots))
+
+    def _meaning(self, X, spots):
+        """Text of other spots; of genes that X lacks nothing is told."""
+        if spots.present is None:
+            return np.asarray(self.text_.transform(X, **_place(self.text_, spots)))
+        return sums_for(self.spatial_, self.text_.gene_sums(), spots.present)(spots.X)
 
     def _fit_fusion(self, structure, meaning):
         """Learn centres, scales and the alignment of the views; return the fused embedding."""

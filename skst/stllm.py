@@ -18,8 +18,9 @@ from skst._constraints import Interval
 from skst._parameters import or_new
 from skst.base import DOMAINS, DomainMixin
 from skst.embedding.fusion import ViewFusion
+from skst.embedding.panels import axes_for
 from skst.expression.views import AveragedViews
-from skst.graph.neighbors import GRAPH, as_graph
+from skst.graph.neighbors import GRAPH, SpatialNeighbors, as_graph
 from skst.graph.operators import OnGraph
 from skst.inputs.counting import check_counts, check_depths
 from skst.inputs.order import content_order
@@ -307,9 +308,12 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
     def __getstate__(self):
         return {name: value for name, value in super().__getstate__().items() if name != "narrator_"}
 
+    def _read_spots(self, X, **given):
+        return super()._read_spots(X, **given, unknown=isinstance(getattr(self, "graph_", None), SpatialNeighbors))
+
     def _embed(self, X, spots):
-        average = self._operator(spots)
-        structure = self._pca.average(self._pca.scores(spots.X, average), average)
+        average, pca = self._operator(spots), axes_for(self._pca, spots.present)
+        structure = pca.average(pca.scores(spots.X, average), average)
         if not self._columns:
             return self._fusion.fuse(structure, None)
         narrator = self._narrate(spots, average, self._regions.predict(structure))
@@ -321,11 +325,7 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
         return self._fusion.fuse(structure, np.hstack(columns))
 
     def _parts(self):
-        return {
-            "text": or_new(GeneTextEncoder),
-            "graph": as_graph,
-            "narration": or_new(Narration),
-        }
+        return {"text": or_new(GeneTextEncoder), "graph": as_graph, "narration": or_new(Narration)}
 
     def _name_genes(self, spots):
         """What genes are called in the texts and what they do; nothing without gene names."""

@@ -46,6 +46,11 @@ TINY = {
     "learned_graph": (ONE, {"learned_graph": 1}, set()),
     "llmdsc": (["--data", "PBMC3k", "--recall"], {"llmdsc": 21, "llmdsc_recall": 2 * 4 * 3}, set()),
     "llmdsc_cost": (["--sizes", "100", "150"], {"llmdsc_cost": 6 + 4}, set()),
+    "panels": (
+        ["--data", "osmFISH, halves"],
+        {"panels": 1 + 6 * 4 + 4},
+        {"STARmap, halves", "DLPFC 151673, 151674", "DLPFC 151507, 151510"},
+    ),
     "quality": ([*ONE, "--quality", "Q0", "Q4"], {"quality": 2 * 6}, set()),
     "scale": (["--sizes", "100"], {"scale": 4}, set()),
     "search": (["--spots", "90", "--jobs", "1"], {"search": 2 * 3}, set()),

@@ -9,7 +9,7 @@ from scipy.linalg import subspace_angles
 from tissues import graph_of, hops, some_points
 
 from skst.embedding import SpatialGraphTransformer
-from skst.expression import pooling, smooth
+from skst.expression import counts, pooling, smooth
 from skst.graph import (
     averaging_operator,
     spatial_graph,
@@ -38,12 +38,13 @@ def test_principal_axes_are_those_of_the_dense_matrix(branch, make, weights, mon
     X = np.abs(rng.normal(size=(80, 5)) @ programmes + rng.normal(size=(80, 30))).astype(np.float32)
     average = averaging_operator(spatial_graph(some_points(80)))
     dense = hops(average, weights) @ X
-    axes, mean = smooth.principal_axes(make(X), average, weights, 4, np.random.RandomState(0))
+    axes, mean, noise = smooth.principal_axes(make(X), average, weights, 4, np.random.RandomState(0))
     assert axes.dtype == mean.dtype == np.float32 and axes.shape == (30, 4)
     np.testing.assert_allclose(mean, dense.mean(axis=0), rtol=1e-4)
     np.testing.assert_allclose(axes.T @ axes, np.eye(4), atol=1e-5)
     _, sizes, expected = np.linalg.svd(dense - dense.mean(axis=0), full_matrices=False)
     assert (sizes[:4] / sizes[1:5]).min() > 1.05  # else single axes would not be defined
+    assert noise == pytest.approx(np.sum(sizes[4:] ** 2) / (26 * 80), rel=1e-3 if branch == "formed" else 0.3)
     for k in range(1, 5):
         assert subspace_angles(axes[:, :k], expected[:k].T).max() < 5e-3
 
@@ -87,7 +88,7 @@ def test_shallow_counts_are_pooled_over_as_few_hops_as_suffice():
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])
 def test_column_variance(make):
     X = np.random.default_rng(0).poisson(2, (40, 9)).astype(np.float32)
-    np.testing.assert_allclose(smooth.column_variance(make(X)), X.var(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(counts.column_variance(make(X)), X.var(axis=0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("make", [np.asarray, sparse.csr_array])

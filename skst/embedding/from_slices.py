@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from skst.embedding.methods import make_axes
+from skst.embedding.panels import check_slices
 from skst.embedding.sliced import Passes, TextAxes
 from skst.expression.in_place import InPlace
 from skst.expression.views import AveragedViews
@@ -140,6 +141,7 @@ def embed_slices(
     -------
     SlicedViews
     """
+    check_slices(transformer._pca, slices.slices)
     passes = Passes(slices, transformer.graph_, transformer._pca, verbose=verbose)
     structure, meaning = passes.scores(text_axes)
     return SlicedViews(transformer._pca.settle(structure), meaning)

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 from skst import limits
 from skst.expression.moments import add_moments, averaged_moments, leading_axes, projected
+from skst.expression.panels import on_genes, share_of_counts
 from skst.expression.pooling import MAX_POOLING
 from skst.expression.smooth import AveragedPCA, propagate, single_hop
 from skst.expression.survey import ColumnSums, Survey, add_surveys, reach_of, sampled_rows, survey
@@ -199,7 +200,9 @@ class Passes:
             scatter = expression.scatter[np.ix_(some, some)] * np.outer(scales, scales)
             n_components = min(one.n_components, self.slices.n_spots, len(some))
             axes, sizes = leading_axes(scatter, n_components)
-            one.learn_axes(axes, expression.mean[some], sizes.sum() / expression.n_rows)
+            others = len(some) - n_components
+            beyond = max(np.trace(scatter) - sizes.sum(), 0.0) / others if others else sizes[-1]
+            one.learn_axes(axes, expression.mean[some], sizes, beyond, expression.n_rows)
         if text is None:
             return None
         axes, sizes = leading_axes(meaning.scatter, min(n_columns, self.slices.n_spots, len(meaning.mean)))
@@ -325,6 +328,10 @@ def _covary(one, key, each, graph, pca, genes, text):
 
 
 def _score(one, key, each, graph, pca, text):
+    if one.present is not None:
+        pca, _ = on_genes(pca, one.present)
+        share = share_of_counts(pca.counts_, one.present)
+        text = None if text is None else text._replace(sums=text.sums.on_genes(one.present, share))
     leading = _pcas(pca)[0]
     genes = np.unique(np.concatenate([part.kept_ for part in _pcas(pca)]))
     same = all(len(part.kept_) == len(genes) for part in _pcas(pca))

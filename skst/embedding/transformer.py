@@ -13,6 +13,7 @@ from skst._parameters import NestedParameters
 from skst.embedding.from_slices import embed_slices, fit_slices, reads_whole
 from skst.embedding.methods import ENCODERS, encoder_class, fit_in_content_order, make_axes, make_encoder
 from skst.embedding.modulated import Modulated
+from skst.embedding.panels import axes_for
 from skst.expression.in_place import InPlace
 from skst.graph.learner import SpatialGraphLearner
 from skst.graph.neighbors import GRAPH, as_graph
@@ -331,7 +332,7 @@ class SpatialGraphTransformer(
         Parameters
         ----------
         X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
-            Raw counts of the same genes; an AnnData may order them differently or hold more.
+            Raw counts of the same genes; an AnnData may order them differently, hold more, or lack some.
         coordinates, batch
             As in ``fit``.
 
@@ -342,16 +343,15 @@ class SpatialGraphTransformer(
         """
         check_is_fitted(self)
         places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}
-        slices = self._open_slices(X, **places, otherwise=reads_whole(self))
-        if slices is not None:
+        if (slices := self._open_slices(X, **places, otherwise=reads_whole(self))) is not None:
             return slices.given_back(embed_slices(self, slices).structure)
-        spots = self._read_spots(X, **places)
+        spots = self._read_spots(X, **places, unknown=reads_whole(self) is None)
         if self._counts:
             check_counts(spots, X, unless=type(self).__name__)
-        average = self._operator(spots)
-        scores = self._pca.scores(spots.X, average)
+        average, pca = self._operator(spots), axes_for(self._pca, spots.present)
+        scores = pca.scores(spots.X, average)
         if self.encoder_ is None:
-            embedding = self._pca.average(scores, average)
+            embedding = pca.average(scores, average)
         else:
             inputs = self._inputs(spots, average, scores)
             embedding = self.encoder_.embed(inputs, average, points=spots.coordinates, batch=spots.batch)

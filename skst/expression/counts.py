@@ -13,6 +13,13 @@ def library_sizes(X: Matrix) -> NDArray[np.float64]:
     return row_sums(X)
 
 
+def column_variance(X: Matrix) -> NDArray[np.float64]:
+    """Variance of each column, float64."""
+    mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
+    squares = X.multiply(X) if sparse.issparse(X) else np.square(X)
+    return np.asarray(squares.mean(axis=0, dtype=np.float64)).ravel() - mean**2
+
+
 def median_depth(sizes: NDArray[np.float64]) -> float:
     """Median of the library sizes that are not zero; 1 if all are."""
     return float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0

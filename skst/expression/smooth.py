@@ -11,8 +11,8 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
-from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
-from skst.expression.noise import noise_over_mean, noise_ratio
+from skst.expression.counts import column_variance, library_sizes, median_depth, scale_depth, square_root
+from skst.expression.noise import mean_beyond, noise_over_mean, noise_ratio
 from skst.expression.pooling import fewest_hops, pooling_hops
 from skst.expression.survey import Survey
 from skst.inputs.blocks import column_sums, row_blocks, some_columns
@@ -26,13 +26,6 @@ DENSE_GENES = 500
 POOLED_GENES = 1000
 # Columns of anything that are averaged at a time.
 SPREAD_COLUMNS = 64
-
-
-def column_variance(X: Matrix) -> NDArray[np.float64]:
-    """Variance of each column, float64."""
-    mean = np.asarray(X.mean(axis=0, dtype=np.float64)).ravel()
-    squares = X.multiply(X) if sparse.issparse(X) else np.square(X)
-    return np.asarray(squares.mean(axis=0, dtype=np.float64)).ravel() - mean**2
 
 
 def propagate(average: csr_array, values: Matrix, weights: ArrayLike) -> Matrix:
@@ -72,7 +65,7 @@ def principal_axes(
     n_components: int,
     random_state: np.random.RandomState,
     gene_scales: NDArray[np.float32] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
     """Leading principal axes of averaged expression.
 
     Parameters
@@ -96,6 +89,8 @@ def principal_axes(
         Orthonormal columns in order of variance.
     mean : ndarray of shape (n_genes,), float32
         Mean of the averaged expression.
+    noise : float
+        Mean variance along other directions; along the last axis where there is no other.
     """
     n_spots, n_genes = X.shape
     scales = np.ones(n_genes, dtype=np.float32) if gene_scales is None else gene_scales
@@ -110,7 +105,8 @@ def principal_axes(
         covariance = np.zeros((n_genes, n_genes))
         for rows in np.array_split(dense, 1 + n_spots // 100_000):
             covariance += rows.T @ rows
-        axes = np.linalg.eigh(covariance)[1]
+        sizes, axes = np.linalg.eigh(covariance)
+        noise = sizes[:-n_components].mean() if n_components < n_genes else sizes[0]
     else:
 
         def covariance_product(v):
@@ -121,9 +117,10 @@ def principal_axes(
         operator = LinearOperator((n_genes, n_genes), matvec=covariance_product, dtype=np.float32)
         start = random_state.uniform(-1, 1, n_genes).astype(np.float32)
         axes = eigsh(operator, k=n_components, v0=start)[1]
+        noise = mean_beyond(covariance_product, axes)
     axes = axes[:, ::-1][:, :n_components]
     axes = svd_flip(axes, None, u_based_decision=True)[0] if n_genes > 1 else np.ones_like(axes)
-    return axes.astype(np.float32), mean.astype(np.float32)
+    return axes.astype(np.float32), mean.astype(np.float32), max(float(noise), 0.0) / n_spots
 
 
 class AveragedPCA:
@@ -154,6 +151,12 @@ class AveragedPCA:
         scores; and scaled so that the averaged scores of ``fit`` have a total variance of 1.
     offset_ : ndarray of shape (n_components,), float32
         Mean of the averaged expression on these axes.
+    mean_ : ndarray of shape (n_kept,), float32
+        Mean of the averaged, scaled square roots.
+    variances_, noise_
+        Variance of these along each axis, and along any other direction.
+    counts_ : ndarray of shape (n_genes,), float64
+        Total of each gene.
     n_pool_, hop_weights_, depth_
         Hops of pooling, weights of the hops of averaging, and the depth that pooled counts are scaled to.
     """
@@ -164,6 +167,9 @@ class AveragedPCA:
         self.n_top_genes = n_top_genes
         self.normalize = normalize
         self.equal_noise = equal_noise
+
+    # What scores are moved by: those of genes that were not measured, see skst.expression.panels.
+    _shift: NDArray[np.float32] | None = None
 
     def fit_scores(self, X: Matrix, average: csr_array, random_state: np.random.RandomState) -> NDArray[np.float32]:
         """Find the axes; return the score of each spot by its own expression, before it is averaged.
@@ -190,12 +196,16 @@ class AveragedPCA:
         values = self._values(some_columns(X, self.kept_), average, sizes)
         gene_scales = self.gene_scales_[self.kept_]
         n_components = min(self.n_components, *values.shape)
-        axes, mean = principal_axes(values, average, self.hop_weights_, n_components, random_state, gene_scales)
-        offset = mean @ axes
+        axes, self.mean_, self.noise_ = principal_axes(
+            values, average, self.hop_weights_, n_components, random_state, gene_scales
+        )
+        offset = self.mean_ @ axes
         axes *= gene_scales[:, None]
         scores = np.asarray(values @ axes, dtype=np.float32)
         averaged = propagate(average, scores, self.hop_weights_)
-        return scores * self._keep_axes(axes, offset, averaged.var(axis=0, dtype=np.float64).sum())
+        self.counts_ = np.asarray(X.sum(axis=0, dtype=np.float64)).ravel()
+        self.variances_ = averaged.var(axis=0, dtype=np.float64)
+        return scores * self._keep_axes(axes, offset, self.variances_.sum())
 
     def learn(self, seen: Survey) -> None:
         """Hops, depth and scales of genes of a tissue that was seen in parts; genes are chosen if need not be pooled.
@@ -209,7 +219,7 @@ class AveragedPCA:
         self._choose_hops(
             seen.n_edges > len(seen.sizes), lambda: fewest_hops(lambda n: median * seen.n_sampled / seen.reach[n])
         )
-        self.depth_ = median_depth(seen.sizes)
+        self.depth_, self.counts_ = median_depth(seen.sizes), seen.counts
         noise = noise_ratio(seen.noise, self.depth_) if self._equal else np.ones(len(seen.counts))  # type: ignore[arg-type]
         self._scale_genes(noise)
         self.keep_genes(seen.values.variance)
@@ -226,7 +236,7 @@ class AveragedPCA:
             ranked = np.argsort(-variance * np.square(self.gene_scales_), kind="stable")
             self.kept_ = np.sort(ranked[: self.n_top_genes])
 
-    def learn_axes(self, axes: np.ndarray, mean: np.ndarray, variance: float) -> None:
+    def learn_axes(self, axes: np.ndarray, mean: np.ndarray, sizes: np.ndarray, noise: float, n_rows: int) -> None:
         """Take axes that were found elsewhere.
 
         Parameters
@@ -235,13 +245,16 @@ class AveragedPCA:
             Principal axes of values of the genes that are kept, times the scales of genes.
         mean : ndarray of shape (n_kept,)
             Mean of those, averaged over hops.
-        variance : float
-            Total of the averaged scores on these axes.
+        sizes : ndarray of shape (n_components,)
+            Variance of the averaged scores on each axis, summed over rows.
+        noise : float
+            The same along other directions, on average; along the last axis where there is no other.
+        n_rows : int
         """
         scales = self.gene_scales_[self.kept_]
         axes = axes.astype(np.float32)
-        offset = (mean * scales).astype(np.float32) @ axes
-        self._keep_axes(axes * scales[:, None], offset, variance)
+        self.mean_, self.variances_, self.noise_ = (mean * scales).astype(np.float32), sizes / n_rows, noise / n_rows
+        self._keep_axes(axes * scales[:, None], self.mean_ @ axes, sizes.sum() / n_rows)
 
     def values(self, X: Matrix, average: csr_array, genes: NDArray[np.integer]) -> Matrix:
         """Stabilised expression of some genes, not yet scaled nor averaged over hops; X holds all genes.
@@ -256,7 +269,8 @@ class AveragedPCA:
     def scores_of(self, values: Matrix) -> NDArray[np.float32]:
         """Score of each spot by stabilised expression of the genes that are kept."""
         axes, scale = self._unscaled
-        return np.asarray(values @ axes, dtype=np.float32) * scale
+        scores = np.asarray(values @ axes, dtype=np.float32) * scale
+        return scores if self._shift is None else scores + self._shift
 
     def scores(self, X: Matrix, average: csr_array) -> NDArray[np.float32]:
         """Score of each spot by its own expression; parameters and result as in :meth:`fit_scores`."""

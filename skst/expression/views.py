@@ -42,8 +42,8 @@ class AveragedViews:
     n_views_ : int
         Embeddings; one, that of the class there, where `n_hops` is a number, X is taken as it is, or no spot has a
         neighbour.
-    n_pool_, hop_weights_
-        As there: the hops over which text is averaged.
+    n_pool_, hop_weights_, counts_
+        As there; the hops are those over which text is averaged.
     """
 
     def __init__(self, n_components, *, n_hops="auto", n_top_genes=3000, normalize=True):
@@ -108,6 +108,7 @@ class AveragedViews:
     def _plan(self):
         """Which views are averaged from which axes."""
         self.n_pool_, self.hop_weights_ = self.pcas_[0].n_pool_, self.pcas_[0].hop_weights_
+        self.counts_ = self.pcas_[0].counts_
         views = VIEWS if len(self._kinds) > 1 else (View(False, self.hop_weights_),)
         self._views = [(self._kinds.index(view.equal_noise), view.hop_weights) for view in views]
         self.n_views_ = len(self._views)

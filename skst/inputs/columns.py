@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
 from skst.inputs.gene_names import clean_names, is_missing, is_number
 from skst.inputs.rows import match_rows, shown, unmasked
@@ -21,10 +22,13 @@ class Columns(NamedTuple):
         What X itself calls them.
     n_genes : int or None
         How many there are; None if nothing was fitted.
+    unknown : bool
+        Whether genes that X lacks are taken as unknown, where it has some of them; they are an error else.
     """
 
     names: NDArray[np.object_] | None = None
     n_genes: int | None = None
+    unknown: bool = False
 
 
 def flat_columns(X: Expression) -> Expression:
@@ -43,55 +47,86 @@ def numbered(n: int) -> NDArray[np.object_]:
     return np.arange(n).astype(str).astype(object)
 
 
-def order_as_fitted(
-    matrix: Matrix, genes: NDArray[np.object_] | None, fitted: NDArray[np.object_] | None
-) -> tuple[Matrix, NDArray[np.object_] | None]:
-    """Put columns into the order in which a fit saw them.
+def order_as_fitted(genes: NDArray[np.object_] | None, n_genes: int, fitted: Columns) -> NDArray[np.integer] | None:
+    """Where the columns are that a fit saw.
 
     Parameters
     ----------
-    matrix : sparse matrix or ndarray of shape (n_spots, n_genes)
     genes : ndarray of str of shape (n_genes,) or None
-        Names of its columns.
-    fitted : ndarray of str or None
-        Names that the fit saw.
+        Names of the columns.
+    n_genes : int
+        How many there are.
+    fitted : Columns
+        What the fit saw.
 
     Returns
     -------
-    matrix, genes
-        Those of the fit alone.
+    ndarray of int or None
+        Column of each fitted gene, -1 where there is none; None if columns are as they were.
 
     Raises
     ------
     ValueError
-        If one of them is absent, or names repeat so that the order cannot be told.
+        If one of them is absent, unless that is unknown, or names repeat so that the order cannot be told.
     """
-    if fitted is None and genes is not None and np.array_equal(np.sort(genes), np.sort(numbered(len(genes)))):
-        fitted = numbered(len(genes))  # an AnnData without names, whose columns were put into another order
-    if fitted is not None and genes is None:
+    names = fitted.names
+    if names is None and genes is not None and np.array_equal(np.sort(genes), np.sort(numbered(n_genes))):
+        names = numbered(n_genes)  # an AnnData without names, whose columns were put into another order
+    if names is not None and genes is None:
         warnings.warn(
             "X has no gene names, unlike that of fit, so its columns are taken to be in the same order; pass X with "
             "the names of its genes.",
             UserWarning,
             stacklevel=6,
         )
-    if fitted is None or genes is None or np.array_equal(fitted, genes):
-        return matrix, genes
+    if names is None or genes is None or np.array_equal(names, genes):
+        return None
     index = pd.Index(genes)
     if not index.is_unique:
         raise ValueError(
             "X repeats gene names and orders them differently than in fit; give its columns in the order of fit, or "
             "sum those of one name in both."
         )
-    order = index.get_indexer(fitted)
-    absent = fitted[order < 0]
-    if len(absent):
+    order = index.get_indexer(names)
+    absent = names[order < 0]
+    if len(absent) and not (fitted.unknown and len(absent) < len(names)):
         raise ValueError(
-            f"X lacks {len(absent)} of the {len(fitted)} genes seen in fit, such as {shown(absent[0])} (its own are "
+            f"X lacks {len(absent)} of the {len(names)} genes seen in fit, such as {shown(absent[0])} (its own are "
             f"like {shown(genes[0])}); fit on the genes that all slices share, name them alike, or add the absent ones "
             "as zeros."
         )
-    return matrix[:, order], fitted
+    return order
+
+
+def take_columns(matrix: Matrix, order: NDArray[np.integer]) -> Matrix:
+    """Columns of a matrix in another order, zeros for those of number -1.
+
+    Parameters
+    ----------
+    matrix : sparse matrix or ndarray of shape (n_spots, n_columns)
+    order : ndarray of int of shape (n_taken,)
+
+    Returns
+    -------
+    sparse matrix or ndarray of shape (n_spots, n_taken)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skst.inputs.columns import take_columns
+    >>> take_columns(np.array([[1, 2, 3]]), np.array([2, -1, 0]))
+    array([[3, 0, 1]])
+    """
+    present = np.flatnonzero(order >= 0)
+    if len(present) == len(order):
+        return matrix[:, order]
+    own = matrix[:, order[present]]
+    if sparse.issparse(own):
+        own = sparse.csr_array(own)
+        return sparse.csr_array((own.data, present[own.indices], own.indptr), shape=(own.shape[0], len(order)))
+    taken = np.zeros((own.shape[0], len(order)), dtype=own.dtype)
+    taken[:, present] = own
+    return taken
 
 
 def given_names(given: Any, columns: NDArray[np.object_] | None, n_genes: int) -> NDArray[np.object_]:

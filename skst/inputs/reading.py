@@ -42,6 +42,7 @@ class ReadsSpots(NamedRows):
         coordinates: ArrayLike | None = None,
         batch: ArrayLike | None = None,
         reset: bool = False,
+        unknown: bool = False,
     ) -> Spots:
         """Read `X` as :func:`skst.inputs.spots.read_spots` does.
 
@@ -51,12 +52,14 @@ class ReadsSpots(NamedRows):
             As there.
         reset : bool, default=False
             True in ``fit``: ``n_features_in_`` and ``feature_names_in_`` are set, else heeded.
+        unknown : bool, default=False
+            Whether fitted genes that `X` lacks are unknown, and no error.
 
         Returns
         -------
         Spots
         """
-        seen = Columns(getattr(self, "feature_names_in_", None), getattr(self, "n_features_in_", None))
+        seen = self._columns_seen(unknown)
         spots, names = read_spots(
             X,
             where_of(vars(self)),
@@ -102,13 +105,16 @@ class ReadsSpots(NamedRows):
                 f"X is a list of {len(X)} {type(given[0]).__name__}, and slices are not read one at a time with "
                 f"{otherwise}; {f'put them together, X = {fix}' if fix else 'give one AnnData'}."
             )
-        fitted = Columns(getattr(self, "feature_names_in_", None), getattr(self, "n_features_in_", None))
+        fitted = self._columns_seen(unknown=True)
         places = {"coordinates": coordinates, "batch": batch}
         name = type(self).__name__
         slices = open_slices(X, where, **places, fitted=None if reset else fitted, reader=name)
         if reset:
             self._set_features(slices.n_genes, slices.names)
         return slices
+
+    def _columns_seen(self, unknown):
+        return Columns(getattr(self, "feature_names_in_", None), getattr(self, "n_features_in_", None), unknown)
 
     def _set_features(self, n_genes, names):
         self.n_features_in_ = n_genes

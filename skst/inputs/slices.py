@@ -18,12 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from skst._progress import progress_bar
 from skst.files.untrusted import check_sparse, told
-from skst.inputs.columns import Columns, given_names, numbered, order_as_fitted, warn_of_duplicates
+from skst.inputs.columns import Columns, given_names, take_columns, warn_of_duplicates
 from skst.inputs.containers import in_memory
 from skst.inputs.gene_names import any_named, clean_names
 from skst.inputs.matrix import check_finite, check_matrix
 from skst.inputs.places import read_batch, read_coordinates
-from skst.inputs.rows import is_anndata, shown
+from skst.inputs.rows import is_anndata
+from skst.inputs.shared import columns_of_slice, shared_columns
 from skst.inputs.sources import FileCounts, TableCounts, file_behind, is_lazy, look_into, stamp_of
 from skst.inputs.spots import Spots, Where, computable, layer_of
 from skst.inputs.types import Matrix
@@ -42,7 +43,7 @@ class Slice:
     counts : FileCounts or TableCounts
     places : ndarray of shape (n_spots, n_dimensions)
     columns : ndarray of int or None
-        Columns in the order of ``fit``; None where they are in it.
+        Columns in the order of ``fit``, -1 for genes that it lacks; None where they are in it.
     n_genes : int
         Of ``fit``.
     reader : str
@@ -56,12 +57,17 @@ class Slice:
     n_genes: int
     reader: str
 
+    @property
+    def present(self) -> NDArray[np.bool_] | None:
+        """Fitted genes that it has, where others are unknown; None if it has all."""
+        return None if self.columns is None or (self.columns >= 0).all() else self.columns >= 0
+
     def read(self, rows: NDArray[np.integer] | None = None) -> Matrix:
-        """Counts of some spots, of all by default, float32, of the genes that were fitted."""
+        """Counts of some spots, of all by default, float32, of the genes that were fitted; zeros of those it lacks."""
         with of_slice(self.called):
             matrix = self.counts.read(rows)
             check_sparse(matrix, "X")
-            matrix = check_matrix(matrix if self.columns is None else matrix[:, self.columns], self.reader)
+            matrix = check_matrix(matrix if self.columns is None else take_columns(matrix, self.columns), self.reader)
             check_finite(matrix)
             return computable(matrix)
 
@@ -203,12 +209,11 @@ def open_slices(
             )
     listed = not is_anndata(X)
     found = _listed(list(X), where) if listed else _batches(X, where)
-    first = _names(found[0][2])
-    seen = Columns(first, len(found[0][2])) if fitted is None else fitted
+    seen = shared_columns([names for _, _, names, _ in found]) if fitted is None else fitted
     slices: list[Slice] = []
     for called, counts, names, places in found:
         with of_slice(called):
-            columns = _columns(names, seen, "of the first slice" if fitted is None else "seen in fit")
+            columns = columns_of_slice(names, seen, "of the first slice" if fitted is None else "seen in fit")
             if slices and places.shape[1] != slices[0].places.shape[1]:
                 raise ValueError(
                     f"its places have {places.shape[1]} dimensions where those of the first slice have "
@@ -247,8 +252,9 @@ def slices_in_memory(spots: Spots, reader: str) -> Slices:
     assert places is not None
     members: list[Any] = [None] if codes is None else _members(codes)
     called = ["X" if rows is None else f"The slice that begins at spot {rows[0]} of X" for rows in members]
+    columns = None if spots.present is None else np.where(spots.present, np.arange(n_genes), -1)
     slices = [
-        Slice(name, TableCounts(spots.X, rows), places if rows is None else places[rows], None, n_genes, reader)
+        Slice(name, TableCounts(spots.X, rows), places if rows is None else places[rows], columns, n_genes, reader)
         for name, rows in zip(called, members, strict=True)
     ]
     rows = [np.arange(n_spots)] if codes is None else members
@@ -342,30 +348,6 @@ def _checked(places, n_spots, key):
             f"there is no obsm[{key!r}]; put the places of its spots there, or name their key by spatial_key="
         )
     return read_coordinates(places, n_spots)
-
-
-def _names(names):
-    """Names of genes, None for those that AnnData has made up."""
-    return None if np.array_equal(names, numbered(len(names))) else names
-
-
-def _columns(names, fitted, whose):
-    """Where the columns that were fitted are; None if they are as they were fitted."""
-    own = _names(names)
-    if own is not None and fitted.names is not None:
-        absent = fitted.names[~np.isin(fitted.names, own)]
-        if len(absent):
-            raise ValueError(
-                f"it lacks {len(absent)} of the {len(fitted.names)} genes {whose}, such as {shown(absent[0])}; give "
-                "all slices the same genes, those that they share or absent ones as zeros"
-            )
-    everything = np.arange(len(names))
-    order = order_as_fitted(everything[None], own, fitted.names)[0][0]
-    if fitted.n_genes not in (None, len(order)):
-        raise ValueError(
-            f"it has {len(order)} genes and not the {fitted.n_genes} {whose}; give all slices the same genes"
-        )
-    return None if np.array_equal(order, everything) else order
 
 
 @contextmanager

@@ -14,7 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from skst.files.untrusted import check_sparse
-from skst.inputs.columns import Columns, flat_columns, given_names, numbered, order_as_fitted, warn_of_duplicates
+from skst.inputs.columns import (
+    Columns,
+    flat_columns,
+    given_names,
+    numbered,
+    order_as_fitted,
+    take_columns,
+    warn_of_duplicates,
+)
 from skst.inputs.containers import in_memory, refuse_unreadable
 from skst.inputs.gene_names import any_named, clean_names
 from skst.inputs.matrix import check_finite, check_matrix
@@ -39,6 +47,8 @@ class Spots(NamedTuple):
         Slice (sample) of each spot as codes from 0; None where all spots are of one slice.
     graph : sparse matrix of shape (n_spots, n_spots) or None
         Who is whose neighbour, where an AnnData says so.
+    present : ndarray of bool of shape (n_genes,) or None
+        Fitted genes that there are in the input, where others are unknown and zeros in X; None if all are.
     """
 
     X: Matrix
@@ -46,6 +56,7 @@ class Spots(NamedTuple):
     coordinates: NDArray[np.float64] | None
     batch: NDArray[np.integer] | None
     graph: Matrix | None = None
+    present: NDArray[np.bool_] | None = None
 
 
 class Where(NamedTuple):
@@ -143,8 +154,9 @@ def read_spots(
     else:
         _refuse_keys(X, where, batch)
         matrix, names = _table(X)
+    present = None
     if names is not False:
-        matrix, names = _in_order(matrix, names, fitted)
+        matrix, names, present = _in_order(matrix, names, fitted)
     matrix = check_matrix(matrix, reader)
     if names is False and check_names is not None:
         check_names(X)
@@ -163,7 +175,7 @@ def read_spots(
         warn_of_duplicates(genes)
     n_spots = matrix.shape[0]
     places, codes = read_coordinates(coordinates, n_spots), read_batch(batch, n_spots)
-    return Spots(computable(matrix), genes, places, codes, graph), names
+    return Spots(computable(matrix), genes, places, codes, graph, present), names
 
 
 def computable(matrix: Matrix) -> Matrix:
@@ -265,7 +277,11 @@ def _are_plain(columns):
 
 
 def _in_order(matrix, names, fitted):
-    """Columns and their names as ``fit`` saw them; None for names that AnnData has made up."""
+    """Columns and their names as ``fit`` saw them, and which there are; None for names that AnnData has made up."""
     check_sparse(matrix, "X")
     names = None if np.array_equal(names, numbered(len(names))) else names
-    return (matrix, names) if fitted is None else order_as_fitted(matrix, names, fitted.names)
+    order = None if fitted is None else order_as_fitted(names, matrix.shape[1], fitted)
+    if order is None:
+        return matrix, names, None
+    taken = names[order] if fitted.names is None else fitted.names
+    return take_columns(matrix, order), taken, None if (order >= 0).all() else order >= 0

@@ -11,7 +11,7 @@ from skst.expression.counts import scale_depth, square_root
 from skst.inputs.types import Matrix
 
 
-def weights_of_genes(X: Matrix, weighting: str, normalize: bool) -> Matrix:
+def weights_of_genes(X: Matrix, weighting: str, normalize: bool, share: float = 1.0) -> Matrix:
     """How much each gene counts in each cell.
 
     Parameters
@@ -21,6 +21,8 @@ def weights_of_genes(X: Matrix, weighting: str, normalize: bool) -> Matrix:
         Square roots of shares in the counts, or the shares.
     normalize : bool
         False for X as it is.
+    share : float, default=1.0
+        Of the counts that there would be with genes that were not measured.
 
     Returns
     -------
@@ -28,7 +30,7 @@ def weights_of_genes(X: Matrix, weighting: str, normalize: bool) -> Matrix:
     """
     if not normalize:
         return X
-    shares = scale_depth(X, 1.0)
+    shares = scale_depth(X, share)
     return shares if weighting == "abundance" else square_root(shares)
 
 
@@ -49,16 +51,38 @@ class GeneSums(NamedTuple):
         As of :func:`weights_of_genes`.
     vectors : ndarray of shape (n_genes, d), float32
     offset : ndarray of shape (d,) or None
+    mean : ndarray of shape (n_genes,) or None
+        What is subtracted from weights; it makes `offset`.
+    share : float
+        As there.
     """
 
     weighting: str
     normalize: bool
     vectors: NDArray[np.float32]
     offset: np.ndarray | None
+    mean: NDArray[np.float32] | None = None
+    share: float = 1.0
 
     def weights(self, X: Matrix) -> Matrix:
         """How much each gene counts in each cell."""
-        return weights_of_genes(X, self.weighting, self.normalize)
+        return weights_of_genes(X, self.weighting, self.normalize, self.share)
+
+    def on_genes(self, present: NDArray[np.bool_], share: float) -> "GeneSums":
+        """The same sums where some genes were not measured, which have no weight.
+
+        Parameters
+        ----------
+        present : ndarray of bool of shape (n_genes,)
+        share : float
+            Of the counts of the fit that are of these genes.
+
+        Returns
+        -------
+        GeneSums
+        """
+        offset = None if self.mean is None else self.mean[present] @ self.vectors[present]
+        return self._replace(offset=offset, share=share)
 
     def __call__(self, X: Matrix) -> np.ndarray:
         """Vectors of cells, ndarray of shape (n_spots, d)."""
@@ -97,7 +121,7 @@ def gene_sums(
     unit[known] = vectors[known] - (vectors[known].mean(axis=0) if known.sum() > 1 else 0)
     lengths = np.linalg.norm(unit, axis=1, keepdims=True)
     weights = np.divide(unit, lengths, out=np.zeros_like(unit), where=lengths > 0)
-    return GeneSums(weighting, normalize, weights, mean @ weights)
+    return GeneSums(weighting, normalize, weights, mean @ weights, mean)
 
 
 class PathMixture:

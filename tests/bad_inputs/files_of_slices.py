@@ -7,7 +7,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from skst.embedding.sliced import Passes
 
-from .cases import QUICK, error, works
+from .cases import QUICK, error, warning, works
 from .kit import finite
 
 TITLE = "Many slices"
@@ -167,12 +167,22 @@ CASES = [
         _as_halves,
         of=QUICK,
     ),
-    error(
+    warning(
         "Slices in a list have different genes",
-        "Slice 1 of X, '.*', cannot be used: it lacks 20 of the 60 genes of the first slice, such as '.*'; give all .*",
-        "names the slice and a gene.",
-        "Give all slices the genes that they share.",
+        r"The 3 slices of X have 40 genes in common \(slice 1 has fewest, 40\), so these are used and 20 .*",
+        "counts the genes that all have, and goes on with these; see :doc:`panels`.",
+        "Nothing, if these are enough.",
         lambda kit: kit.make().fit(_with(kit, lambda adata: adata[:, :40].copy())),
+        _fit_halves,
+        _as_halves,
+        of=QUICK,
+    ),
+    error(
+        "Slices in a list have hardly a gene in common",
+        r"The 3 slices of X have 5 genes in common \(slice 1 has fewest, 5\), and fewer than 10 tell .*",
+        "counts the genes that all have.",
+        "Name genes alike in all slices, or leave out those of other genes.",
+        lambda kit: kit.make().fit(_with(kit, lambda adata: adata[:, :5].copy())),
         _fit_halves,
         _as_halves,
         of=QUICK,
@@ -259,12 +269,21 @@ CASES = [
         _as_halves,
         kind=TypeError,
     ),
-    error(
+    warning(
         "The files of ``predict`` lack genes of ``fit``",
-        "Slice 0 of X, '.*', cannot be used: it lacks 20 of the 60 genes seen in fit, such as '.*'; give all slices .*",
-        "names the slice and a gene.",
-        "Give it all genes, absent ones as zeros.",
-        lambda kit: kit.fitted().predict(_paths(kit, [kit.tissue()[:, :40].copy()])),
+        "X lacks 20 of the 60 genes seen in fit, which are taken as unknown, and with them .*",
+        "expects of them what the other genes tell, slice by slice.",
+        "Nothing, if little is lost.",
+        lambda kit: kit.fitted().predict(_paths(kit, [kit.tissue()[:, 20:].copy()])),
+        lambda kit: kit.fitted().predict(_paths(kit, [kit.tissue()])),
+        lambda kit, labels: np.testing.assert_array_equal(labels[0], kit.fitted().labels_),
+    ),
+    error(
+        "A file of ``predict`` lacks nearly all genes of ``fit``",
+        "Slice 1 of X, '.*', cannot be used: it lacks 57 of the 60 genes seen in fit, and with them .*",
+        "names the slice.",
+        "Leave it out, or fit on the genes that all share.",
+        lambda kit: kit.fitted().predict(_paths(kit, [kit.tissue(), kit.tissue()[:, 57:].copy()])),
         lambda kit: kit.fitted().predict(_paths(kit, [kit.tissue()])),
         lambda kit, labels: np.testing.assert_array_equal(labels[0], kit.fitted().labels_),
     ),
