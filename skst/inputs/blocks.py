@@ -52,8 +52,11 @@ def column_sums(X: Matrix, power: int = 1) -> NDArray[np.float64]:
 
 
 def some_columns(X: Matrix, columns: NDArray[np.integer]) -> Matrix:
-    """Columns of X, ascending; X itself, and no copy of it, where these are all."""
-    return X if len(columns) == X.shape[1] else X[:, columns]
+    """Columns of X, ascending; X itself, and no copy of it, where these are all and it is sparse.
+
+    A dense copy lies in memory column by column, and its products do not depend on the order of rows.
+    """
+    return X if sparse.issparse(X) and len(columns) == X.shape[1] else X[:, columns]
 
 
 def is_whole(values: np.ndarray) -> bool:
