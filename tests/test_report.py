@@ -84,7 +84,9 @@ def test_it_needs_nothing_else(adata, tmp_path):
 
 
 def test_no_name_becomes_code(adata, tmp_path):
-    adata.var_names = [f"{ATTACK}{number}" for number in range(adata.n_vars)]
+    # Strings of pandas 3 refuse half a character themselves.
+    gene = ATTACK if pd.__version__ < "3" else ATTACK.replace("\ud800", "")
+    adata.var_names = [f"{gene}{number}" for number in range(adata.n_vars)]
     adata.obs["batch"] = adata.obs["batch"].astype(str) + ATTACK.replace("\ud800", "")
     adata.uns["source"] = ATTACK
     model = _fitted(adata, batch_key="batch")
