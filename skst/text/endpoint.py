@@ -1,11 +1,9 @@
 """Text vectors from an OpenAI-compatible embeddings endpoint."""
 
-import email.utils
 import os
 import random
 import threading
 import time
-from http.cookiejar import DefaultCookiePolicy
 from numbers import Integral, Real
 from urllib.parse import urlsplit
 
@@ -164,6 +162,7 @@ class EndpointBackend:
             import requests
         except ImportError:
             raise ImportError('EndpointBackend needs requests; install it with pip install "skst[endpoint]".') from None
+        from http.cookiejar import DefaultCookiePolicy
 
         texts = list(texts)
         url = self._url()
@@ -377,12 +376,14 @@ def _check_integer(name, value, least):
 
 def _retry_after(response):
     """Seconds that the server asks to wait, 0 where it asks nothing; months are as good as never."""
+    from email.utils import parsedate_to_datetime
+
     asked = response.headers.get("Retry-After", "")
     try:
         seconds = float(asked)
     except ValueError:
         try:
-            seconds = email.utils.parsedate_to_datetime(asked).timestamp() - time.time()
+            seconds = parsedate_to_datetime(asked).timestamp() - time.time()
         except (OverflowError, TypeError, ValueError):
             return 0.0
     return min(max(0.0, seconds), 9_999_999.0)
