@@ -128,31 +128,33 @@ class CellTypeMixin(PartitionMixin):
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_cells, n_genes)
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths
             Cells with the genes seen in ``fit``.
 
         Returns
         -------
-        ndarray of shape (n_cells, n_columns), float32
+        ndarray of shape (n_cells, n_columns), float32; a list of these if X is a list
         """
         check_is_fitted(self)
-        return self._embed(X)
+        opened = self._open(X)
+        return opened.given_back(self._embed(opened.X))
 
     def predict(self, X: Expression) -> NDArray[np.integer]:
         """Type of each cell, new ones included.
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_cells, n_genes)
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths
             Cells with the genes seen in ``fit``.
 
         Returns
         -------
         ndarray of int of shape (n_cells,)
-            Types numbered as in ``labels_``.
+            Types numbered as in ``labels_``; a list of these if X is a list.
         """
         check_is_fitted(self)
-        return renumber(self._partition_of(self._embed(X)), self._numbers)
+        opened = self._open(X)
+        return opened.given_back(renumber(self._partition_of(self._embed(opened.X)), self._numbers))
 
     def write(self, adata: Any, *, key_added: str = "cluster") -> None:
         """Write types and embedding into an AnnData, where scanpy looks for them.
@@ -171,8 +173,10 @@ class CellTypeMixin(PartitionMixin):
             As there.
         """
         check_is_fitted(self)
-        for item in every_item(adata, key_added):
-            self._write(item, key_added, self._read_spots(item), self._embed)
+        items = every_item(adata, key_added)
+        opened = self._open(adata)
+        spots, rows = self._read_spots(opened.X), opened.rows
+        self._write(items, rows, opened.X, key_added, spots, self._embed)
 
     def fit_transform(self, X: Expression, y: object = None) -> NDArray[np.float32]:
         """Fit and return ``embedding_``.
@@ -193,13 +197,8 @@ class DomainMixin(PartitionMixin):
     """Methods of an estimator that embeds spots and partitions the embedding.
 
     The estimator has the parameter ``n_vote_neighbors`` too, and calls ``_find_domains`` after ``embedding_`` is set;
-    ``_embed(X, spots)`` embeds other spots.  One that reads slices one at a time says so by ``_slices_of``, and embeds
-    them by ``_embed_slices(slices)``.
+    ``_embed(X, spots)`` embeds other spots, ``_embed_slices(slices)`` those of slices that are read one at a time.
     """
-
-    def _slices_of(self, X, *, coordinates, batch):
-        """Slices of X that are read one at a time; None where it is read whole."""
-        return None
 
     def transform(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Any:
         """Embedding of spots, new slices included.
@@ -217,10 +216,8 @@ class DomainMixin(PartitionMixin):
             A list of these, one a slice, if X is a list.
         """
         check_is_fitted(self)
-        slices = self._slices_of(X, coordinates=coordinates, batch=batch)
-        if slices is not None:
-            return slices.given_back(self._embed_slices(slices))
-        return self._embed(X, self._read_spots(X, coordinates=coordinates, batch=batch))
+        opened = self._open(X, coordinates, batch)
+        return opened.given_back(self._embedded(opened)[0])
 
     def predict(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Any:
         """Domain of each spot, new slices included.
@@ -238,12 +235,16 @@ class DomainMixin(PartitionMixin):
             Domains numbered as in ``labels_``; a list of these, one a slice, if X is a list.
         """
         check_is_fitted(self)
-        slices = self._slices_of(X, coordinates=coordinates, batch=batch)
-        if slices is not None:
-            labels = self._voted(self._partition_of(self._embed_slices(slices)), slices.spots())
-            return slices.given_back(renumber(labels, self._numbers))
-        spots = self._read_spots(X, coordinates=coordinates, batch=batch)
-        return renumber(self._voted(self._partition_of(self._embed(X, spots)), spots), self._numbers)
+        opened = self._open(X, coordinates, batch)
+        embedding, spots = self._embedded(opened)
+        return opened.given_back(renumber(self._voted(self._partition_of(embedding), spots), self._numbers))
+
+    def _embedded(self, opened):
+        """Embedding of spots, and what is known of these."""
+        if opened.slices is not None:
+            return self._embed_slices(opened.slices), opened.slices.spots()
+        spots = self._read_spots(opened.X, **opened.places)
+        return self._embed(opened.X, spots), spots
 
     def write(
         self, adata: Any, *, key_added: str = "domain", coordinates: PerSpot = None, batch: PerSpot = None
@@ -281,9 +282,13 @@ class DomainMixin(PartitionMixin):
         """
         check_is_fitted(self)
         places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}
-        for item in every_item(adata, key_added, **places):
-            spots = self._read_spots(item, **places)
-            self._write(item, key_added, spots, partial(self._embed, spots=spots), partial(self._voted, spots=spots))
+        items = every_item(adata, key_added, **places)
+        # Items that are read one at a time are embedded so; those of other estimators are one tissue.
+        for some, X in [([item], item) for item in items] if self._reads_whole() is None else [(items, adata)]:
+            opened = self._open(X, **places)
+            spots = self._read_spots(opened.X, **opened.places)
+            embed, settle = partial(self._embed, spots=spots), partial(self._voted, spots=spots)
+            self._write(some, opened.rows, opened.X, key_added, spots, embed, settle)
 
     def fit_predict(
         self, X: Expression, y: object = None, *, coordinates: PerSpot = None, batch: PerSpot = None

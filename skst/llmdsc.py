@@ -261,7 +261,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_cells, n_genes)
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths
             Raw counts, unless ``normalize=False``.
         y : None
             Ignored.
@@ -275,6 +275,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
 
         self._validate_params()
         network, losses = self.part("network").check(), self.part("losses").check()
+        X = self._open(X, reset=True).X
         cells, order = self._read(X, reset=True)
         self._check_partition(cells.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.

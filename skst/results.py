@@ -255,16 +255,19 @@ class WritesResults:
         numbered[:, renumber(np.arange(posterior.shape[1]), self._numbers)] = posterior
         return numbered
 
-    def _write(self, adata, key_added, spots, embed, settle=None):
-        """Write what was found of `spots`, the rows of `adata`.
+    def _write(self, items, rows, X, key_added, spots, embed, settle=None):
+        """Write what was found of `spots`, those of X, into AnnData of which each holds some of its `rows`.
 
         Others than those of ``fit`` are embedded by `embed`; `settle` turns labels of the clusterer into final ones.
         """
-        known = data_hash(spots, *self._beside(adata)) == self._record["data_hash"]
+        known = data_hash(spots, *self._beside(X)) == self._record["data_hash"]
         embedding, labels = self.embedding_, self.labels_
         if not known:
-            embedding = embed(adata)
+            embedding = embed(X)
             raw = self._partition_of(embedding)
             labels = renumber(raw if settle is None else settle(raw), self._numbers)
         record = {**self._record, "predicted": not known}
-        write_results(adata, key_added, labels, self.n_clusters_, embedding, self._posterior_of(embedding), record)
+        posterior = self._posterior_of(embedding)
+        for adata, own in zip(items, rows, strict=True):
+            told = None if posterior is None else posterior[own]
+            write_results(adata, key_added, labels[own], self.n_clusters_, embedding[own], told, record)

@@ -208,8 +208,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         weights = {"expression": (self.alpha,), "functional": (1,)}.get(self.strategy, (self.alpha, self.beta))
         if not any(weights):
             raise ValueError(f"alpha=0 and beta={self.beta} leave nothing of the spots; give one a weight above 0.")
-        places = {"coordinates": coordinates, "batch": batch}
-        slices = self._slices_of(X, **places, reset=True)
+        X, places, slices, _ = self._open(X, coordinates, batch, reset=True)
         spots = self._read_spots(X, **places, reset=True) if slices is None else slices.spots()
         parts = self._parts_of(spots) if slices is None else slices
         self._check_partition(spots.X.shape[0])
@@ -241,12 +240,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             meaning = self._averaged(X, meaning, spots)
         return self._fit_fusion(structure, meaning)
 
-    def _slices_of(self, X, *, coordinates, batch, reset=False):
-        places = {"coordinates": coordinates, "batch": batch}
-        return self._open_slices(X, **places, reset=reset, otherwise=self._reads_whole())
-
     def _reads_whole(self):
-        """What keeps the views from being made one slice at a time; None if nothing does."""
         spatial, text = self.part("spatial"), None if self.strategy == "expression" else self.part("text")
         ours = isinstance(spatial, SpatialGraphTransformer)
         return views_read_whole(spatial, text) if ours else f"spatial={spatial!r}"

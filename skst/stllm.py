@@ -224,7 +224,7 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
             Raw counts.
         y : None
             Ignored.
@@ -240,7 +240,8 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
         self._validate_params()
         # What was fitted is told likewise of new slices.
         self._narration = clone(self.part("narration").check())
-        spots = self._read_spots(X, coordinates=coordinates, batch=batch, reset=True)
+        X, places, *_ = self._open(X, coordinates, batch, reset=True)
+        spots = self._read_spots(X, **places, reset=True)
         check_counts(spots, X)
         check_depths(spots)
         self._check_partition(spots.X.shape[0])

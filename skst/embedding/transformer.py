@@ -142,7 +142,6 @@ class SpatialGraphTransformer(
     Its representation is centred and turned to its own principal axes.  :meth:`paper` gives published settings.
 
     Without coordinates nothing is averaged: with expression neighbours an embedding would depend on other cells.
-
     With a `spatial_weight` w below 1 a view is :math:`[\sqrt{w} Z, \sqrt{1 - w}\, O]`, with O the spot's own principal
     components, of genes of unit variance and rid of depth.
 
@@ -263,8 +262,7 @@ class SpatialGraphTransformer(
         Parameters
         ----------
         X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
-            Raw counts.  With method "smooth" or "views" a list, and an AnnData whose counts stay in their file and have
-            a `batch_key`, is read one slice at a time.
+            Raw counts.  "smooth" and "views" read a list, or an AnnData in its file with a `batch_key`, slice by slice.
         y : None
             Ignored.
         coordinates : array-like of shape (n_spots, 2) or (n_spots, 3), default=None
@@ -297,8 +295,7 @@ class SpatialGraphTransformer(
                 "semantic is given with normalize=False or use_rep=, but modulation is trained to explain raw counts; "
                 "pass raw counts with normalize=True, or semantic=None."
             )
-        places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}
-        slices = self._open_slices(X, **places, reset=True, otherwise=reads_whole(self))
+        X, places, slices, _ = self._open(X, coordinates, batch, reset=True)
         if slices is not None:
             self.embedding_ = fit_slices(self, slices).structure
             return self.embedding_
@@ -309,9 +306,9 @@ class SpatialGraphTransformer(
             check_depths(spots)
         average = self._fit_operator(spots, rng, self._counts)
         self.encoder_ = make_encoder(self.method)
-        n_inputs = getattr(self.encoder_, "n_inputs", None) or self.n_components
+        n_axes = getattr(self.encoder_, "n_inputs", None) or self.n_components
         settings = {"n_hops": self.n_hops, "n_top_genes": self.n_top_genes, "normalize": self._counts}
-        self._pca = pca = make_axes(self.method, n_inputs, **settings)
+        self._pca = pca = make_axes(self.method, n_axes, **settings)
         scores = pca.fit_scores(spots.X, average, rng)
         self.n_pool_, self.hop_weights_ = pca.n_pool_, pca.hop_weights_
         self.components_ = pca.components(spots.X.shape[1])
@@ -322,9 +319,9 @@ class SpatialGraphTransformer(
             embedding = fit_in_content_order(self.encoder_, spots, average, inputs, self.n_components, rng)
         embedding = self._fit_modulation(X, spots, average, embedding, rng)
         self._in_place = InPlace(self.spatial_weight, self.n_components, normalize=self._counts)
-        self.embedding_ = self._in_place.fit_join(spots.X, embedding, getattr(pca, "n_views_", 1), rng)
-        self.n_views_, self.n_components_ = self._in_place.n_views_, self.embedding_.shape[1]
-        return self.embedding_
+        found = self.embedding_ = self._in_place.fit_join(spots.X, embedding, getattr(pca, "n_views_", 1), rng)
+        self.n_views_, self.n_components_ = self._in_place.n_views_, found.shape[1]
+        return found
 
     def transform(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> np.ndarray:
         """Embed spots by the axes found in ``fit``, on a graph among themselves.
@@ -342,10 +339,10 @@ class SpatialGraphTransformer(
             A list of these, one a slice, if X is a list.
         """
         check_is_fitted(self)
-        places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}
-        if (slices := self._open_slices(X, **places, otherwise=reads_whole(self))) is not None:
-            return slices.given_back(embed_slices(self, slices).structure)
-        spots = self._read_spots(X, **places, unknown=reads_whole(self) is None)
+        opened = self._open(X, coordinates, batch)
+        if opened.slices is not None:
+            return opened.given_back(embed_slices(self, opened.slices).structure)
+        X, spots = opened.X, self._read_spots(opened.X, **opened.places, unknown=reads_whole(self) is None)
         if self._counts:
             check_counts(spots, X, unless=type(self).__name__)
         average, pca = self._operator(spots), axes_for(self._pca, spots.present)
@@ -359,7 +356,7 @@ class SpatialGraphTransformer(
             with names_told():
                 text = self.semantic_.transform(X)
             embedding = self._head.transform(embedding, self._spread_text(text, average))
-        return self._in_place.join(spots.X, embedding)
+        return opened.given_back(self._in_place.join(spots.X, embedding))
 
     def average(
         self, values: Any, *, coordinates: Any, batch: PerSpot = None, counts: Any = None, graph: Any = None
@@ -389,6 +386,9 @@ class SpatialGraphTransformer(
         places, batch = read_coordinates(coordinates, len(values)), read_batch(batch, len(values))
         spots = Spots(values if counts is None else counts, None, places, batch, graph)
         return self._in_place.spread(values, self._pca.spread(values, self._operator(spots, warn=False)))
+
+    def _reads_whole(self):
+        return reads_whole(self)
 
     @property
     def _counts(self):

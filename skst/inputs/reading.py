@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike
 from sklearn.base import clone
@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from skst._constraints import StrOptions
 from skst.inputs.columns import Columns
 from skst.inputs.containers import how_to_join
+from skst.inputs.joined import in_one
 from skst.inputs.named_rows import NamedRows
 from skst.inputs.slices import Slices, is_listed, open_slices, stays_in_file
 from skst.inputs.spots import Spots, Where, read_spots
@@ -26,6 +27,36 @@ READING: dict[str, list] = {
     "verbose": ["verbose"],
 }
 ON_MISSING: dict[str, list] = {"on_missing": [StrOptions({"warn", "error"})]}
+
+
+class Opened(NamedTuple):
+    """`X` as an estimator goes on with it.
+
+    Attributes
+    ----------
+    X : object
+        A list of slices that is read whole has become one AnnData.
+    places : dict
+        Arguments ``coordinates`` and ``batch`` that go with it.
+    slices : Slices or None
+        What is read one slice at a time; None where `X` is read whole.
+    listed : Slices or None
+        Those of a list.
+    """
+
+    X: Any
+    places: dict[str, Any]
+    slices: Slices | None
+    listed: Slices | None
+
+    @property
+    def rows(self) -> list[Any]:
+        """Which spots are those of each item of a list; all, where `X` is none."""
+        return [slice(None)] if self.listed is None else self.listed.rows
+
+    def given_back(self, values: Any) -> Any:
+        """What is told of all spots in the form of the X that was given: a list of arrays where that is a list."""
+        return values if self.listed is None else self.listed.given_back(values)
 
 
 class ReadsSpots(NamedRows):
@@ -73,45 +104,48 @@ class ReadsSpots(NamedRows):
             self._set_features(spots.X.shape[1], names)
         return spots
 
-    def _open_slices(
+    def _reads_whole(self) -> str | None:
+        """What keeps this estimator from reading one slice at a time; None if nothing does."""
+        return type(self).__name__
+
+    def _open(
         self,
         X: Expression,
-        *,
         coordinates: ArrayLike | None = None,
         batch: ArrayLike | None = None,
+        *,
         reset: bool = False,
-        otherwise: str | None = None,
-    ) -> Slices | None:
-        """Slices of `X` that are read one at a time; None where it is to be read whole.
+    ) -> Opened:
+        """Open `X`, whose slices are read one at a time or, if the estimator cannot, put together from a list.
 
         Parameters
         ----------
         X, coordinates, batch, reset
             As in :meth:`_read_spots`.
-        otherwise : str, default=None
-            What keeps this estimator from reading slices, if anything does; a list is refused then.
 
         Returns
         -------
-        Slices or None
+        Opened
         """
-        given, X = X, tables_of(X)
-        where, listed = where_of(vars(self)), is_listed(X)
-        if not listed and (otherwise or coordinates is not None or batch is not None or not stays_in_file(X, where)):
-            return None
-        if otherwise:
-            fix = how_to_join(given)
+        table, where, whole = tables_of(X), where_of(vars(self)), self._reads_whole() is not None
+        places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}
+        listed = is_listed(table)
+        told = coordinates is not None or batch is not None
+        if not listed and (whole or told or not stays_in_file(table, where)):
+            return Opened(X, places, None, None)
+        if whole and (beyond := _beyond_counts(self)):
             raise TypeError(
-                f"X is a list of {len(X)} {type(given[0]).__name__}, and slices are not read one at a time with "
-                f"{otherwise}; {f'put them together, X = {fix}' if fix else 'give one AnnData'}."
+                f"X is a list of {len(X)} {type(X[0]).__name__}, of which counts and places are read, and "
+                f"{beyond} asks for more; put them together, X = {how_to_join(X)}."
             )
-        fitted = self._columns_seen(unknown=True)
-        places = {"coordinates": coordinates, "batch": batch}
-        name = type(self).__name__
-        slices = open_slices(X, where, **places, fitted=None if reset else fitted, reader=name)
+        fitted = None if reset else self._columns_seen(unknown=True)
+        slices = open_slices(table, where, **places, fitted=fitted, reader=type(self).__name__)
+        if whole:
+            joined = in_one(slices, layer=where.layer, spatial_key=where.spatial_key)
+            return Opened(joined, {"coordinates": None, "batch": slices.spots().batch}, None, slices)
         if reset:
             self._set_features(slices.n_genes, slices.names)
-        return slices
+        return Opened(X, places, slices, slices)
 
     def _columns_seen(self, unknown):
         return Columns(getattr(self, "feature_names_in_", None), getattr(self, "n_features_in_", None), unknown)
@@ -175,6 +209,16 @@ def inherit(transformer: Any, **handed: Any) -> Any:
     transformer = clone(transformer)
     unset = {name for name, value in transformer.get_params(deep=False).items() if value is None}
     return transformer.set_params(**{name: value for name, value in handed.items() if name in unset})
+
+
+def _beyond_counts(estimator):
+    """Which parameter of an estimator, or of one in it, reads of an AnnData what no slice of a list is asked for."""
+    own = getattr(estimator, "layer", None)
+    for name, value in estimator.get_params(deep=True).items():
+        asks = {"use_rep": value is not None, "layer": value is not None and value != own}
+        if asks.get(name.rpartition("__")[2], False):
+            return f"{name}={value!r}"
+    return None
 
 
 _TOLD_BEFORE = r"\d+ gene names are duplicated|X has no gene names, unlike that of fit"

@@ -293,7 +293,7 @@ def _of_path(item, number, where):
         stamp = stamp_of(path)
         table = look_into(path, where.layer, where.spatial_key, where.batch_key)
         _check_one(table.batch, where.batch_key)
-        places = _checked(table.places, table.n_spots, where.spatial_key)
+        places = _placed(table.places, table.n_spots, where.spatial_key)
     return called, FileCounts(path, where.layer, None, stamp), clean_names(table.names), places
 
 
@@ -302,7 +302,7 @@ def _of_table(adata, number, where):
     with of_slice(called):
         matrix = layer_of(adata, where.layer)
         _check_one(adata.obs[where.batch_key] if where.batch_key in adata.obs else None, where.batch_key)
-        places = _checked(in_memory(adata.obsm.get(where.spatial_key)), adata.n_obs, where.spatial_key)
+        places = _placed(in_memory(adata.obsm.get(where.spatial_key)), adata.n_obs, where.spatial_key)
     return called, _counts(matrix, None), clean_names(adata.var_names), places
 
 
@@ -316,7 +316,7 @@ def _batches(adata, where):
     codes = read_batch(labels, adata.n_obs)
     matrix, names = layer_of(adata, where.layer), clean_names(adata.var_names)
     with of_slice("X"):
-        places = _checked(in_memory(adata.obsm.get(where.spatial_key)), adata.n_obs, where.spatial_key)
+        places = _placed(in_memory(adata.obsm.get(where.spatial_key)), adata.n_obs, where.spatial_key)
     members = _members(codes)
     return [(f"Slice {str(labels[rows[0]])!r} of X", _counts(matrix, rows), names, places[rows]) for rows in members]
 
@@ -339,10 +339,12 @@ def _check_one(batch, key):
         )
 
 
-def _checked(places, n_spots, key):
-    """Places of the spots of a slice."""
+def _placed(places, n_spots, key):
+    """Places of the spots of a slice; of no dimension where none are read."""
     if n_spots == 0:
         raise ValueError("it has no spots; leave it out")
+    if key is None:
+        return np.zeros((n_spots, 0))
     if places is None:
         raise ValueError(
             f"there is no obsm[{key!r}]; put the places of its spots there, or name their key by spatial_key="

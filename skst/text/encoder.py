@@ -218,7 +218,7 @@ class GeneTextEncoder(
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray, sparse matrix or sparse array of shape (n_spots, n_genes)
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths
             Raw counts, unless ``normalize=False``.
         y : None
             Ignored.
@@ -227,7 +227,7 @@ class GeneTextEncoder(
         -------
         self
         """
-        self._learn(X)
+        self._learn(self._open(X, reset=True).X)
         return self
 
     def fit_transform(self, X: Any, y: object = None) -> np.ndarray:
@@ -242,7 +242,7 @@ class GeneTextEncoder(
         -------
         ndarray of shape (n_spots, d), float32
         """
-        expression, encode, ranked, written = self._learn(X)
+        expression, encode, ranked, written = self._learn(self._open(X, reset=True).X)
         encoded = self._embed(expression, encode, ranked, written)
         self._count_lookups(encode)
         return encoded
@@ -252,22 +252,25 @@ class GeneTextEncoder(
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray, sparse matrix or sparse array of shape (n_spots, n_genes)
+        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths
             The genes of `fit`; an AnnData may have them in another order, or more.
 
         Returns
         -------
         ndarray of shape (n_spots, d), float32
-            A cell without counts is zeros in "abundance", and what lies opposite to the mean in "contrast".
+            A cell without counts is zeros in "abundance", and what lies opposite to the mean in "contrast".  A list of
+            these if X is a list.
         """
         check_is_fitted(self)
         if self.mode != self._fitted_mode:
             raise ValueError(f"mode={self.mode!r} was set after a fit with {self._fitted_mode!r}; fit again.")
-        spots = self._read_spots(X)
+        opened = self._open(X)
+        spots = self._read_spots(opened.X)
         if self.normalize:
-            check_counts(spots, X, unless=type(self).__name__)
+            check_counts(spots, opened.X, unless=type(self).__name__)
         reads = self.has_text_ and self.mode != "aggregate" and self._spot_texts.needs_model
-        return self._embed(spots.X, self._vectors_of_texts(self._model) if reads else None)
+        encoded = self._embed(spots.X, self._vectors_of_texts(self._model) if reads else None)
+        return opened.given_back(encoded)
 
     def check(self) -> Self:
         """Raise a ValueError if a parameter is out of range, or of no use beside another.

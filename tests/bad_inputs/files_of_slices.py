@@ -2,13 +2,14 @@
 
 import os
 
+import anndata
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from skst.embedding.sliced import Passes
 
 from .cases import QUICK, error, warning, works
-from .kit import finite
+from .kit import agree, finite
 
 TITLE = "Many slices"
 
@@ -35,6 +36,11 @@ def _as_halves(kit, fitted):
         assert adjusted_rand_score(fitted.labels_, expected.labels_[order]) == 1
     else:
         np.testing.assert_allclose(fitted.embedding_, expected.embedding_[order], atol=1e-4)
+
+
+def _as_cells(kit, fitted):
+    """The same without slices."""
+    agree(fitted, kit.make().fit(anndata.concat(_halves(kit))))
 
 
 def _with(kit, change):
@@ -99,6 +105,38 @@ CASES = [
         _fit_halves,
         _as_halves,
         of=QUICK,
+    ),
+    works(
+        "X is a list of AnnData, and the estimator needs all spots at once",
+        "they are put together in memory; ``labels_`` follow the list, and ``predict`` of a list gives a list.",
+        "Nothing, if they fit into memory.",
+        lambda kit: kit.make().fit(_halves(kit)),
+        _as_halves,
+        of=("semst", "stllm"),
+    ),
+    works(
+        "X is a list of paths, and the estimator needs all spots at once",
+        "files are read and put together in memory.",
+        "Nothing, if they fit into memory.",
+        _fit_halves,
+        _as_halves,
+        of=("semst",),
+    ),
+    works(
+        "X is a list of AnnData, and the estimator knows no slices",
+        "they are put together in memory.",
+        "Nothing.",
+        lambda kit: kit.make().fit(_halves(kit)),
+        _as_cells,
+        of=("text", "llmdsc"),
+    ),
+    works(
+        "A list is given to a method that needs all spots at once, such as a graph network",
+        "slices are put together in memory.",
+        'Nothing, if they fit there; ``method="smooth"`` and ``"views"`` read one at a time.',
+        lambda kit: kit.make(method="spaceflow").fit(_halves(kit)),
+        finite,
+        of=("transformer",),
     ),
     works(
         "A slice in a list has its genes in another order",
@@ -249,24 +287,14 @@ CASES = [
         of=QUICK,
     ),
     error(
-        "A list is given to a method that needs all spots at once, such as a graph network",
-        "X is a list of 2 AnnData, and slices are not read one at a time with method='spaceflow'; put them .*",
+        "A list is given, and what is to be read is no counts",
+        r"X is a list of 2 AnnData, of which counts and places are read, and use_rep='X_scVI' asks for more; put .*",
         "shows the call that puts slices together.",
-        'Follow it, or use ``method="smooth"`` or ``"views"``.',
-        lambda kit: kit.make(method="spaceflow").fit(_halves(kit)),
-        lambda kit: kit.make(method="views").fit(_halves(kit)),
-        finite,
-        of=("transformer",),
-        kind=TypeError,
-    ),
-    error(
-        "A list is given, and texts are of spots, not of genes",
-        r"X is a list of 2 AnnData, and slices are not read one at a time with text=GeneTextEncoder\(.*\); put them .*",
-        "shows the call that puts slices together.",
-        'Follow it, or use ``mode="aggregate"``.',
-        lambda kit: kit.make(text__mode="prompt").fit(_halves(kit)),
+        "Follow it.",
+        lambda kit: kit.make(use_rep="X_scVI").fit(_halves(kit)),
         lambda kit: kit.make().fit(_halves(kit)),
         _as_halves,
+        of=("transformer",),
         kind=TypeError,
     ),
     warning(
