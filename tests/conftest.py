@@ -15,7 +15,7 @@ from stllm_fits import quick_stllm
 from skst.datasets import make_spatial_domains
 from skst.genes import load_marker_descriptions
 from skst.graph import SpatialGraphLearner
-from skst.text import LexicalBackend, endpoint
+from skst.text import LexicalBackend, asking
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -227,7 +227,7 @@ def layers(_layers, bare_home):
 
 
 class Server:
-    """An embeddings endpoint; `script` holds what it does instead of answering well, one entry a request.
+    """An endpoint of embeddings and chats; `script` holds what it does instead of answering well, an entry a request.
 
     The vector of a text is its length and its first letter.
     """
@@ -246,7 +246,8 @@ class Server:
                     self.send_response(status)
                     for name, value in headers.items():
                         self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(content)))
+                    if "Content-Length" not in headers:
+                        self.send_header("Content-Length", str(len(content)))
                     self.end_headers()
                     self.wfile.write(content)
                 except OSError:
@@ -260,7 +261,9 @@ class Server:
 
     def answer(self, body):
         step = self.script.pop(0) if self.script else {}
-        content = step.get("content", self.embed(body["input"]))
+        said = step["says"] if "says" in step else "not asked in words"
+        well = self.embed(body["input"]) if "input" in body else {"choices": [{"message": {"content": said}}]}
+        content = step.get("content", well)
         content = content if isinstance(content, bytes) else json.dumps(content).encode()
         return step.get("status", 200), step.get("headers", {}), content, step.get("wait", 0)
 
@@ -272,9 +275,9 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch):
-    """An embeddings endpoint on this machine, without the waits between attempts."""
+    """An endpoint on this machine, without the waits between attempts."""
     pytest.importorskip("requests")
-    monkeypatch.setattr(endpoint, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(asking, "_FIRST_WAIT", 0.001)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     server = Server()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skst.text import endpoint
+from skst.text import asking
 from skst.text.answers import BadAnswer, parse_json, words_without
 from skst.text.endpoint import EndpointBackend
 
@@ -26,7 +26,7 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 def endless(monkeypatch):
     """Starts servers that answer with `head`, and then with `piece` for ever; they count what they have sent."""
     pytest.importorskip("requests")
-    monkeypatch.setattr(endpoint, "_FIRST_WAIT", 0.001)
+    monkeypatch.setattr(asking, "_FIRST_WAIT", 0.001)
     servers = []
 
     def start(head, piece, pause=0.0):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from skst.text import endpoint
+from skst.text import asking, endpoint
 from skst.text.answers import parse_json
 from skst.text.backends import resolve_backend
 from skst.text.cache import VectorCache
@@ -84,7 +84,7 @@ def test_endpoint_tries_again(server, status):
 
 def test_endpoint_waits_as_asked(server, monkeypatch):
     slept = []
-    monkeypatch.setattr(endpoint.time, "sleep", slept.append)
+    monkeypatch.setattr(asking.time, "sleep", slept.append)
     dates = "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 1999 23:59:59 +99999999999999"
     server.script = [{"status": 429, "headers": {"Retry-After": value}} for value in ("7", *dates, "soon", "nan")]
     EndpointBackend("m", server.url).encode(["a"])
@@ -100,8 +100,8 @@ def test_endpoint_waits_as_asked(server, monkeypatch):
 
 def test_endpoint_backs_off_exponentially_with_jitter(server, monkeypatch):
     slept = []
-    monkeypatch.setattr(endpoint, "_FIRST_WAIT", 1.0)
-    monkeypatch.setattr(endpoint.time, "sleep", lambda seconds: slept.append(seconds) if seconds else None)
+    monkeypatch.setattr(asking, "_FIRST_WAIT", 1.0)
+    monkeypatch.setattr(asking.time, "sleep", lambda seconds: slept.append(seconds) if seconds else None)
     server.script = [{"status": 500}] * 9
     with _one_sentence("HTTP 500 in each of 9 attempts"):
         EndpointBackend("m", server.url, max_retries=8).encode(["a"])

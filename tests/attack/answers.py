@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from skst.text import endpoint
+from skst.text import asking
 from skst.text.endpoint import EndpointBackend
 
 from .arena import Kind
@@ -115,7 +115,7 @@ _HOSTILE = (
 
 
 def _asked(server, body):
-    endpoint._FIRST_WAIT = 0.001
+    asking._FIRST_WAIT = 0.001
     os.environ["OPENAI_API_KEY"] = _SECRET
     began = time.monotonic()
     try:
