@@ -242,7 +242,7 @@ class Fault(Exception):
 
 
 def fault_of_settings(
-    model: object, base_url: object, api_key_env: object, timeout: object, max_retries: object
+    model: object, base_url: object, api_key_env: object, timeout: Any, max_retries: object
 ) -> str | None:
     """What is wrong with settings of an endpoint, in a sentence that shows no secret; None if nothing is.
 
