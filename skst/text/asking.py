@@ -255,7 +255,7 @@ def fault_of_settings(
         return "api_key_env is not the name of an environment variable; name the one that holds the key, or pass None."
     if not _is_integer(max_retries, 0):
         return f"max_retries={max_retries!r} is not an integer of at least 0."
-    if not isinstance(timeout, Real) or isinstance(timeout, bool) or not 0 < timeout < float("inf"):
+    if isinstance(timeout, bool) or not isinstance(timeout, Real) or not 0 < float(timeout) < float("inf"):
         return f"timeout={timeout!r} is not a positive number of seconds."
     return None if base_url is None else fault_of_url(base_url)
 
