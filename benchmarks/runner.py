@@ -48,7 +48,7 @@ def _parameters(default, what):
         return {"help": what, "type": Path, "metavar": "PATH"}
     if isinstance(default, bool):
         return {"help": what, "default": default, "action": argparse.BooleanOptionalAction}
-    sizes = {"nargs": "*", "type": int} if isinstance(default, tuple) else {"type": type(default)}
+    sizes = {"nargs": "*", "type": type(default[0])} if isinstance(default, tuple) else {"type": type(default)}
     return {"help": f"{what} (default: {default})", "default": default, **sizes}
 
 

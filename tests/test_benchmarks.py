@@ -42,7 +42,7 @@ TINY = {
     "domains": (ONE, {"domains": 2 + 3}, set()),
     "encoders": ([*ONE, "--sizes", "80", "--epochs", "2"], {"encoders": 5 + 8 + 5}, set()),
     "in_place": (ONE, {"in_place": 6}, set()),
-    "large": (["--sizes", "100"], {"large": 3}, set()),
+    "large": (["--sizes", "100", "--shapes"], {"large": 3}, set()),
     "learned_graph": (ONE, {"learned_graph": 1}, set()),
     "llmdsc": (["--data", "PBMC3k", "--recall"], {"llmdsc": 21, "llmdsc_recall": 2 * 4 * 3}, set()),
     "llmdsc_cost": (["--sizes", "100", "150"], {"llmdsc_cost": 6 + 4}, set()),

@@ -16,6 +16,8 @@ from benchmarks.pages import growth
 from skst.datasets import make_spatial_domains
 
 N_GENES = 300
+# Cells, genes, files and counts a cell of tissue of other shapes: a panel of thousands of genes, a slice of bins.
+SHAPES = {"panel": (1_000_000, 5000, 4, 400.0), "slice": (3_000_000, 2000, 1, 300.0)}
 # Cells of a file, but for a tissue of fewer than four of these.
 CELLS_A_FILE = 50_000
 # More cells are not put into memory at once.
@@ -25,9 +27,9 @@ FIT, PREDICT, IN_MEMORY = "fit, in files", "predict, in files", "fit, in memory"
 
 def write_slices(run):
     """Leave a tissue in the folder of a run, one slice a file."""
-    size = run.settings["size"]
-    n_slices = max(4, size // CELLS_A_FILE)
-    make_spatial_domains(size, n_genes=N_GENES, n_domains=N_DOMAINS, n_slices=n_slices, random_state=0, to=_folder(run))
+    size, n_genes, n_slices, depth = run.settings["shape"]
+    shape = {"n_genes": n_genes, "n_slices": n_slices, "depth": depth}
+    make_spatial_domains(size, n_domains=N_DOMAINS, **shape, random_state=0, to=_folder(run))
 
 
 def encode_genes(run):
@@ -59,11 +61,12 @@ def cost(stage, run):
 
 
 def runs(options):
-    """One a size, of all stages."""
-    for size in options.sizes:
-        stages = [FIT, PREDICT, *([IN_MEMORY] if size <= MAX_IN_MEMORY else [])]
+    """One a size and shape, of all stages."""
+    shapes = [(size, N_GENES, max(4, size // CELLS_A_FILE), 300.0) for size in options.sizes]
+    for shape in (*shapes, *(SHAPES[name] for name in options.shapes)):
+        stages = [FIT, PREDICT, *([IN_MEMORY] if shape[0] * shape[1] <= MAX_IN_MEMORY * N_GENES else [])]
         steps = (write_slices, encode_genes, *(partial(cost, stage) for stage in stages))
-        yield Run({"n_spots": size}, steps, settings={"size": size})
+        yield Run({"n_spots": shape[0], "n_genes": shape[1]}, steps, settings={"shape": shape})
 
 
 def _folder(run):
@@ -88,8 +91,11 @@ def _truth(paths):
 BENCHMARK = Benchmark(
     question="Seconds and memory of tissue in many files?",
     runs=runs,
-    draw=partial(growth, bold=FIT),
-    order={"n_spots": None, "stage": dict.fromkeys((FIT, PREDICT, IN_MEMORY))},
-    options={"--sizes": ((100_000, 1_000_000), "numbers of cells")},
+    draw=partial(growth, where=f"n_genes == {N_GENES}", bold=FIT),
+    order={"n_genes": None, "n_spots": None, "stage": dict.fromkeys((FIT, PREDICT, IN_MEMORY))},
+    options={
+        "--sizes": ((100_000, 1_000_000, 10_000_000), f"numbers of cells of {N_GENES} genes"),
+        "--shapes": (tuple(SHAPES), "tissue of other shapes, a panel of 5,000 genes or one slice of bins"),
+    },
     **COST,
 )
