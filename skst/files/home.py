@@ -4,8 +4,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import pooch
-
 
 def get_data_home(data_home: str | os.PathLike[str] | None = None) -> Path:
     """Directory of downloaded and locally provided data.
@@ -38,6 +36,8 @@ def cache_home() -> Path:
 
 def _user_cache() -> Path:
     """The cache directory of the user; of one without a home, as in some containers, a temporary one."""
+    import pooch
+
     try:
         return Path(pooch.os_cache("skst")).expanduser()
     except RuntimeError:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pooch
 from numpy.typing import NDArray
 
 from skst.files.home import find_file, get_data_home, writable_home
@@ -304,6 +303,8 @@ def _retrieve_info(species, directory):
 
 
 def _retrieve(name, directory):
+    import pooch
+
     url = f"{_NCBI}/{name}"
     try:
         return Path(pooch.retrieve(url, known_hash=None, fname=Path(name).name, path=directory))
