@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from skst.files.home import get_data_home
-from skst.genes import descriptions, fetch_gene_descriptions, load_marker_descriptions, match_genes
+from skst.genes import fetch_gene_descriptions, load_marker_descriptions, match_genes
 from skst.genes.descriptions import COLUMNS, find_descriptions, read_descriptions
 
 INFO_HEADER = (
@@ -85,7 +85,7 @@ def ncbi(tmp_path, monkeypatch):
             stream.write("\n".join(lines[name]) + "\n")
         return file
 
-    monkeypatch.setattr(descriptions.pooch, "retrieve", retrieve)
+    monkeypatch.setattr("pooch.retrieve", retrieve)
     monkeypatch.setenv("SKST_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SKST_CACHE_HOME", str(tmp_path / "cache"))
     return served
@@ -136,7 +136,7 @@ def test_failed_download_leaves_nothing(ncbi, tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(descriptions.pooch, "retrieve", refuse)
+    monkeypatch.setattr("pooch.retrieve", refuse)
     with pytest.raises(OSError, match="gene_summary.gz could not be downloaded"):
         fetch_gene_descriptions("human")
     assert not list(tmp_path.rglob("*human*"))
