@@ -212,12 +212,13 @@ class DomainMixin(PartitionMixin):
 
         Returns
         -------
-        ndarray of shape (n_spots, n_columns), float32
-            A list of these, one a slice, if X is a list.
+        ndarray of shape (n_spots, n_columns), float32; a list of these, one a slice, if X is a list
         """
         check_is_fitted(self)
         opened = self._open(X, coordinates, batch)
-        return opened.given_back(self._embedded(opened)[0])
+        if opened.slices is not None:
+            return opened.given_back(self._embed_slices(opened.slices))
+        return opened.given_back(self._embed(opened.X, self._read_spots(opened.X, **opened.places)))
 
     def predict(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Any:
         """Domain of each spot, new slices included.
@@ -236,15 +237,15 @@ class DomainMixin(PartitionMixin):
         """
         check_is_fitted(self)
         opened = self._open(X, coordinates, batch)
-        embedding, spots = self._embedded(opened)
-        return opened.given_back(renumber(self._voted(self._partition_of(embedding), spots), self._numbers))
+        if opened.slices is None:
+            spots = self._read_spots(opened.X, **opened.places)
+            return opened.given_back(self._domains_of(self._embed(opened.X, spots), spots))
+        parts = opened.slices.groups(limits.MAX_PREDICTED)
+        found = [part.given_back(self._domains_of(self._embed_slices(part), part.spots())) for part in parts]
+        return opened.given_back(opened.slices.joined(sum(found, [])))
 
-    def _embedded(self, opened):
-        """Embedding of spots, and what is known of these."""
-        if opened.slices is not None:
-            return self._embed_slices(opened.slices), opened.slices.spots()
-        spots = self._read_spots(opened.X, **opened.places)
-        return self._embed(opened.X, spots), spots
+    def _domains_of(self, embedding, spots):
+        return renumber(self._voted(self._partition_of(embedding), spots), self._numbers)
 
     def write(
         self, adata: Any, *, key_added: str = "domain", coordinates: PerSpot = None, batch: PerSpot = None
@@ -281,11 +282,10 @@ class DomainMixin(PartitionMixin):
         (['0', '1', '2'], 'SpaLLMFusion')
         """
         check_is_fitted(self)
-        places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}
-        items = every_item(adata, key_added, **places)
+        items = every_item(adata, key_added, coordinates=coordinates, batch=batch)
         # Items that are read one at a time are embedded so; those of other estimators are one tissue.
         for some, X in [([item], item) for item in items] if self._reads_whole() is None else [(items, adata)]:
-            opened = self._open(X, **places)
+            opened = self._open(X, coordinates, batch)
             spots = self._read_spots(opened.X, **opened.places)
             embed, settle = partial(self._embed, spots=spots), partial(self._voted, spots=spots)
             self._write(some, opened.rows, opened.X, key_added, spots, embed, settle)

@@ -207,6 +207,21 @@ def test_memory_does_not_grow_with_the_number_of_slices(tmp_path):
     assert int(done.stdout) < sum(path.stat().st_size for path in paths) / 4
 
 
+@pytest.mark.parametrize("form", ["paths", "backed"])
+@pytest.mark.parametrize("most", [1, 200, 500])
+def test_slices_are_predicted_some_at_a_time(form, most, folder, monkeypatch):
+    X = FORMS[form][0](folder)
+    fitted = _fusion(batch_key="batch" if form == "backed" else None).fit(X)
+    expected, held, embed = fitted.predict(X), [], type(fitted)._embed_slices
+    monkeypatch.setattr(limits, "MAX_PREDICTED", most)
+    monkeypatch.setattr(
+        type(fitted), "_embed_slices", lambda self, part: held.append(part.n_spots) or embed(self, part)
+    )
+    for one, other in zip(fitted.predict(X), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert sum(held) == N_SPOTS and max(held) < most + N_SPOTS / N_SLICES
+
+
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_workers_are_those_of_joblib(backend, folder):
     expected = SpatialGraphTransformer().fit(_paths(folder)).embedding_

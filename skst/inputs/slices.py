@@ -142,6 +142,22 @@ class Slices:
                 yield one
                 advance()
 
+    def groups(self, most: int) -> list["Slices"]:
+        """The same in parts of about so many spots, each a list of slices that follow each other.
+
+        Parameters
+        ----------
+        most : int
+        """
+        sizes = np.array(list(map(len, self.rows)))
+        turns = np.flatnonzero(np.diff((np.cumsum(sizes) - 1) // most)) + 1
+        told = {"names": self.names, "genes": self.genes, "n_genes": self.n_genes, "listed": True}
+        parts = []
+        for members in np.split(np.arange(len(sizes)), turns):
+            rows = np.split(np.arange(sizes[members].sum()), np.cumsum(sizes[members])[:-1])
+            parts.append(Slices([self.slices[number] for number in members], rows, **told))
+        return parts
+
     def joined(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """What is told of the spots of each slice, as one array in the order of the rows of X."""
         parts = list(parts)
