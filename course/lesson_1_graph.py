@@ -10,15 +10,12 @@
 # chooses the number of clusters.
 #
 # **The words.** A thin slice of tissue lies on a grid of *spots*, which are the rows of our matrix. A *gene* is a
-# column: one of the things that a cell can make copies of. A *count* is how many copies of that gene were caught at that
+# column: one of the things that a cell can make copies of. A *count* is how many copies of a gene were caught at a
 # spot. A *domain* is a region of the tissue whose spots use their genes in the same way, such as a layer of the brain.
 # If you know text: spots are documents, genes are words, and domains are topics. If you know images: a slice is an
 # image of 200 channels, taken in very little light, and domains are its segments.
 #
 # The tissue here is simulated, so the domains are known. They are used to score, and for nothing else.
-
-# %% tags=["sizes"]
-SPOTS = 2000
 
 # %%
 import matplotlib.pyplot as plt
@@ -30,11 +27,16 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from skst import SpatialGraphTransformer
-from skst.datasets import make_spatial_domains
+from skst import SpaLLMFusion, SpatialGraphTransformer
+from skst.datasets import fetch_osmfish, make_spatial_domains
 from skst.graph import averaging_operator, spatial_graph
-from skst.plotting import plot_domain_comparison, plot_domains, plot_k_curve
+from skst.partition import estimate_n_clusters
+from skst.plotting import PALETTE, plot_domain_comparison, plot_domains, plot_k_curve
 
+# %% tags=["sizes"]
+SPOTS = 2000
+
+# %%
 tissue = make_spatial_domains(SPOTS, n_domains=5, pattern="rings", depth=600, effect=1.6, random_state=0)
 counts = tissue.X.toarray()
 places = tissue.obsm["spatial"]
@@ -88,6 +90,7 @@ print(f"k-means on counts: {ari_of_kmeans(counts):.2f}")
 # Write ``profiles(counts)``: scale each row so that its sum is the median of all row sums, then take square roots.
 # (The noise of a count grows with its size; that of its square root does not.) Leave ``counts`` as they are.
 
+
 # %% tags=["answer"]
 def profiles(counts):
     """Counts at one depth, as square roots."""
@@ -121,7 +124,7 @@ print(f"{A.shape[0]} spots, {A.nnz / A.shape[0]:.1f} neighbours a spot, {A.nnz /
 rows, columns = A.nonzero()
 figure, ax = plt.subplots(figsize=(5, 5), layout="constrained")
 ax.add_collection(LineCollection(np.stack([places[rows], places[columns]], axis=1), color="0.6", linewidth=0.7))
-ax.scatter(*places.T, c=np.unique(truth, return_inverse=True)[1], cmap="Set2", s=40, zorder=2)
+ax.scatter(*places.T, c=np.array(PALETTE)[np.unique(truth, return_inverse=True)[1]], s=40, zorder=2)
 middle = np.median(places, axis=0)
 ax.set(xlim=middle[0] + np.array([-1000, 1000]), ylim=middle[1] + np.array([-1000, 1000]), aspect="equal")
 ax.axis("off")
@@ -133,6 +136,7 @@ ax.axis("off")
 # Write ``averaging(A)``, which returns a sparse matrix that, multiplied by features, replaces each spot by the mean of
 # itself and its neighbours. Add the spot itself to its neighbours, then divide each row by its sum. Keep it sparse:
 # ``sparse.eye_array(n)`` and ``sparse.diags_array(values)`` help.
+
 
 # %% tags=["answer"]
 def averaging(A):
@@ -155,6 +159,7 @@ print("That is skst.graph.averaging_operator.")
 # %% [markdown]
 # Now average once, twice, and often. ``M @ (M @ P)`` averages over the neighbours of neighbours: this is one *hop*
 # more. Only the leading principal axes are kept, as those of the noise are not worth having.
+
 
 # %% alt="Four maps: domains, and what k-means finds after 0, 2 and 20 hops"
 def reduced(features):
@@ -207,8 +212,8 @@ ax.set(xlabel="hops", ylabel="adjusted Rand index")
 # Exercise 4: the embedding of skst
 # ---------------------------------
 #
-# Compute ``Z``: the mean of the profiles averaged once and averaged twice, ``reduced`` to 20 principal axes. The check compares
-# distances between spots, as axes may be turned around and the scale is free.
+# Compute ``Z``: the mean of the profiles averaged once and averaged twice, ``reduced`` to 20 principal axes. The
+# check compares distances between spots, as axes may be turned around and the scale is free.
 
 # %% tags=["answer"]
 # Z = an array of shape (number of spots, 20)
@@ -240,6 +245,7 @@ print(f"correlation of distances {correlation:.5f}: this is skst.SpatialGraphTra
 # Write ``vote(labels, M)`` with the operator of exercise 2: turn ``labels`` (integers from 0) into one column of zeros
 # and ones for each label, average these, and take the label of the largest column.
 
+
 # %% tags=["answer"]
 def vote(labels, M):
     """The commonest label among each spot and its neighbours."""
@@ -249,7 +255,7 @@ def vote(labels, M):
     ### END SOLUTION
 
 
-# %% tags=["check"] alt="Three maps: domains, what the mixture finds, and the same after the vote, with fewer stray spots"
+# %% tags=["check"] alt="Three maps: domains, what the mixture finds, and the same after the vote"
 mixture = GaussianMixture(5, covariance_type="tied", n_init=5, random_state=0).fit_predict(Z)
 voted = vote(mixture, M)
 assert voted is not None and voted.shape == mixture.shape, "vote returns one label for each spot"
@@ -279,8 +285,6 @@ figure = plot_domain_comparison(tissue, truth="label", predictions={"mixture": m
 # in the curve of the likelihood; "stability" asks which partitions come back if half of the spots are left out.
 
 # %% alt="Two curves over the number of domains, one with a bend and one with a peak"
-from skst.partition import estimate_n_clusters
-
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.5), layout="constrained")
 for ax, criterion in zip(axes, ("bic", "stability"), strict=True):
     found, curve = estimate_n_clusters(Z, criterion=criterion, random_state=0)
@@ -323,9 +327,6 @@ print("on a tissue without domains:", of_nothing)
 # written, and a little more: several mixtures, from several starts, that have to agree.
 
 # %% alt="Four maps of a mouse cortex: regions as drawn, k-means on counts, your pipeline, and skst"
-from skst import SpaLLMFusion
-from skst.datasets import fetch_osmfish
-
 try:
     cortex = fetch_osmfish()
 except OSError:  # neither in the data home nor to be downloaded
