@@ -269,8 +269,8 @@ print("text against", {arm: round(float(p), 3) for arm, p in zip(p_values, holm(
 # step is to say so, and to take more tissues; and to remember that the genes of these domains were *chosen* by their
 # texts.
 #
-# So look at real tissue. These are seven slices of brain and of a tumour whose regions experts have drawn: means of five
-# seeds, of ``python -m benchmarks accuracy --seeds 5``, with the weight of text that skst has by default.
+# So look at real tissue. These are seven slices of brain and of a tumour whose regions experts have drawn: means of
+# five seeds, of ``python -m benchmarks accuracy --seeds 5``, with the weight of text that skst has by default.
 
 # %%
 real = pd.DataFrame(
