@@ -41,7 +41,7 @@ def make_tissue(seed):
 
 tissue = make_tissue(0)
 encoder = GeneTextEncoder(model=MODEL, weighting="abundance").fit(tissue)
-print(encoder.gene_report_.set_index("gene").loc["MBP", "text"])
+print(encoder.gene_report_.set_index("gene").loc["MBP", "text"][:220], "...")
 F = encoder.gene_vectors_
 print(f"F: {F.shape[0]} genes, each a vector of {F.shape[1]} numbers")
 
