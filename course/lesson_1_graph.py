@@ -15,6 +15,10 @@
 # If you know text: spots are documents, genes are words, and domains are topics. If you know images: a slice is an
 # image of 200 channels, taken in very little light, and domains are its segments.
 #
+# **How it works.** Run the cells from top to bottom. Each exercise has a cell for your answer, and below it a cell that
+# checks the answer and says what is wrong. Later cells use your answers: if you are stuck, the page of this lesson
+# has a solution folded away below each exercise.
+#
 # The tissue here is simulated, so the domains are known. They are used to score, and for nothing else.
 
 # %%
@@ -105,6 +109,7 @@ found = profiles(np.array([[1.0, 3.0], [8.0, 8.0], [0.0, 9.0]]))
 assert found is not None, "profiles returns nothing yet"
 assert np.allclose(found**2, [[2.25, 6.75], [4.5, 4.5], [0, 9]]), "each row, squared, has to sum to 9 here"
 P = profiles(counts)
+assert np.array_equal(counts, tissue.X.toarray()), "counts itself must not change: run from the top, and make a copy"
 print(f"k-means on counts: {ari_of_kmeans(counts):.2f}, on profiles: {ari_of_kmeans(P):.2f}")
 
 # %% [markdown]
@@ -199,7 +204,7 @@ assert by_hops[best_hops] == max(by_hops.values()), "best_hops is not the best o
 assert by_hops[0] + 0.1 < by_hops[best_hops] > by_hops[20], "the curve rises, and falls again"
 figure, ax = plt.subplots(figsize=(5, 3), layout="constrained")
 ax.plot(list(by_hops), list(by_hops.values()), marker="o")
-ax.set(xlabel="hops", ylabel="adjusted Rand index")
+ax.set(xlabel="hops", ylabel="adjusted Rand index", xticks=list(by_hops))
 
 # %% [markdown]
 # It is the curve of bias and variance. Each hop averages over more spots: noise falls. Each hop also reaches further

@@ -13,6 +13,10 @@
 # which cells. A *cell type* is a kind of cell, such as a nerve cell. *Spot*, *count* and *domain* are those of lesson
 # 1: row, entry, and region to be found.
 #
+# **How it works.** Run the cells from top to bottom. Each exercise has a cell for your answer, and below it a cell that
+# checks the answer and says what is wrong. Later cells use your answers: if you are stuck, the page of this lesson
+# has a solution folded away below each exercise.
+#
 # Where no language model is installed, set ``MODEL = "lexical"`` below: it knows spelling, and no meaning.
 
 # %%
@@ -48,15 +52,19 @@ print(f"F: {F.shape[0]} genes, each a vector of {F.shape[1]} numbers")
 # %% [markdown]
 # The model has read one paragraph a gene. Do genes that mark the same domain have texts that are alike? In this
 # simulation they should: the markers of a domain are genes that exist, chosen *because* a word such as "myelin" is
-# in their texts. Text has the best chance here that it will ever get.
+# in their texts. Text has the best chance here that it will ever get. Lines separate the four domains; of which of
+# them can you see that its genes belong together?
 
-# %% alt="Similarity of the texts of 44 genes, in four blocks along the diagonal that are a little darker than the rest"
+# %% alt="Similarity of the texts of marker genes: of four blocks along the diagonal, one stands out"
 programme = tissue.var["programme"].to_numpy()
 marks = np.flatnonzero(programme != "")
 unit = F - F.mean(axis=0)
 unit /= np.linalg.norm(unit, axis=1, keepdims=True)
 figure, ax = plt.subplots(figsize=(5, 4), layout="constrained")
 image = ax.imshow(unit[marks] @ unit[marks].T, cmap="RdBu_r", vmin=-0.6, vmax=0.6)
+for border in np.flatnonzero(np.diff(np.unique(programme[marks], return_inverse=True)[1])) + 0.5:
+    ax.axhline(border, color="black", linewidth=0.8)
+    ax.axvline(border, color="black", linewidth=0.8)
 ax.set(title="cosine of the texts of two genes", xlabel="genes, by the domain that they mark", xticks=[], yticks=[])
 figure.colorbar(image)
 
@@ -178,6 +186,9 @@ kept_distances = {
 
 # %% tags=["check"]
 assert set(kept_distances) == {"text", "permuted", "gaussian"}, "one number for each of the three"
+assert np.isclose(kept_distances["text"], stats.pearsonr(distances(shares), distances(shares @ F))[0]), (
+    "not of the text"
+)
 assert all(0.6 < value < 1 for value in kept_distances.values()), "all three keep most of the distances"
 assert kept_distances["gaussian"] > kept_distances["text"], "noise keeps them best: its rows point everywhere"
 print({name: round(float(value), 2) for name, value in kept_distances.items()})
@@ -350,7 +361,7 @@ figure, ax = plt.subplots(figsize=(5, 2), layout="constrained")
 ax.scatter(of_controls, np.linspace(0.3, 0.7, 10), color="0.5", label="texts of other genes")
 ax.axvline(share_right(names), color="#D55E00", label="text")
 ax.set(xlabel="share of names that are right", xlim=(-0.05, 1.05), ylim=(0, 1), yticks=[])
-ax.legend(loc="center right")
+ax.legend(loc="center")
 
 # %% [markdown]
 # Same texts, same model, same control, and another answer. To find domains, counts are enough, and text adds nothing

@@ -8,6 +8,10 @@
 # **You will learn** what scores without labels reward; what it is worth to keep the best of many runs; what stability
 # says and what it does not; and how to get an honest number with slices that were not seen.
 #
+# **How it works.** Run the cells from top to bottom. Each exercise has a cell for your answer, and below it a cell that
+# checks the answer and says what is wrong. Later cells use your answers: if you are stuck, the page of this lesson
+# has a solution folded away below each exercise.
+#
 # **The words.** *Spot*, *gene*, *count* and *domain* are those of lesson 1: row, column, entry, and region to be found.
 # A *slice* is one thin section of tissue: neighbours within it are alike, and spots of two slices are never neighbours.
 
@@ -260,7 +264,7 @@ for ax, (name, tried) in zip(axes, settings.items(), strict=True):
     stable, right = np.transpose([stable_and_right(*setting) for setting in tried.values()])
     ax.plot(list(tried), stable, marker="o", label="stability, no labels")
     ax.plot(list(tried), right, marker="s", label="adjusted Rand index")
-    ax.set(xlabel=name, ylim=(-0.05, 1.05))
+    ax.set(xlabel=name, ylim=(-0.05, 1.05), xticks=list(tried))
     print(f"{name}: rank correlation of the two {spearmanr(stable, right)[0]:.2f}")
 axes[0].legend()
 
