@@ -99,7 +99,7 @@ def test_figures_have_words_and_the_page_its_title(path, notebooks):
     title = cells[0].source.splitlines()[0]
     page = (ROOT / "docs" / "course" / f"{path.stem}.rst").read_text("utf-8")
     assert page.startswith(f"{title}\n{'=' * len(title)}\n") and f".. lesson:: {path.stem}\n" in page
-    assert f"course/{path.stem}\n" in (ROOT / "docs" / "teach.rst").read_text("utf-8")
+    assert f"<course/{path.stem}>\n" in (ROOT / "docs" / "teach.rst").read_text("utf-8")
     drawing = [cell for cell in cells if cell.kind != "text" and re.search(r"^figure\b.* = ", cell.answered, re.M)]
     assert len(drawing) > 2
     for cell in cells:
