@@ -1,7 +1,7 @@
 # make demo         cluster a mouse cortex and draw its domains into demo_output/
 # make test         run all tests and the examples in the documentation strings
 # make lint         check style, spelling and types
-# make docs         build the documentation into docs/_build/html
+# make docs         build the documentation into docs/_build/html; VERSION=0.1.0 builds that of a release within it
 # make test-docs    open every page in headless Chromium, which has to be installed; needs make docs
 # make test-oldest  run all tests on the oldest versions that pyproject.toml allows (PYTHON has to be 3.11)
 # make test-scverse run the tests that need scanpy, squidpy and readers of platforms, in an environment with all
@@ -48,7 +48,7 @@ lint: $(VENV)/installed
 	$(RUN) -m mypy
 
 docs: $(VENV)/docs
-	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(RUN) -m sphinx -W --keep-going -b html $(if $(VERSION),-D docs_version=$(VERSION)) docs docs/_build/html/$(VERSION)
 
 test-docs: docs
 	$(RUN) -m pip install --quiet "playwright>=1.40"

@@ -29,7 +29,9 @@ extensions = [
     # of docs/_ext
     "benchmark_tables",
     "front_pictures",
+    "lessons",
     "mathml",
+    "versions",
 ]
 exclude_patterns = ["_build", "_ext", "_inventories", "auto_examples/**/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
@@ -50,7 +52,7 @@ html_copy_source = False
 html_sidebars = {"index": [], "install": [], "faq": [], "teach": [], "numbers": []}
 html_theme_options = {
     "logo": {"text": "skst", "image_light": "_static/logo.svg", "image_dark": "_static/logo.svg", "alt_text": ""},
-    "navbar_end": ["theme-switcher"],
+    "navbar_end": ["versions.html", "theme-switcher"],
     "navbar_persistent": ["search-button"],
     "navbar_align": "left",
     "footer_start": ["copyright"],

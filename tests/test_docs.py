@@ -1,5 +1,6 @@
-"""The pages: every example has its place in the gallery, and every report of a benchmark its page."""
+"""The pages: every example has its place in the gallery, every report its page, and every release its version."""
 
+import json
 import re
 import sys
 import zlib
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 def _extensions(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
     yield
-    for name in ("gallery_scripts", "inventories", "report_text"):
+    for name in ("gallery_scripts", "inventories", "report_text", "versions"):
         sys.modules.pop(name, None)
 
 
@@ -77,6 +78,30 @@ def test_links_to_other_packages_need_no_network(tmp_path):
         assert address.startswith("https://") and entries
         for entry in entries:
             assert re.fullmatch(r"\S+ py:\w+ -?1 \S+ -", entry)
+
+
+def test_versions_that_are_built_lead_to_each_other(tmp_path):
+    from versions import versions_at_hand
+
+    listed = [{"version": version, "name": version, "url": url} for version, url in (("dev", ""), ("1.0", "1.0/"))]
+    assert versions_at_hand(listed, "dev", tmp_path) == [{"name": "dev", "own": True, "folder": ""}]
+    release = tmp_path / "1.0"
+    release.mkdir()
+    for folder in (tmp_path, release):
+        (folder / "index.html").touch()
+    assert [entry["folder"] for entry in versions_at_hand(listed, "dev", tmp_path)] == ["", "1.0/"]
+    of_release = versions_at_hand(listed, "1.0", release)
+    assert [(entry["own"], entry["folder"]) for entry in of_release] == [(False, "../"), (True, "")]
+    with pytest.raises(ValueError, match="'2.0' is not in"):
+        versions_at_hand(listed, "2.0", release)
+
+
+def test_every_release_has_its_version_of_the_pages():
+    listed = json.loads((ROOT / "docs" / "_static" / "versions.json").read_text("utf-8"))
+    released = re.findall(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert [entry["version"] for entry in listed] == ["dev", *released]
+    assert [entry["url"] for entry in listed] == ["", *(f"{version}/" for version in released)]
+    assert [entry["name"].endswith(" (stable)") for entry in listed] == [place == 1 for place in range(len(listed))]
 
 
 def test_scores_of_the_readme_are_those_of_the_report():
