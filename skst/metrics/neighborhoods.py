@@ -32,7 +32,7 @@ def mixing(
     sample_size: int | None,
     random_state: RandomState,
 ) -> Mixing:
-    """How well `codes` mix among the neighbours that are of one code of `within`."""
+    """How well `codes` mix among the neighbours of a spot that are of its own code of `within`."""
     n_codes = int(codes.max()) + 1
     if n_codes < 2:
         raise ValueError(f"{name} has one value for all scored spots, so nothing can mix; pass two at least.")
@@ -56,7 +56,7 @@ def _lisi(codes: np.ndarray, weights: np.ndarray, n_codes: int) -> NDArray[np.fl
     """Inverse Simpson index of each row of weighted codes."""
     cells = np.arange(len(codes))[:, None] * n_codes + codes
     shares = np.bincount(cells.ravel(), weights.ravel(), minlength=len(codes) * n_codes)
-    return 1 / np.square(shares.reshape(-1, n_codes)).sum(axis=1)
+    return 1 / np.minimum(np.square(shares.reshape(-1, n_codes)).sum(axis=1), 1)
 
 
 def drawn_rows(n_spots: int, sample_size: int | None, random_state: RandomState) -> NDArray[np.integer]:
