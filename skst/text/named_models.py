@@ -8,8 +8,12 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
+from skst import limits
 from skst._modes import undisturbed
 from skst.text import model_folder
+from skst.text.batches import batches_by_tokens, token_lengths
 from skst.text.lexical import LexicalBackend
 from skst.text.vectors import _as_vectors, _ObjectBackend
 
@@ -51,9 +55,15 @@ class _NamedBackend:
 
 def _sentence_vectors(model, texts, batch_size, name, reading):
     texts = reading.written(texts, getattr(model, "tokenizer", None), name)
+    on_cpu = getattr(model.device, "type", None) == "cpu"
     with undisturbed(gradients=False), model_folder.saying_why(name):
-        vectors = model.encode(texts, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
-    return reading.kept(_as_vectors(vectors, texts, name), name)
+        lengths = token_lengths(model, texts)
+        batches = list(batches_by_tokens(lengths, batch_size, limits.TOKENS_AT_ONCE if on_cpu else None))
+        found = [
+            model.encode([texts[i] for i in batch], batch_size=len(batch), show_progress_bar=False) for batch in batches
+        ]
+    places = np.argsort(np.concatenate(batches))
+    return reading.kept(_as_vectors(np.concatenate(found)[places], texts, name), name)
 
 
 def _resolve_name(model, device, batch_size, reading):
