@@ -15,6 +15,8 @@ from skst._modes import undisturbed
 from skst.text import model_folder
 from skst.text.batches import batches_by_tokens, token_lengths
 from skst.text.lexical import LexicalBackend
+from skst.text.precision import has_tiles
+from skst.text.reading import FAST
 from skst.text.vectors import _as_vectors, _ObjectBackend
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -37,10 +39,11 @@ class _NamedBackend:
         self.device = device
         self.batch_size = batch_size
         self.reading = reading
+        self._is_fast = reading.dtype == "auto" and device in ("auto", "cpu") and has_tiles()
 
     @property
     def key(self):
-        return _locate(self.name)[1] + self.reading.suffix
+        return _locate(self.name)[1] + self.reading.suffix + (FAST if self._is_fast else "")
 
     @property
     def max_tokens(self):
@@ -49,7 +52,7 @@ class _NamedBackend:
         return limit or _read_json(directory / "config.json").get("max_position_embeddings")
 
     def encode(self, texts):
-        model = _load(self.name, self.device, self.reading.dtype)
+        model = _load(self.name, self.device, "bfloat16" if self._is_fast else self.reading.dtype)
         return _sentence_vectors(model, texts, self.batch_size, self.name, self.reading)
 
 
