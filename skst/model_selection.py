@@ -15,10 +15,13 @@ from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 
 from skst.inputs.labels import UNLABELLED, Labels, column_of, labelled
-from skst.inputs.rows import match_rows
+from skst.inputs.rows import is_anndata, match_rows
+from skst.metrics.mixing import clisi_score, graph_connectivity, ilisi_score
 from skst.metrics.partitions import SCORES
 
-__all__ = ["NoSplit", "labels_scorer", "predict_scorer"]
+__all__ = ["NoSplit", "embedding_scorer", "labels_scorer", "predict_scorer"]
+
+_OF_EMBEDDINGS = ("ilisi", "clisi", "graph_connectivity")
 
 
 class NoSplit:
@@ -168,6 +171,54 @@ def predict_scorer(
     return _PartitionScorer("predict", _check_metric(metric), tuple(ignore))
 
 
+def embedding_scorer(metric: str = "ilisi", *, batch_key: str = "batch") -> Callable[..., float]:
+    """Scorer of an embedding of several slices: are they mixed, and do labels hold together?
+
+    For ``cv=NoSplit()``: the ``embedding_`` of a fitted estimator is read, or, where there is none, what ``transform``
+    gives of X; of a pipeline that of the last step, or else what its last step was fitted to.
+
+    Parameters
+    ----------
+    metric : {"ilisi", "clisi", "graph_connectivity"}, default="ilisi"
+        :func:`skst.metrics.ilisi_score`, among spots of one label where `y` is given; or, of the labels `y`,
+        :func:`skst.metrics.clisi_score` or :func:`skst.metrics.graph_connectivity`.
+    batch_key : str, default="batch"
+        Column of ``X.obs`` that tells the slices for ``"ilisi"``.
+
+    Returns
+    -------
+    callable
+        ``scorer(estimator, X, y) -> float``, which can be pickled.  Where spots are drawn, it always draws the same.
+
+    Raises
+    ------
+    ValueError
+        If `metric` is unknown.  The scorer itself raises it if labels or slices are absent, or ``embedding_`` and X
+        differ in length; AttributeError if there is no embedding.
+
+    Notes
+    -----
+    An embedding of noise mixes best: ask for ``"ilisi"`` beside ``"clisi"``, never alone.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skst import SpatialGraphTransformer
+    >>> from skst.datasets import make_spatial_domains
+    >>> from skst.model_selection import NoSplit, embedding_scorer
+    >>> adata = make_spatial_domains(400, n_slices=2, random_state=0)
+    >>> scoring = {metric: embedding_scorer(metric) for metric in ("ilisi", "clisi")}
+    >>> search = GridSearchCV(
+    ...     SpatialGraphTransformer(batch_key="batch"), {"n_hops": [0, 2]}, cv=NoSplit(), scoring=scoring, refit="clisi"
+    ... ).fit(adata, adata.obs["label"])
+    >>> search.best_params_
+    {'n_hops': 2}
+    """
+    if metric not in _OF_EMBEDDINGS:
+        raise ValueError(f"metric={metric!r} is unknown; choose one of {list(_OF_EMBEDDINGS)}.")
+    return _EmbeddingScorer(metric, batch_key)
+
+
 def _check_metric(metric: str | Callable[..., float]) -> Callable[..., float]:
     if callable(metric):
         return metric
@@ -211,3 +262,46 @@ def _training_labels(estimator: Any, n_spots: int) -> np.ndarray:
             "cv=NoSplit() to score the fitted spots, or predict_scorer for held-out ones."
         )
     return estimator.labels_
+
+
+@dataclass(frozen=True)
+class _EmbeddingScorer:
+    """As :class:`_PartitionScorer`, of an embedding."""
+
+    metric: str
+    batch_key: str
+
+    def __call__(self, estimator: Any, X: Any, y: Labels | None = None) -> float:
+        (y,) = match_rows(X, y=y)
+        if self.metric == "ilisi":
+            if not is_anndata(X) or self.batch_key not in X.obs:
+                found = list(X.obs) if is_anndata(X) else f"is of type {type(X).__name__}"
+                raise ValueError(
+                    f"batch_key={self.batch_key!r} names no column of X.obs ({found}); pass an AnnData that has it."
+                )
+            slices = X.obs[self.batch_key].to_numpy()
+            return ilisi_score(_embedding(estimator, X), slices, labels=y, random_state=0)
+        if y is None:
+            raise ValueError("y is None; pass the known labels as y, with None or NaN for unlabelled spots.")
+        score = clisi_score if self.metric == "clisi" else graph_connectivity
+        return score(_embedding(estimator, X), column_of(y, "y"), random_state=0)
+
+
+def _embedding(estimator: Any, X: Any) -> np.ndarray:
+    steps = estimator
+    if isinstance(estimator, Pipeline):
+        steps, estimator = estimator[:-1], estimator[-1]
+        if isinstance(estimator, Pipeline):
+            return _embedding(estimator, steps.transform(X))
+    name = type(estimator).__name__
+    if not hasattr(estimator, "embedding_"):
+        if not hasattr(steps, "transform"):
+            raise AttributeError(f"{name} has neither an embedding_ nor a transform; fit it, or score another.")
+        return np.asarray(steps.transform(X))
+    n_spots = X.shape[0] if hasattr(X, "shape") else len(X)
+    if len(estimator.embedding_) != n_spots:
+        raise ValueError(
+            f"{name} has an embedding_ of {len(estimator.embedding_)} fitted spots but {n_spots} are scored; use "
+            "cv=NoSplit() to score the fitted spots."
+        )
+    return estimator.embedding_

@@ -17,6 +17,12 @@ from skst.text.lexical import LexicalBackend
 from skst.text.vectors import encode_texts
 
 
+@pytest.fixture(autouse=True)
+def plain_processor(monkeypatch):
+    """Vectors in float32, whatever the processor of these tests can do."""
+    monkeypatch.setattr(named_models, "has_tiles", lambda: False)
+
+
 class Stub:
     """Counts what it encodes; the vector of a text is its length and its first letter."""
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import __main__ as command  # noqa: E402
 from benchmarks import data, processes, runner  # noqa: E402
-from benchmarks.tables import llmdsc_cost, search, semst, study  # noqa: E402
+from benchmarks.tables import llmdsc_cost, max_texts, search, semst, study  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 ONE = ["--data", "osmFISH"]
@@ -46,6 +46,7 @@ TINY = {
     "learned_graph": (ONE, {"learned_graph": 1}, set()),
     "llmdsc": (["--data", "PBMC3k", "--recall"], {"llmdsc": 21, "llmdsc_recall": 2 * 4 * 3}, set()),
     "llmdsc_cost": (["--sizes", "100", "150"], {"llmdsc_cost": 6 + 4}, set()),
+    "max_texts": (ONE, {"max_texts": 2}, set()),
     "panels": (
         ["--data", "osmFISH, halves"],
         {"panels": 1 + 6 * 4 + 4},
@@ -121,6 +122,7 @@ def tiny(monkeypatch, tmp_path, bare_home):
     monkeypatch.setattr(runner, "call_apart", processes.call_here)
     smaller = {study: {"N_REGIONS": 2, "REGION_SIZE": 60}, llmdsc_cost: {"MOST_DENSE": 100, "N_GENES": 50}}
     smaller[semst] = {"EVERY": 1}
+    smaller[max_texts] = {"NUMBERS": (10, 20)}
     smaller[search] = {"GRID": {"beta": [0.5], "text__k_g": [5]}, "WEIGHTS": {"beta": [0.3, 0.5]}}
     for module, names in smaller.items():
         for name, value in names.items():

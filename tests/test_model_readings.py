@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from skst import GeneTextEncoder
-from skst.text import TextModel, model_folder
+from skst import GeneTextEncoder, limits
+from skst.text import TextModel, model_folder, named_models, precision
+from skst.text.batches import batches_by_tokens, token_lengths
 from skst.text.models import PUBLISHED
+from skst.text.text_vectors import TextVectors
+from skst.text.tokens import count_tokens
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -82,8 +87,10 @@ def vectors_of(directory, texts=TEXTS, **parameters):
 
 def assert_alike_in_any_batch(directory, expected, **parameters):
     order = np.random.default_rng(0).permutation(len(TEXTS))
-    for batch_size in (1, 2, 64):
-        found = vectors_of(directory, [TEXTS[i] for i in order], batch_size=batch_size, **parameters)
+    for batch_size, n_tokens in ((1, 2048), (2, 2048), (64, 2048), (64, 20), (64, 1)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(limits, "TOKENS_AT_ONCE", n_tokens)
+            found = vectors_of(directory, [TEXTS[i] for i in order], batch_size=batch_size, **parameters)
         np.testing.assert_allclose(found, np.stack(expected)[order], atol=1e-5)
 
 
@@ -144,6 +151,90 @@ def test_leading_numbers_have_unit_length(encoder):
         vectors_of(encoder, n_dims=33)
 
 
+@given(st.lists(st.integers(0, 300), max_size=80), st.integers(1, 64), st.integers(1, 500) | st.none())
+def test_each_text_is_in_one_batch_among_its_like(lengths, n_texts, n_tokens):
+    lengths = np.array(lengths, dtype=np.int64)
+    batches = list(batches_by_tokens(lengths, n_texts, n_tokens))
+    assert sorted(np.concatenate([*batches, np.empty(0)])) == list(range(len(lengths)))
+    for batch in batches:
+        padded = len(batch) * lengths[batch].max()
+        assert 1 <= len(batch) <= n_texts and (n_tokens is None or padded <= n_tokens or len(batch) == 1)
+    for longer, shorter in zip(batches, batches[1:], strict=False):
+        assert lengths[longer].min() >= lengths[shorter].max()
+        # no batch leaves room for the next text
+        full = n_tokens is not None and (len(longer) + 1) * lengths[longer].max() > n_tokens
+        assert len(longer) == n_texts or full
+
+
+def test_lengths_are_those_that_the_model_reads(encoder):
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(encoder), device="cpu")
+    expected = [len(states) for states in plain_states(encoder, TEXTS)]
+    assert token_lengths(model, TEXTS).tolist() == expected and max(expected) == 64
+
+    class Words:
+        tokenizer, max_seq_length = object(), None
+
+    assert token_lengths(Words, TEXTS).tolist() == [count_tokens(text) for text in TEXTS]
+
+
+def test_nothing_much_is_padded(encoder, monkeypatch):
+    from sentence_transformers import SentenceTransformer
+
+    texts = [f"{text} {'glucose ' * i}" for i in range(20) for text in TEXTS[:5]]
+    read, encode = [], SentenceTransformer.encode
+    model = SentenceTransformer(str(encoder), device="cpu")
+    lengths = dict(zip(texts, token_lengths(model, texts), strict=True))
+    monkeypatch.setattr(limits, "TOKENS_AT_ONCE", 256)
+    monkeypatch.setattr(SentenceTransformer, "encode", lambda *a, **k: read.append(a[1]) or encode(*a, **k))
+    TextModel(model).backend().encode(texts)
+    sizes = [len(batch) * max(lengths[text] for text in batch) for batch in read]
+    assert sorted(text for batch in read for text in batch) == sorted(texts)
+    assert max(sizes) <= 256 and sum(sizes) < 1.2 * sum(lengths.values())
+
+
+@torch.no_grad()
+def test_half_precision_is_pooled_in_float32(encoder):
+    model = transformers.AutoModel.from_pretrained(encoder).to(torch.bfloat16).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
+    for text in TEXTS[:3]:
+        states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        expected = states.float().mean(axis=0).numpy()
+        np.testing.assert_allclose(vectors_of(encoder, [text], dtype="bfloat16")[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_processor_with_tiles_reads_in_bfloat16_unless_told(encoder, monkeypatch, device):
+    def model(**parameters):
+        return TextModel(str(encoder), device=device, cache=False, **parameters)
+
+    keys, fitted = [], []
+    for tiles in (True, False):
+        monkeypatch.setattr(named_models, "has_tiles", lambda tiles=tiles: tiles)
+        expected = vectors_of(encoder, dtype="bfloat16" if tiles else "float32")
+        np.testing.assert_array_equal(model().backend().encode(TEXTS), expected)
+        np.testing.assert_array_equal(model(dtype="float32").backend().encode(TEXTS), vectors_of(encoder))
+        assert not model(dtype="float32").backend().key.endswith("in bfloat16")
+        keys.append(model().backend().key)
+        fitted.append(TextVectors(model()).identity)
+    # kept apart, and yet one model: what was fitted on one processor is used on the other
+    assert keys[0] == f"{keys[1]} in bfloat16"
+    for identity in fitted:
+        TextVectors(model(), fitted=identity)
+    with pytest.raises(ValueError, match="is not the one that was fitted"):
+        TextVectors(model(prompt="query: "), fitted=fitted[0])
+
+
+def test_tiles_are_told_by_the_flags_of_the_processor(tmp_path, monkeypatch):
+    flags = tmp_path / "cpuinfo"
+    monkeypatch.setattr(precision, "_FLAGS", flags)
+    assert not precision.has_tiles.__wrapped__()
+    for content, expected in (("flags\t\t: fpu amx_bf16 amx_tile\n", True), ("flags : fpu avx512_bf16\n", False)):
+        flags.write_text(f"model name\t: amx_bf16\n{content}")
+        assert precision.has_tiles.__wrapped__() is expected
+
+
 def test_half_precision_is_near_and_is_not_the_same(decoder):
     exact, rough = vectors_of(decoder), vectors_of(decoder, dtype="bfloat16")
     assert rough.dtype == np.float32 and not np.array_equal(exact, rough)
@@ -151,7 +242,8 @@ def test_half_precision_is_near_and_is_not_the_same(decoder):
     assert cosines.min() > 0.99
 
 
-def test_what_is_read_otherwise_is_kept_apart(encoder):
+def test_what_is_read_otherwise_is_kept_apart(encoder, monkeypatch):
+    monkeypatch.setattr(named_models, "has_tiles", lambda: False)
     ways = [{}, {"prompt": "query: "}, {"prompt": ""}, {"system": "s"}, {"n_dims": 8}, {"dtype": "bfloat16"}]
     keys = [TextModel(str(encoder), **way).backend().key for way in ways]
     assert len(set(keys)) == len(keys) and all(key.startswith(keys[0]) for key in keys)

@@ -12,6 +12,7 @@ from skst.plotting import (
     plot_domains,
     plot_k_curve,
     plot_modulation,
+    plot_slices,
     plot_text_scores,
 )
 
@@ -269,3 +270,65 @@ def test_no_figure_is_wider_than_a_page_can_show():
     for shape in ((1, 1), (9, 1), (1, 9)):
         figure = plot_domain_comparison(GRID * shape, truth=TRUTH, predictions=dict.fromkeys("abcde", TRUTH))
         assert len(figure.axes) == 6 and figure.get_figwidth() <= 17
+
+
+def rows_of(figure, n_slices):
+    return [figure.axes[start : start + n_slices] for start in range(0, len(figure.axes), n_slices)]
+
+
+def test_slices_lie_side_by_side_in_one_set_of_colours():
+    places, batch = np.tile(GRID, (2, 1)), np.repeat(["second", "first"], 12)
+    before = np.concatenate([TRUTH, np.repeat(["a", "a", "b"], 4)])
+    # other names, and of the first slice alone "x" would rather be "b"
+    after = pd.Series(before).map({"a": "x", "b": "y", "c": "z"}).to_numpy()
+    after[12:18] = "y"
+    figure = plot_slices(places, {"before": before, "after": after}, batch=batch)
+    upper, lower = rows_of(figure, 2)
+    assert [ax.get_title() for ax in figure.axes] == ["first", "second", "", ""]
+    assert [ax.get_ylabel() for ax in figure.axes] == ["before", "", "after", ""]
+    assert {k: c for k, (c, _) in drawn(upper[1]).items()} == dict(zip("abc", PALETTE, strict=False))
+    colours = {k: c for ax in lower for k, (c, _) in drawn(ax).items()}
+    assert sorted(colours.values()) == sorted(PALETTE[:3]) and colours["x"] == PALETTE[0]
+    for row in (upper, lower):
+        assert [sum(len(p) for _, p in drawn(ax).values()) for ax in row] == [12, 12]
+        assert row[0].get_legend() is None
+    # a legend lists what any slice has, by the colours of the row
+    listed = {text.get_text(): to_hex(dot.get_color()).upper() for text, dot in legend_of(lower[1])}
+    assert listed == colours
+
+
+def legend_of(ax):
+    legend = ax.get_legend()
+    return zip(legend.get_texts(), legend.legend_handles, strict=True)
+
+
+def test_slices_take_the_colours_of_a_reference_and_columns_by_name():
+    adata = make_spatial_domains(240, n_genes=10, n_domains=3, n_slices=3, random_state=0)
+    adata.obs["renamed"] = adata.obs["label"].cat.codes.to_numpy() * 10.0
+    adata.obs.loc[adata.obs_names[:5], "renamed"] = np.nan
+    figure = plot_slices(adata, {"found": "renamed"}, reference="label")
+    assert len(figure.axes) == 3
+    assert list(drawn(figure.axes[0]))[0] == "unlabelled"
+    colours = {k: c for ax in figure.axes for k, (c, _) in drawn(ax).items()}
+    assert [colours[k] for k in ("0.0", "10.0", "20.0")] == list(PALETTE[:3])
+    assert [text.get_text() for text, _ in legend_of(figure.axes[2])] == ["unlabelled", "0.0", "10.0", "20.0"]
+    mixed = adata.obs["label"].sample(frac=1, random_state=0)
+    same = plot_slices(adata, {"by name": mixed, "as it is": "label"})
+    upper, lower = rows_of(same, 3)
+    for above, below in zip(upper, lower, strict=True):
+        assert {k: p.tolist() for k, (_, p) in drawn(above).items()} == {
+            k: p.tolist() for k, (_, p) in drawn(below).items()
+        }
+    wide = plot_slices(np.tile(GRID, (30, 1)), {"all": np.tile(TRUTH, 30)}, batch=np.repeat(np.arange(30), 12))
+    assert wide.get_size_inches()[0] < 17
+
+
+def test_wrong_slices_are_named():
+    with pytest.raises(ValueError, match="labelings is empty"):
+        plot_slices(GRID, {}, batch=TRUTH)
+    with pytest.raises(ValueError, match="batch='batch' names no column of obs"):
+        plot_slices(GRID, {"a": TRUTH})
+    with pytest.raises(ValueError, match="batch is missing for 1 spots"):
+        plot_slices(GRID, {"a": TRUTH}, batch=[*TRUTH[:11], None])
+    with pytest.raises(ValueError, match=r"labelings\['a'\] has 3 entries but there are 12 spots"):
+        plot_slices(GRID, {"a": TRUTH[:3]}, batch=TRUTH)

@@ -73,21 +73,24 @@ def read_axes(ax, size):
 
 def add_legend(owner, ax, size, **where):
     """Put the legend of `ax` on `owner`, the axes or their figure; its dots do not shrink with the spots."""
-    handles = [part for part in ax.collections if not part.get_label().startswith("_child")]
-    names = [drawable(part.get_label()) for part in handles]
+    handles = {part.get_label(): part for part in ax.collections if not part.get_label().startswith("_child")}
+    list_names(owner, handles, markerscale=np.sqrt(40 / size), **where)
+
+
+def list_names(owner, handles, **options):
+    """Legend of `owner` from what stands for a name, by that name."""
     # matplotlib leaves out names that begin with an underscore, unless they are set afterwards.
     legend = owner.legend(
-        handles,
-        [" "] * len(names),
+        list(handles.values()),
+        [" "] * len(handles),
         frameon=False,
         fontsize="small",
-        markerscale=np.sqrt(40 / size),
-        ncols=1 + (len(names) - 1) // 15,
+        ncols=1 + (len(handles) - 1) // 15,
         handletextpad=0.2,
-        **where,
+        **options,
     )
-    for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set(text=name, parse_math=False)
+    for text, name in zip(legend.get_texts(), handles, strict=True):
+        text.set(text=drawable(name), parse_math=False)
 
 
 def read_coordinates(source, spatial_key):

@@ -212,6 +212,10 @@ def load(name, directory, device, dtype="auto"):
         if not (directory / "modules.json").exists():
             # A plain model that can chat: some releases put each text into a chat of their own, others do not.
             getattr(model[0], "modality_config", {}).pop("message", None)
+        first, *others = model
+        if dtype in ("bfloat16", "float16") and not any(list(layer.parameters()) for layer in others):
+            # The mean over many tokens, and a length of 1, are lost in half precision.
+            first.register_forward_hook(_as_float32)
         return model
     except Exception as error:  # every architecture has errors of its own
         raise ValueError(
@@ -221,6 +225,11 @@ def load(name, directory, device, dtype="auto"):
     finally:
         if drew_bars:
             logging.enable_progress_bar()
+
+
+def _as_float32(layer, given, features):
+    """States of the last layer as what follows is to have them; a hook of torch."""
+    return features | {"token_embeddings": features["token_embeddings"].float()}
 
 
 def _precision(dtype):

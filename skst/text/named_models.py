@@ -8,9 +8,15 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
+from skst import limits
 from skst._modes import undisturbed
 from skst.text import model_folder
+from skst.text.batches import batches_by_tokens, token_lengths
 from skst.text.lexical import LexicalBackend
+from skst.text.precision import has_tiles
+from skst.text.reading import FAST
 from skst.text.vectors import _as_vectors, _ObjectBackend
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -33,10 +39,11 @@ class _NamedBackend:
         self.device = device
         self.batch_size = batch_size
         self.reading = reading
+        self._is_fast = reading.dtype == "auto" and device in ("auto", "cpu") and has_tiles()
 
     @property
     def key(self):
-        return _locate(self.name)[1] + self.reading.suffix
+        return _locate(self.name)[1] + self.reading.suffix + (FAST if self._is_fast else "")
 
     @property
     def max_tokens(self):
@@ -45,15 +52,21 @@ class _NamedBackend:
         return limit or _read_json(directory / "config.json").get("max_position_embeddings")
 
     def encode(self, texts):
-        model = _load(self.name, self.device, self.reading.dtype)
+        model = _load(self.name, self.device, "bfloat16" if self._is_fast else self.reading.dtype)
         return _sentence_vectors(model, texts, self.batch_size, self.name, self.reading)
 
 
 def _sentence_vectors(model, texts, batch_size, name, reading):
     texts = reading.written(texts, getattr(model, "tokenizer", None), name)
+    on_cpu = getattr(model.device, "type", None) == "cpu"
     with undisturbed(gradients=False), model_folder.saying_why(name):
-        vectors = model.encode(texts, batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
-    return reading.kept(_as_vectors(vectors, texts, name), name)
+        lengths = token_lengths(model, texts)
+        batches = list(batches_by_tokens(lengths, batch_size, limits.TOKENS_AT_ONCE if on_cpu else None))
+        found = [
+            model.encode([texts[i] for i in batch], batch_size=len(batch), show_progress_bar=False) for batch in batches
+        ]
+    places = np.argsort(np.concatenate(batches))
+    return reading.kept(_as_vectors(np.concatenate(found)[places], texts, name), name)
 
 
 def _resolve_name(model, device, batch_size, reading):

@@ -11,6 +11,7 @@ from skst.text.cache import VectorCache
 from skst.text.lexical import KEY_PREFIX
 from skst.text.models import as_text_model
 from skst.text.named_models import MINILM
+from skst.text.reading import FAST
 from skst.text.vectors import encode_texts
 
 
@@ -105,13 +106,17 @@ class TextVectors:
         found = self.identity
         same = found.name == fitted.name and (
             # The published weights may come from the package or from the hub, under different keys.
-            found.name == MINILM or found.key == fitted.key
+            found.name == MINILM or _whatever_processor(found.key) == _whatever_processor(fitted.key)
         )
         if not same:
             raise ValueError(
                 f"model: {found.name} ({found.key}) is not the one that was fitted, {fitted.name} ({fitted.key}), and "
                 "vectors of two models share no axes; load that model, or fit again."
             )
+
+
+def _whatever_processor(key):
+    return None if key is None else key.removesuffix(FAST)
 
 
 def _is_auto(model):
