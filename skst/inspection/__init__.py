@@ -4,11 +4,13 @@ from skst.inspection.annotation import annotate_by_markers, annotate_by_text, be
 from skst.inspection.composition import composition_test, domain_composition
 from skst.inspection.markers import marker_genes
 from skst.inspection.modulation import ModulationGenes, modulation_genes, modulation_report
+from skst.inspection.naming import annotate
 from skst.inspection.semantic import SemanticTest, semantic_permutation_test
 
 __all__ = [
     "ModulationGenes",
     "SemanticTest",
+    "annotate",
     "annotate_by_markers",
     "annotate_by_text",
     "best_mapping",
