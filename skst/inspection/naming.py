@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,23 @@ from skst.inspection.evidence import overlap, posterior, standardised
 from skst.inspection.text_scores import text_scores
 from skst.inspection.type_tree import TypeTree
 
-# What the signed root of the overlap, the same of the type above, and a standard deviation of text count for.
-_OVERLAP, _INHERITED, _TEXT = 2.0, 0.4, 0.5
+
+class Weights(NamedTuple):
+    """What each source counts for, in log-odds."""
+
+    # The signed root of the overlap; the same of the type above, as a share of it; and an SD of the likeness of texts.
+    overlap: float = 2.0
+    inherited: float = 0.4
+    text: float = 0.5
+
+
+WEIGHTS = Weights()
+# Intercept, and weights of the `features` of a name; fitted by ``python -m benchmarks naming``.
+CALIBRATION = (-3.57, 0.78, 4.83)
+# Markers hardly tell a tumour from the tissue that it comes from, which is the likelier of the two.
+_TUMOUR = -1.0
 # Genes of each cluster that are read, and how many are told.
 _N_READ, _N_TOLD = 20, 10
-# Intercept, and weights of the log-odds of the name and of the relative overlap; ``python -m benchmarks annotation``
-# fits them.
-_CALIBRATION = (-2.0, 0.6, 2.5)
 
 
 def annotate(
@@ -32,7 +42,7 @@ def annotate(
     species: str | Sequence[str] | None = None,
     tissue: str | Sequence[str] | None = None,
     kind: Literal["cell", "domain"] = "cell",
-    min_confidence: float = 0.5,
+    min_confidence: float = 0.35,
     background: ArrayLike | None = None,
     descriptions: Any = None,
 ) -> pd.DataFrame:
@@ -59,7 +69,7 @@ def annotate(
     kind : {"cell", "domain"}, default="cell"
         Name types of cells, or domains of tissue such as layers and parts of a tumour.  It chooses among the types of
         the package.
-    min_confidence : float, default=0.5
+    min_confidence : float, default=0.35
         Leave clusters without a name whose best one is less sure than this.
     background : array-like of str, default=None
         Names of all genes that were measured; by default ``markers.attrs["genes"]``, else the genes of `markers` and
@@ -120,6 +130,51 @@ def annotate(
     """
     if not 0 <= min_confidence <= 1:
         raise ValueError(f"min_confidence={min_confidence!r} is not within 0 and 1; give a probability.")
+    seen = gather(markers, table, text, species, tissue, kind, background, descriptions)
+    chances, settled = settle(seen, WEIGHTS)
+    names, rows = seen.names, []
+    for number, (of, (place, chance, relative)) in enumerate(zip(seen.found.values(), settled, strict=True)):
+        shared, likeness = seen.shared[number], seen.likeness[number]
+        told = shared.max() > 0 or likeness.any()
+        confidence = confidence_of(chance, relative) if told else 0.0
+        named = told and confidence >= min_confidence
+        within, broader = seen.tree.within[:, place], seen.tree.parent[place]
+        other = np.where(seen.tree.apart(place), chances[number], 0)
+        second = names[np.argmax(other)] if other.any() else None
+        speak = seen.known[place] | seen.known[np.argmax(np.where(within, chances[number], -1))]
+        rows.append(
+            {
+                "cell_type": names[place] if named else None,
+                "confidence": confidence,
+                "runner_up": second if named else names[place] if told else None,
+                "genes": ", ".join(of.loc[of["folded"].isin(speak), "gene"].astype(str)[:_N_TOLD]) if told else "",
+                "broader": names[broader] if named and broader >= 0 else None,
+                "by_markers": names[np.argmax(shared)] if shared.max() > 0 else None,
+                "by_text": names[np.argmax(likeness)] if likeness.any() else None,
+            }
+        )
+    return _by_cluster(rows, seen.found)
+
+
+class Gathered(NamedTuple):
+    """What there is to weigh."""
+
+    # Cluster -> its genes; type -> those of its markers that were measured.
+    found: dict
+    known: list
+    names: np.ndarray
+    tree: TypeTree
+    # Of clusters (rows) and types (columns).
+    shared: np.ndarray
+    likeness: np.ndarray
+    # Of types: where they are found, if that counts, and what they are less likely to begin with.
+    tissues: np.ndarray | None
+    handicap: np.ndarray
+    n_measured: int
+
+
+def gather(markers, table, text, species, tissue, kind, background=None, descriptions=None):
+    """What speaks for each type in each cluster."""
     parents, types = _types(table, species, tissue, kind)
     tree = TypeTree(parents, types.index)
     found = {cluster: of.assign(folded=_fold(of["gene"])) for cluster, of in _specific(markers).items()}
@@ -130,39 +185,43 @@ def annotate(
     known = [set(_fold(pd.Series(of, dtype=object))) & measured for of in types["genes"]]
     if not any(known):
         raise ValueError("table has no gene that was measured; give markers and background by symbols, as in table.")
-    shared = overlap([[gene for gene in of["folded"] if gene in measured] for of in found.values()], known, len(measured))
-    root = np.sign(shared) * np.sqrt(np.abs(shared))
-    energy = _OVERLAP * (root + _INHERITED * tree.above(root))
-    likeness = np.zeros_like(energy)
-    if text is not None and "description" in types:
-        likeness = _likeness(found, types, text, descriptions)
-        energy = energy + _TEXT * likeness
-    chances = posterior(energy, None if tissue is not None or "tissue" not in types else _tissues(types["tissue"]))
-    relative = root / np.sqrt(np.log(max(len(measured), 3)))
+    listed = [[gene for gene in of["folded"] if gene in measured] for of in found.values()]
+    shared = overlap(listed, known, len(measured))
+    read = text is not None and "description" in types
+    likeness = _likeness(found, types, text, descriptions) if read else np.zeros_like(shared)
+    tissues, handicap = None, np.zeros(len(types))
+    if tissue is None and "tissue" in types:
+        tissues = _tissues(types["tissue"])
+        if kind == "cell":
+            handicap[types["tissue"].str.casefold().str.split("|").map(lambda of: "tumour" in of)] = _TUMOUR
+    names = types.index.to_numpy(dtype=object)
+    return Gathered(found, known, names, tree, shared, likeness, tissues, handicap, len(measured))
 
-    names, rows = types.index.to_numpy(dtype=object), []
-    for number, of in enumerate(found.values()):
-        place, chance = tree.settle(chances[number])
-        within = tree.within[:, place]
-        told = shared[number].max() > 0 or likeness[number].any()
-        confidence = _confidence(chance, relative[number, within].max()) if told else 0.0
-        named = told and confidence >= min_confidence
-        other = np.where(tree.apart(place), chances[number], 0)
-        second = names[np.argmax(other)] if other.any() else None
-        speak = known[place] | known[np.argmax(np.where(within, chances[number], -1))]
-        broader = tree.parent[place]
-        rows.append(
-            {
-                "cell_type": names[place] if named else None,
-                "confidence": confidence,
-                "runner_up": second if named else names[place] if told else None,
-                "genes": ", ".join(of.loc[of["folded"].isin(speak), "gene"].astype(str)[:_N_TOLD]) if told else "",
-                "broader": names[broader] if named and broader >= 0 else None,
-                "by_markers": names[np.argmax(shared[number])] if shared[number].max() > 0 else None,
-                "by_text": names[np.argmax(likeness[number])] if likeness[number].any() else None,
-            }
-        )
-    return _by_cluster(rows, found)
+
+def settle(seen, weights):
+    """Chances of the types, and for each cluster the place of its name, the chance of that and the relative overlap."""
+    root = np.sign(seen.shared) * np.sqrt(np.abs(seen.shared))
+    energy = weights.overlap * (root + weights.inherited * seen.tree.above(root)) + weights.text * seen.likeness
+    chances = posterior(energy + seen.handicap, seen.tissues)
+    # That of one marker at the top of the list is 1.
+    relative = root / np.sqrt(np.log(max(seen.n_measured, 3)))
+    settled = []
+    for chance, overlaps in zip(chances, relative, strict=True):
+        place, total = seen.tree.settle(chance)
+        settled.append((place, total, overlaps[seen.tree.within[:, place]].max()))
+    return chances, settled
+
+
+def features(chance, relative):
+    """What confidence is made of: the log-odds of the name, and the relative overlap."""
+    odds = np.log(np.maximum(chance, 1e-9)) - np.log(np.maximum(1 - chance, 1e-9))
+    return np.clip(odds, -5, 5), np.clip(relative, 0, 1.5)
+
+
+def confidence_of(chance, relative, calibration=CALIBRATION):
+    """How sure a name is."""
+    odds, overlaps = features(chance, relative)
+    return expit(calibration[0] + calibration[1] * odds + calibration[2] * overlaps)
 
 
 def _types(table, species, tissue, kind):
@@ -200,9 +259,3 @@ def _likeness(found, types, text, descriptions):
         warnings.simplefilter("ignore", UserWarning)
         scores, read = text_scores(found, types, _N_READ, text, descriptions)
     return standardised(scores, [len(of) for of in read], _N_READ)
-
-
-def _confidence(chance, relative):
-    odds = np.clip(np.log(max(chance, 1e-9)) - np.log(max(1 - chance, 1e-9)), -6, 6)
-    intercept, of_odds, of_overlap = _CALIBRATION
-    return float(expit(intercept + of_odds * odds + of_overlap * np.clip(relative, 0, 2)))
