@@ -35,7 +35,7 @@ SOURCES = {
     "text": (annotate_by_text, {}),
 }
 # What a cluster of shuffled genes counts in a fit, beside 1 for a real one.
-SHUFFLED = 0.2
+SHUFFLED = 0.4
 MIN_CONFIDENCE = 0.35
 BINS = (0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1)
 
@@ -129,7 +129,6 @@ def across_halves(rows):
     """
     scored, chosen = [], []
     for side in (0, 1):
-
         best = max(SETTINGS, key=lambda weights: worth(_half(rows, weights, side)))
         scored.append(told(_half(rows, best, 1 - side), fit(_half(rows, best, side))))
         chosen.append(best)
@@ -148,7 +147,7 @@ def worth(rows):
 
 
 def summary(rows):
-    """Of the real clusters of each data set: names, how many of them are right or broad, and how sure the wrong ones are."""
+    """Of the real clusters of each data set: how many have names, true ones, and wrong ones that are sure."""
     rows = rows[rows["clusters"] == "real"]
     parts = [*rows.groupby("data", sort=False), ("all clusters", rows)]
     found = {}
@@ -190,7 +189,8 @@ def calibration(rows):
             "true": groups["true"].mean().map("{:.3f}".format),
         }
     )
-    return table.set_axis([f"{i.left:g} to {i.right:g}".replace("-0.001", "0") for i in table.index]).rename_axis("confidence")
+    levels = [f"{max(level.left, 0):g} to {level.right:g}" for level in table.index]
+    return table.set_axis(levels).rename_axis("confidence")
 
 
 def of_shuffled(rows):

@@ -14,8 +14,8 @@ def overlap(listed, known, n_measured):
     """How far the known markers of each type (column) lead the genes of each cluster beyond chance, in nats.
 
     `listed` has the genes of each cluster, the most specific first, and `known` those of each type, all measured.
-    Genes count 1 / (1 + rank / half).  What is returned is Chernoff's bound of minus the logarithm of the chance that as
-    many genes drawn blindly from those measured sum up to as much; negative where they sum up to less than expected.
+    Genes count 1 / (1 + rank / half).  What is returned is Chernoff's bound of minus the logarithm of the chance that
+    as many genes drawn blindly from those measured sum up to as much; negative if they sum up to less than expected.
     """
     half = min(_HALF, max(2, n_measured * _HALF_SHARE))
     sizes = np.array([len(genes) for genes in known], dtype=float)
@@ -36,15 +36,17 @@ def overlap(listed, known, n_measured):
 def standardised(scores, n_read, n_top):
     """Scores of texts as distances from the mean over all types in their SD, less so where few genes were read."""
     spread = scores.std(axis=1, keepdims=True)
-    away = np.divide(scores - scores.mean(axis=1, keepdims=True), spread, out=np.zeros_like(scores), where=spread > 1e-9)
+    away = np.divide(
+        scores - scores.mean(axis=1, keepdims=True), spread, out=np.zeros_like(scores), where=spread > 1e-9
+    )
     return away * np.sqrt(np.asarray(n_read) / n_top)[:, None]
 
 
 def posterior(energy, tissues=None):
     """Chances of the types (columns) for each cluster, given what speaks for them in units of log-odds.
 
-    Clusters of one data set are from one tissue, or a few: a type of a tissue that no other cluster is likely to be from
-    loses.  `tissues` tells for each type and tissue whether it is found there; types found in any have all.
+    Clusters of one data set are from one tissue, or a few: a type of a tissue that no other cluster is likely to be
+    from loses.  `tissues` tells for each type and tissue whether it is found there; types found in any have all.
     """
     prior = np.zeros_like(energy)
     chances = _normalised(energy)

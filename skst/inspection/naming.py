@@ -27,9 +27,11 @@ class Weights(NamedTuple):
 
 WEIGHTS = Weights()
 # Intercept, and weights of the `features` of a name; fitted by ``python -m benchmarks naming``.
-CALIBRATION = (-3.57, 0.78, 4.83)
+CALIBRATION = (-3.56, 0.97, 4.56)
 # Markers hardly tell a tumour from the tissue that it comes from, which is the likelier of the two.
 _TUMOUR = -1.0
+# A kind that shares none of the markers that it has beside those of its broader types says no more than they do.
+_NOTHING_OWN = -1.0
 # Genes of each cluster that are read, and how many are told.
 _N_READ, _N_TOLD = 20, 10
 
@@ -80,11 +82,11 @@ def annotate(
     Returns
     -------
     DataFrame
-        One row a cluster (the index): "cell_type" (None if unknown), "confidence" (the chance that the name is true, or,
-        without a name, that the best one would have been), "runner_up" (the likeliest name that is neither a kind of the
-        first nor broader; without a name the one that was withheld, None if nothing speaks for any), "genes" (those
-        of the cluster that speak for the name, the most specific first, separated by commas), "broader" (the type of
-        which the name is a kind), and the first choice of each source alone: "by_markers" and "by_text".
+        One row a cluster (the index): "cell_type" (None if unknown), "confidence" (the chance that the name is true,
+        or, without a name, that the best one would have been), "runner_up" (the likeliest name that is neither a kind
+        of the first nor broader; without a name the one that was withheld, None if nothing speaks for any), "genes"
+        (those of the cluster that speak for the name, the most specific first, separated by commas), "broader" (the
+        type of which the name is a kind), and the first choice of each source alone: "by_markers" and "by_text".
 
     Raises
     ------
@@ -98,25 +100,29 @@ def annotate(
 
     Notes
     -----
-    **Markers.**  Genes of a cluster count :math:`w = 1 / (1 + r / h)` by their rank r, with h = 20 or a tenth of the genes
-    measured, whichever is less.  For a type with k known markers that sum up to s, :math:`I = \max_t\, (t s - k \log
-    \overline{e^{t w}})` bounds minus the logarithm of the chance of such a sum from k genes drawn blindly: where the
-    weights are 0 or 1 it is the bound of the hypergeometric tail of :func:`annotate_by_markers`.  Its signed root counts 2,
-    plus 0.4 times that of the strongest broader type.
+    **Markers.**  Genes of a cluster count :math:`w = 1 / (1 + r / h)` by their rank r, with h = 20 or a tenth of the
+    genes measured, whichever is less.  For a type with k known markers that sum up to s, :math:`I = \max_t\, (t s - k
+    \log \overline{e^{t w}})` bounds minus the logarithm of the chance of such a sum from k genes drawn blindly; with
+    weights of 0 and 1 it would be close to the hypergeometric score of :func:`annotate_by_markers`.  It is negative for
+    a sum below the expected one.  Its signed root counts 2, plus 0.4 times that of the strongest broader
+    type if it is positive for the markers that no broader type has; if not, 1 is taken off.
 
     **Text.**  The cosine of :func:`annotate_by_text`, in standard deviations from its mean over types, counts 0.5; less
     if fewer than 20 genes have a text.
 
     **Tissue.**  Unless `tissue` is given, types of tissues that the other clusters are not from lose up to log 20.
 
-    The sum is a log-odds.  From the top of the tree the name goes down as long as one kind has half of the chance of the
-    type that it is a kind of.
+    **Tumours.**  Of two types that fit as well, a tumour is less likely than the tissue that it comes from, by 1.
+
+    The sum is a log-odds.  From the top of the tree the name goes down as long as one kind has half of the chance of
+    the type that it is a kind of.
 
     **Confidence** is :math:`1 / (1 + e^{-(a + b x + c y)})`, with x the log-odds of the name and y the root of the
-    largest I of its kinds, over that of one marker at the top of the list.  Its three numbers were fitted to
-    63 clusters of four labelled data sets and as many of shuffled genes; ``python -m benchmarks annotation`` fits them again,
-    and scores them on data sets that they were not fitted to.  A name that is broader than the truth counts as true.  It is
-    an average over such data, and knows nothing of types that the table lacks.
+    largest I of its kinds, over that of one marker at the top of the list.  Its three numbers were fitted to 63
+    clusters of four labelled data sets and, at two fifths of the weight, as many of shuffled genes.
+    ``python -m benchmarks naming`` fits them again, and scores them on data sets that they were not fitted to.  A name
+    that is broader than the truth counts as true.  It is an average over such data, and knows nothing of types that the
+    table lacks.
 
     Examples
     --------
@@ -167,9 +173,11 @@ class Gathered(NamedTuple):
     # Of clusters (rows) and types (columns).
     shared: np.ndarray
     likeness: np.ndarray
-    # Of types: where they are found, if that counts, and what they are less likely to begin with.
-    tissues: np.ndarray | None
+    # Whether a type shares a marker beyond those of its broader types; and what it is less likely to begin with.
+    own: np.ndarray
     handicap: np.ndarray
+    # Of types: where they are found, if that counts.
+    tissues: np.ndarray | None
     n_measured: int
 
 
@@ -179,6 +187,8 @@ def gather(markers, table, text, species, tissue, kind, background=None, descrip
     tree = TypeTree(parents, types.index)
     found = {cluster: of.assign(folded=_fold(of["gene"])) for cluster, of in _specific(markers).items()}
     found = {cluster: of.drop_duplicates("folded") for cluster, of in found.items()}
+    if not found:
+        raise ValueError("markers has no rows; pass what marker_genes gives, with one gene of a cluster or more.")
     if background is None:
         background = markers.attrs.get("genes", [*types["genes"].explode(), *markers["gene"]])
     measured = set(_fold(pd.Series(background, dtype=object)))
@@ -189,19 +199,22 @@ def gather(markers, table, text, species, tissue, kind, background=None, descrip
     shared = overlap(listed, known, len(measured))
     read = text is not None and "description" in types
     likeness = _likeness(found, types, text, descriptions) if read else np.zeros_like(shared)
-    tissues, handicap = None, np.zeros(len(types))
+    own = (overlap(listed, tree.own(known), len(measured)) > 0) | (shared <= 0) | (tree.parent < 0)
+    handicap = np.where(own, 0.0, _NOTHING_OWN)
+    tissues = None
     if tissue is None and "tissue" in types:
         tissues = _tissues(types["tissue"])
         if kind == "cell":
-            handicap[types["tissue"].str.casefold().str.split("|").map(lambda of: "tumour" in of)] = _TUMOUR
+            handicap[:, types["tissue"].str.casefold().str.split("|").map(lambda of: "tumour" in of)] += _TUMOUR
     names = types.index.to_numpy(dtype=object)
-    return Gathered(found, known, names, tree, shared, likeness, tissues, handicap, len(measured))
+    return Gathered(found, known, names, tree, shared, likeness, own, handicap, tissues, len(measured))
 
 
 def settle(seen, weights):
     """Chances of the types, and for each cluster the place of its name, the chance of that and the relative overlap."""
     root = np.sign(seen.shared) * np.sqrt(np.abs(seen.shared))
-    energy = weights.overlap * (root + weights.inherited * seen.tree.above(root)) + weights.text * seen.likeness
+    inherited = weights.inherited * np.where(seen.own, seen.tree.above(root), 0)
+    energy = weights.overlap * (root + inherited) + weights.text * seen.likeness
     chances = posterior(energy + seen.handicap, seen.tissues)
     # That of one marker at the top of the list is 1.
     relative = root / np.sqrt(np.log(max(seen.n_measured, 3)))
@@ -243,7 +256,8 @@ def _types(table, species, tissue, kind):
     if table["cell_type"].duplicated().any():
         twice = table.loc[table["cell_type"].duplicated(), "cell_type"].iloc[0]
         raise ValueError(f"table has {twice!r} twice; give each type one row, or one row for each of its genes.")
-    return parents, table.set_index("cell_type", drop=False)
+    # By name, so that the order of a table decides no tie.
+    return parents, table.sort_values("cell_type", kind="stable").set_index("cell_type", drop=False)
 
 
 def _tissues(column):

@@ -13,7 +13,7 @@ from skst.text.text_vectors import TextVectors
 
 
 def text_scores(found, cell_types, n_top, model, descriptions=None, control=None, random_state=None):
-    """Cosine of each cluster (row) with each type, zeros where no gene has a text, and the genes of each that were read.
+    """Cosine of each cluster (row) with each type, zeros where no gene has a text, and the genes that were read.
 
     `found` has the markers of each cluster, the most specific first, with a "weight".
     """

@@ -26,7 +26,7 @@ class TypeTree:
             while broader := parents.get(lineage[-1], ""):
                 if broader in lineage:
                     raise ValueError(
-                        f"table has {name!r} among its own parents {lineage[1:]}; each type needs a broader one or none."
+                        f"table has {broader!r} among its own parents; give each type a broader one, or none."
                     )
                 lineage.append(broader)
             above = [places[other] for other in lineage[1:] if other in places]
@@ -40,6 +40,14 @@ class TypeTree:
         for place in np.flatnonzero(strict.any(axis=1)):
             found[:, place] = np.maximum(values[:, strict[place]].max(axis=1), 0)
         return found
+
+    def own(self, known):
+        """Those of the `known` genes of each type that none of its forebears has."""
+        strict = self.within & ~np.eye(len(self.within), dtype=bool)
+        return [
+            genes.difference(*(known[place] for place in np.flatnonzero(above)))
+            for genes, above in zip(known, strict, strict=True)
+        ]
 
     def settle(self, posterior):
         """The deepest type that the chances of one cluster speak for, and its chance with all its kinds.
