@@ -2,9 +2,9 @@
 Names for clusters, and how sure they are
 =========================================
 
-A cluster is a number.  Its marker genes name it: by overlap with known markers, and by what is written about them beside
-what is said of cell types.  ``annotate`` weighs both, says how sure it is, and gives no name where neither tells.  Where
-cells are annotated already, the best one-to-one mapping is another way.
+A cluster is a number.  Its marker genes name it: by overlap with known markers, and by what is written about them
+beside what is said of cell types.  ``annotate`` weighs both, says how sure it is, and gives no name where neither
+tells.  Where cells are annotated already, the best one-to-one mapping is another way.
 """
 
 # %%
@@ -31,8 +31,9 @@ markers = marker_genes(adata, labels)
 print(markers[markers["rank"] <= 6].groupby("cluster", observed=True)["gene"].agg(", ".join).to_string())
 
 # %%
-# One name each, among all types that ship with the package.  They form a tree: where the evidence does not tell two kinds
-# of a type apart, the name is the type.  "confidence" is the chance that the name is true, measured on other data.
+# One name each, among all types that ship with the package.  They form a tree: where the evidence does not tell two
+# kinds of a type apart, the name is the type.  "confidence" is the chance that the name is true, as measured on other
+# data.
 found = annotate(markers)
 print(found[["cell_type", "confidence", "broader", "runner_up"]].round({"confidence": 2}).to_string())
 print(found["genes"].to_string())

@@ -222,7 +222,7 @@ def annotate_by_text(
     scored, read = text_scores(found, cell_types, n_top, model, descriptions, control, random_state)
     for scores, table in zip(scored, read, strict=True):
         order = np.argsort(-scores, kind="stable")[:2]
-        named = scores.any()
+        named = table["weight"].any()
         rows.append(
             {
                 "cell_type": names[order[0]] if named else None,
