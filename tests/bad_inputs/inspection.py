@@ -177,7 +177,7 @@ CASES = [
     ),
     error(
         "Types of a table are among their own parents",
-        "table has 'glia' among its own parents; give each type a broader one, or none",
+        "table has 'astrocyte' among its own parents; give each type a broader one, or none",
         "cannot tell the broader name.",
         "Leave the parent of the broadest empty.",
         _named(table=_kinds(glia="astrocyte", astrocyte="glia")),
@@ -190,14 +190,6 @@ CASES = [
         "Join the rows.",
         _named(table=pd.concat([_kinds(glia=""), _kinds(glia="")])),
         _named(table=_kinds(glia="")),
-    ),
-    error(
-        "A table of markers is empty",
-        "markers has no rows; pass what marker_genes gives, with one gene of a cluster or more",
-        "has nothing to name.",
-        "Pass what :func:`~skst.inspection.marker_genes` gives.",
-        _named(lambda markers: markers[:0]),
-        _named(),
     ),
     error(
         "``cell_types=`` lacks descriptions, or is empty",
