@@ -274,11 +274,11 @@ def _described_types():
 
 
 def test_cell_types_of_the_package_are_as_promised():
-    types = load_cell_types()
-    assert len(types) > 120 and types["cell_type"].is_unique and (types != "").all(axis=None)
+    types = load_cell_types(kind=None)
+    assert types["cell_type"].is_unique and (types.drop(columns="parent") != "").all(axis=None)
     words = types["description"].str.split().map(len)
     numbers = types["markers"].str.split("|").map(len)
-    assert words.between(15, 40).all() and numbers.between(6, 15).all()
+    assert words.between(15, 40).all() and numbers.between(8, 15).all()
     symbols = set(types["markers"].str.split("|").explode()) | set(load_marker_descriptions()["symbol"])
     named = types["description"].map(lambda said: symbols.intersection(re.findall(r"[\w-]+", said)))
     assert not named.map(bool).any()
@@ -365,7 +365,7 @@ def test_benchmark_takes_names_of_the_package_for_every_label():
     for data, patterns in annotation.RIGHT.items():
         for label in patterns:
             right = [name for name in names if annotation.is_right(data, label, name)]
-            assert 1 <= len(right) <= 20, (data, label, right)
+            assert 1 <= len(right) <= len(names) / 5, (data, label, right)
     assert not annotation.is_right("PBMC3k", "CD14+ Mono", "non-classical monocyte")
     assert not annotation.is_right("Baron mouse", "beta", None)
 

@@ -10,11 +10,12 @@ from sklearn.metrics import adjusted_rand_score
 from skst import GeneTextEncoder, SpaLLMFusion
 from skst.datasets import make_spatial_domains
 from skst.graph import spatial_graph
+from skst.inspection import load_cell_types
 from skst.nn import NormalizedCut
 
 from benchmarks import methods  # isort: skip
 from benchmarks.data import LEVELS  # isort: skip
-from benchmarks.tables import annotation, encoders, learned_graph, llmdsc_cost, study  # isort: skip
+from benchmarks.tables import annotation, encoders, learned_graph, llmdsc_cost, naming, study  # isort: skip
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
@@ -130,6 +131,26 @@ def test_both_steps_find_domains_whatever_the_scale():
 )
 def test_a_name_is_right_at_the_level_of_the_label_or_above(data, label, name, right):
     assert annotation.is_right(data, label, name) == right
+
+
+@pytest.mark.parametrize(
+    ("label", "name", "level"),
+    [
+        ("Naive CD4 T", "naive CD4 T cell", "right"),
+        ("Naive CD4 T", "T cell", "broad"),
+        ("Naive CD4 T", "naive CD8 T cell", "wrong"),
+        ("Naive CD4 T", None, "none"),
+        ("NK", "CD56 dim natural killer cell", "right"),
+    ],
+)
+def test_a_name_is_judged_by_the_tree(label, name, level):
+    assert naming.level("cell", "PBMC3k", label, name) == level
+
+
+def test_labels_of_the_naming_benchmark_are_types_of_the_package():
+    for (kind, data), labels in naming.TRUE.items():
+        known = set(load_cell_types(kind=kind)["cell_type"])
+        assert all(set(types) <= known for types in labels.values()), data
 
 
 def _rows(effect):

@@ -27,7 +27,7 @@ ONE = ["--data", "osmFISH"]
 # Name -> options, rows of its tables, and sections of the committed page that these options do not make.
 TINY = {
     "accuracy": (ONE, {"accuracy": 9}, set()),
-    "annotation": (ONE, {"annotation": 3 * 2 * 14}, {"Names, Baron mouse", "Names, PBMC3k", "Names, PBMC68k reduced"}),
+    "annotation": (ONE, {"annotation": 3 * 2 * 15}, {"Names, Baron mouse", "Names, PBMC3k", "Names, PBMC68k reduced"}),
     "consensus": ([*ONE, "--quality", "Q0", "Q4"], {"consensus": 2 * 8}, set(data.SPATIAL) - {"osmFISH"}),
     "cuda": (
         ["--device", "cpu", "--method", "SemSTClusterer", "LLMDSCClusterer", "--data", "simulated"],

@@ -1,8 +1,9 @@
 """Are clusters given the right names?
 
 The known labels serve as clusters, so that only the naming is judged: overlap with known markers, what is written about
-the genes against what is said of cell types, and the controls of the latter.  A name is right if it is at the level of
-the label or broader ("T cell" for a naive CD4 T cell); `RIGHT` holds a regular expression for each label.
+the genes against what is said of cell types, the controls of the latter, and both together.  A name is right if it is
+at the level of the label or broader ("T cell" for a naive CD4 T cell); `RIGHT` holds a regular expression for each
+label.
 """
 
 import re
@@ -14,7 +15,7 @@ import pandas as pd
 from benchmarks.data import DATA
 from benchmarks.declare import Benchmark
 from skst.files.home import find_file
-from skst.inspection import annotate_by_markers, annotate_by_text, load_cell_types, marker_genes
+from skst.inspection import annotate, annotate_by_markers, annotate_by_text, load_cell_types, marker_genes
 
 # Data set -> label, or how it begins -> pattern of the names that are right, of which the first counts.
 RIGHT = {
@@ -35,6 +36,7 @@ def ways(types, table):
         (annotate_by_markers, rows, "markers", 0, {}),
         (annotate_by_markers, rows, FORCED, 0, {"alpha": 1, "min_overlap": 1}),
         (annotate_by_text, types, "text", 0, {}),
+        (annotate, types, "annotate", 0, {}),
         (annotate_by_text, types.assign(description=""), "bare names", 0, {}),
     ]
     for seed, control in product(range(N_CONTROLS), ("permuted", "gaussian")):
@@ -70,7 +72,7 @@ def execute(run):
 
 
 BENCHMARK = Benchmark(
-    question="Are clusters given the right names, by markers and by text?",
+    question="Are clusters given the right names, by markers, by text and by both?",
     axes={"data": {name: DATA[name] for name in RIGHT}},
     steps=(execute,),
     kept=False,

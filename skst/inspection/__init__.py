@@ -5,11 +5,13 @@ from skst.inspection.by_chat import annotate_by_chat
 from skst.inspection.composition import composition_test, domain_composition
 from skst.inspection.markers import marker_genes
 from skst.inspection.modulation import ModulationGenes, modulation_genes, modulation_report
+from skst.inspection.naming import annotate
 from skst.inspection.semantic import SemanticTest, semantic_permutation_test
 
 __all__ = [
     "ModulationGenes",
     "SemanticTest",
+    "annotate",
     "annotate_by_chat",
     "annotate_by_markers",
     "annotate_by_text",

@@ -8,18 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
-from sklearn.base import clone
 
-from skst.genes.described import as_descriptions
-from skst.genes.identity import detect_species
 from skst.inputs.labels import Labels, label_column, sort_labels
 from skst.inputs.types import RandomState
 from skst.inspection._statistics import holm
 from skst.inspection.cell_types import _check_columns, _within, load_cell_types
+from skst.inspection.text_scores import text_scores
 from skst.metrics import hungarian_match
-from skst.text import GeneTextEncoder
-from skst.text.models import TextModel, as_text_model
-from skst.text.text_vectors import TextVectors
 
 
 def annotate_by_markers(
@@ -221,40 +216,13 @@ def annotate_by_text(
     cell_types = _within(cell_types, "tissue", tissue)
     if cell_types.empty:
         raise ValueError("cell_types is empty; give at least one type with its description.")
-    # Some genes have no text, so a few more than n_top are looked up.
-    found = {cluster: table[: 2 * n_top] for cluster, table in _specific(markers).items()}
-    read = pd.Index(pd.concat([table["gene"] for table in found.values()]).astype(str)).unique()
-    genes = read.append(pd.Index(load_cell_types()["markers"].str.split("|").explode())).unique()
-    model = as_text_model(model)
-    written = clone(as_descriptions(descriptions))
-    # Resolved once for genes and types; it reads as it was told.
-    settings = TextModel(model.backend(), batch_size=model.batch_size, cache=model.cache)
-    if written.species == "auto":
-        written.set_params(species=detect_species(markers["gene"]))
-    encoder = GeneTextEncoder(
-        model=settings,
-        descriptions=written,
-        control=control,
-        gene_names=genes,
-        n_top_genes=None,
-        random_state=random_state,
-    ).fit(np.isin(genes, read)[None].astype(np.float32))  # so that its coverage is that of the data's genes
-    described = (encoder.gene_report_["text"] != "").to_numpy()
-    vectors = encoder.gene_vectors_ - encoder.gene_vectors_[described].mean(axis=0)
-    lines = [
-        f"{name}: {said}" if said else name
-        for name, said in zip(cell_types["cell_type"], cell_types["description"].fillna(""), strict=True)
-    ]
-    types = TextVectors(settings)(lines)
+    found = _specific(markers)
     names = cell_types["cell_type"].to_numpy(dtype=object)
     rows = []
-    for table in found.values():
-        places = genes.get_indexer(table["gene"].astype(str))
-        table, places = table[described[places]][:n_top], places[described[places]][:n_top]
-        cluster = table["weight"].to_numpy() @ vectors[places]
-        scores = types @ cluster / np.maximum(np.linalg.norm(types, axis=1) * np.linalg.norm(cluster), 1e-12)
+    scored, read = text_scores(found, cell_types, n_top, model, descriptions, control, random_state)
+    for scores, table in zip(scored, read, strict=True):
         order = np.argsort(-scores, kind="stable")[:2]
-        named = cluster.any()
+        named = table["weight"].any()
         rows.append(
             {
                 "cell_type": names[order[0]] if named else None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -9,27 +10,34 @@ _TYPES = Path(__file__).with_name("cell_types.tsv")
 _EVERYWHERE = "any"
 
 
-def load_cell_types(tissue: str | Sequence[str] | None = None) -> pd.DataFrame:
-    """Read the cell types that come with the package.
+def load_cell_types(
+    tissue: str | Sequence[str] | None = None, *, kind: Literal["cell", "domain"] | None = "cell"
+) -> pd.DataFrame:
+    """Read the cell types, or the domains of tissue, that come with the package.
 
-    Some 140 types of human and mouse tissues and common tumours, each with a description of what it does and of the
-    functions that its genes have, and a few well-known markers.  The descriptions name no gene symbol.
+    Some 450 types of cells of human and mouse organs, of embryos and of tumours, and 80 domains of tissue such as
+    layers, zones and parts of tumours.  Each has a description of what it does and of the functions that its genes
+    have, and a few well-known markers.  The descriptions name no gene symbol.
 
     Parameters
     ----------
     tissue : str or list of str, default=None
         Keep types of these tissues and those found in any tissue; by default all.
+    kind : {"cell", "domain"} or None, default="cell"
+        Types of cells, domains of tissue, or both.
 
     Returns
     -------
     DataFrame
-        Columns of str: "cell_type", "tissue" and "species" (``|``-separated; "any" stands for all tissues),
-        "description" and "markers" (human symbols, ``|``-separated).
+        Columns of str: "cell_type" (the name), "parent" (the type of which it is one, "" at the top: a tree), "kind",
+        "tissue" and "species" (``|``-separated; "any" stands for all tissues), "source" (where to check that there is
+        such a type: an identifier of the Cell Ontology, an atlas, or "textbook"), "description" and "markers" (human
+        symbols, ``|``-separated).
 
     Raises
     ------
     ValueError
-        If no type is of that tissue.
+        If no type is of that tissue, or `kind` is none of those.
 
     Examples
     --------
@@ -38,7 +46,12 @@ def load_cell_types(tissue: str | Sequence[str] | None = None) -> pd.DataFrame:
     >>> types.loc["pancreatic beta cell", "markers"].split("|")[:2]
     ['INS', 'IAPP']
     """
-    return _within(pd.read_csv(_TYPES, sep="\t", dtype=str, keep_default_na=False), "tissue", tissue)
+    if kind not in ("cell", "domain", None):
+        raise ValueError(f"kind={kind!r} is neither 'cell' nor 'domain'; give one, or None for both.")
+    types = pd.read_csv(_TYPES, sep="\t", dtype=str, keep_default_na=False)
+    if kind is not None:
+        types = types[types["kind"] == kind].reset_index(drop=True)
+    return _within(types, "tissue", tissue)
 
 
 def _check_columns(table, name, columns):

@@ -1,6 +1,6 @@
 """Scores of an embedding of several slices: are they mixed, and does what belongs together stay together?"""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -82,7 +82,7 @@ def ilisi_score(
     (0.9, 0.0)
     """
     points, batch, labels = _read(embedding, batch, labels)
-    options = {"n_neighbors": n_neighbors, "sample_size": sample_size, "random_state": random_state}
+    options: dict[str, Any] = {"n_neighbors": n_neighbors, "sample_size": sample_size, "random_state": random_state}
     return mixing(points, batch, labels, name="batch", **options).score
 
 
@@ -129,7 +129,7 @@ def clisi_score(
     1.0
     """
     points, everywhere, labels = _read(embedding, None, labels)
-    options = {"n_neighbors": n_neighbors, "sample_size": sample_size, "random_state": random_state}
+    options: dict[str, Any] = {"n_neighbors": n_neighbors, "sample_size": sample_size, "random_state": random_state}
     return 1 - mixing(points, labels, everywhere, name="labels", **options).score
 
 
@@ -246,7 +246,7 @@ def score_mixing(
     """
     has_labels = labels is not None
     points, batch, labels = _read(embedding, batch, labels)
-    draw = {"sample_size": sample_size, "random_state": random_state}
+    draw: dict[str, Any] = {"sample_size": sample_size, "random_state": random_state}
     mixed = mixing(points, batch, labels, name="batch", n_neighbors=90, **draw)
     scores = {"ilisi": mixed.score, "ilisi_chance": mixed.chance}
     if has_labels:

@@ -74,8 +74,9 @@ def plot_slices(
     places = read_coordinates(adata, spatial_key)
     named = {f"labelings[{name!r}]": labels for name, labels in labelings.items()}
     if row_names(adata) is None:
-        origin, *others = [*named, "batch", "reference"]
-        given = named | {"batch": batch, "reference": reference}
+        names: list[str] = [*named, "batch", "reference"]
+        origin, others = names[0], names[1:]
+        given: dict[str, Any] = {**named, "batch": batch, "reference": reference}
         given |= zip(others, match_rows(given[origin], origin=origin, **{k: given[k] for k in others}), strict=True)
         named, batch, reference = {name: given[name] for name in named}, given["batch"], given["reference"]
     slices = label_column(adata, batch, "batch", len(places))

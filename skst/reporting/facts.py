@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skst.inputs.labels import Labels, label_column
-from skst.inspection import annotate_by_markers, marker_genes
+from skst.inspection import annotate, marker_genes
 from skst.metrics import chaos_score, pas_score, score_partition
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _plane(embedding):
 
 
 def _genes(model, adata, labels):
-    """Leading genes of each cluster, and what known markers call it where the clusters are types of cells."""
+    """Leading genes of each cluster, and its name where the clusters are types of cells."""
     if len(np.unique(labels[labels >= 0])) < 2:
         return {}, {}
     try:
@@ -120,7 +120,7 @@ def _genes(model, adata, labels):
     genes = {int(cluster): [*map(str, of)] for cluster, of in leading.items()}
     if hasattr(model, "spatial_key"):
         return genes, {}
-    types = annotate_by_markers(markers)["cell_type"].dropna()
+    types = annotate(markers)["cell_type"].dropna()
     return genes, {int(cluster): str(kind) for cluster, kind in types.items()}
 
 

@@ -84,9 +84,9 @@ def report(
     truth : array-like of shape (n_spots,) or str, default=None
         Known labels, or the name of an ``obs`` column, to score against; spots without a label are left out.
     names : DataFrame, Series or dict, default=None
-        Names of clusters by their numbers; a DataFrame as from :func:`skst.inspection.annotate_by_text`, with names in
+        Names of clusters by their numbers; a DataFrame as from :func:`skst.inspection.annotate`, with names in
         "cell_type".  By default those that a :class:`skst.STLLMClusterer` told, and for types of cells those of
-        :func:`skst.inspection.annotate_by_markers`.
+        :func:`skst.inspection.annotate`.
     seconds : dict of str to float, default=None
         What steps took, as you have measured it.  What training took is known to the estimator.
     title : str, default=None

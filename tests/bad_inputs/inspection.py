@@ -5,6 +5,7 @@ import pandas as pd
 from sklearn.cluster import KMeans
 
 from skst.inspection import (
+    annotate,
     annotate_by_markers,
     annotate_by_text,
     best_mapping,
@@ -32,6 +33,15 @@ def _marked(labels="label", change=None, **options):
 
 def _by_markers(change=lambda markers: markers, **options):
     return lambda kit: annotate_by_markers(change(_markers(kit)), **options)
+
+
+def _named(change=lambda markers: markers, **options):
+    return lambda kit: annotate(change(_markers(kit)), **options)
+
+
+def _kinds(**parents):
+    """Types, each with one marker of the tissue and its parent."""
+    return pd.DataFrame({"cell_type": [*parents], "parent": [*parents.values()], "markers": "ANLN|MBP"})
 
 
 def _by_text(types, change=lambda markers: markers, **options):
@@ -148,6 +158,38 @@ CASES = [
         "Name genes as the table does.",
         _by_markers(table=pd.DataFrame({"cell_type": ["x"], "gene": ["NOSUCH"]})),
         _by_markers(table=pd.DataFrame({"cell_type": ["x"], "gene": ["ANLN"]})),
+    ),
+    error(
+        "``min_confidence=`` of :func:`~skst.inspection.annotate` is a percentage",
+        "min_confidence=80 is not within 0 and 1; give a probability",
+        "shows what it may be.",
+        "Give a probability, such as 0.8.",
+        _named(min_confidence=80),
+        _named(min_confidence=0.8),
+    ),
+    error(
+        "``kind=`` is neither of cells nor of domains",
+        "kind='layer' is neither 'cell' nor 'domain'; give one, or None for both",
+        "says which kinds there are.",
+        "Name one of them.",
+        _named(kind="layer"),
+        _named(kind="domain"),
+    ),
+    error(
+        "Types of a table are among their own parents",
+        "table has 'astrocyte' among its own parents; give each type a broader one, or none",
+        "cannot tell the broader name.",
+        "Leave the parent of the broadest empty.",
+        _named(table=_kinds(glia="astrocyte", astrocyte="glia")),
+        _named(table=_kinds(glia="", astrocyte="glia")),
+    ),
+    error(
+        "A table has a type in two rows",
+        "table has 'glia' twice; give each type one row, or one row for each of its genes",
+        "cannot tell which markers count.",
+        "Join the rows.",
+        _named(table=pd.concat([_kinds(glia=""), _kinds(glia="")])),
+        _named(table=_kinds(glia="")),
     ),
     error(
         "``cell_types=`` lacks descriptions, or is empty",
