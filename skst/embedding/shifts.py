@@ -9,11 +9,11 @@ from scipy.linalg import cholesky, solve_triangular
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-# Domains that slices are compared by: fewer than most tissues have, so that they have to share them.
-N_DOMAINS = 8
-# Starts of EM for each way to begin, and rows that it sees.
-N_STARTS = 3
-MAX_ROWS = 8000
+# Numbers of domains that slices are compared by: few, as slices that could have domains of their own would share none.
+N_DOMAINS = (4, 6, 8)
+# Starts of EM for each of these and each way to begin, and rows that it sees.
+N_STARTS = 2
+MAX_ROWS = 4000
 _MAX_ITER, _TOL = 60, 1e-4
 # Of the mean variance: no direction varies less within domains.
 _LEAST_VARIANCE = 1e-3
@@ -43,9 +43,9 @@ class SliceShifts:
     they do not (James and Stein [1]_),
     :math:`b_s (1 - V_s / |b_s|^2)_+` with :math:`V_s` the squared error of that sum.
 
-    Slices are moved only if the likelihood pays for the columns of their shifts (BIC), where spots that share their
-    surroundings count once.  If it does not, slices of ``fit`` stay as they are, and another is moved if it pays for
-    its own shift, and departs further than any of them.
+    Slices are moved only if the likelihood pays for the columns of their shifts, as it has to for those of centres
+    (BIC), where spots that share their surroundings count once.  If it does not, slices of ``fit`` stay as they are,
+    and another is moved if it pays for its own shift, and departs further than any of them.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class SliceShifts:
         order = np.lexsort(first.T[::-1])
         if len(order) > MAX_ROWS:
             order = order[np.linspace(0, len(order) - 1, MAX_ROWS).astype(int)]
-        best = self._likeliest(first[order], slices[order])
+        best = self._likeliest(first[order], slices[order], len(first))
         self._factor = best.factor
         members = [np.flatnonzero(slices == code) for code in range(slices.max() + 1)]
         self.shares_ = best.shares.mean(axis=0)
@@ -143,21 +143,18 @@ class SliceShifts:
                 corrected[rows] -= (shift - self.origin_).astype(np.float32)
         return corrected
 
-    def _likeliest(self, values, slices):
-        """The likeliest domains of many starts, without shifts or with, once those are paid for."""
-        n_slices = slices.max() + 1
-        price = (n_slices - 1) * self._price(len(values))
-        best = None
+    def _likeliest(self, values, slices, n_spots):
+        """The likeliest domains of many starts, without shifts or with, once centres and shifts are paid for."""
+        n_slices, price = slices.max() + 1, self._price(n_spots)
         # Twice as many without shifts, which are one way to begin and not two.
-        ways = [("none", 2 * N_STARTS, 0.0)]
-        ways += [(begin, N_STARTS, price) for begin in ("zero", "mean")] if n_slices > 1 else []
-        for begin, n_starts, paid in ways:
-            for seed in range(n_starts):
-                found = _shared_domains(values, slices, begin, seed)
-                found = found._replace(gain=found.gain - paid)
-                if best is None or found.gain > best.gain:
-                    best = found
-        return best
+        ways = [("none", 2 * N_STARTS)] + ([("zero", N_STARTS), ("mean", N_STARTS)] if n_slices > 1 else [])
+        found = []
+        for n_domains in N_DOMAINS:
+            for begin, n_starts in ways:
+                paid = price * (n_domains + (0 if begin == "none" else n_slices - 1))
+                starts = (_shared_domains(values, slices, n_domains, begin, seed) for seed in range(n_starts))
+                found += [one._replace(gain=one.gain - paid) for one in starts]
+        return max(found, key=lambda one: one.gain)
 
     def _found(self, embedding):
         """Shift of one slice, and what it adds to the log-likelihood a spot."""
@@ -185,7 +182,7 @@ class SliceShifts:
         return max(gains.values()) - gains["none"], _in_common(between, sizes / sizes.sum(), self.shares_)
 
     def _price(self, n_spots):
-        """What a shift costs by BIC, in log-likelihood a spot."""
+        """What a centre or a shift costs by BIC, in log-likelihood a spot."""
         n_apart = max(n_spots / self.n_alike, 2.0)
         return self.n_columns_ * np.log(n_apart) / (2 * n_apart)
 
@@ -193,7 +190,7 @@ class SliceShifts:
         return _posterior(values, centres, shares, self._factor)
 
 
-def _shared_domains(values, slices, begin, seed):
+def _shared_domains(values, slices, n_domains, begin, seed):
     """EM from one start: shifts of slices that stay "none", or begin at "zero" or at the "mean" of each slice."""
     n_spots, n_columns = values.shape
     each = np.eye(slices.max() + 1)[slices]
@@ -204,7 +201,7 @@ def _shared_domains(values, slices, begin, seed):
         shifts -= shifts.mean(axis=0)
     moved = values - shifts[slices]
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # of rows that are alike
-        start = KMeans(min(N_DOMAINS, n_spots), n_init=1, max_iter=30, random_state=seed).fit(moved)
+        start = KMeans(min(n_domains, n_spots), n_init=1, max_iter=30, random_state=seed).fit(moved)
     posterior, before = np.eye(start.n_clusters)[start.labels_], -np.inf
     for _ in range(_MAX_ITER):
         members = posterior.sum(axis=0)[:, None] + 1e-9
