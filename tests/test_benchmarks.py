@@ -34,7 +34,7 @@ TINY = {
     "batches": (
         ["--data", "osmFISH, halves"],
         {"batches": (2 + N_HARMONY) * 8 + 4},
-        {"Simulated effects, DLPFC 151673, 151674"},
+        set(),
     ),
     "consensus": ([*ONE, "--quality", "Q0", "Q4"], {"consensus": 2 * 8}, set(data.SPATIAL) - {"osmFISH"}),
     "cuda": (

@@ -237,15 +237,9 @@ def moved(rows):
     return wide(rows, "moved", "data", "method", partial(spread, digits=3)).rename(columns={SHIFT: "squared shift"})
 
 
-def simulated(rows, data, value="ari"):
-    """The same of simulated effects on one of the sets, one row an effect."""
-    rows = rows[(rows["data"] == data) & rows["case"].isin([AS_IS, *EFFECTS])]
-    return by_method(rows, value, index="case").drop(index="mean", errors="ignore")
-
-
-def cut_out(rows, value):
-    """Scores of sets of which one slice lacks a domain."""
-    rows = rows[rows["case"].isin([LACKING, LACKING_TOO])]
+def by_case(rows, cases, value="ari"):
+    """Scores of sets that were changed, one row a set and case."""
+    rows = rows[rows["case"].isin(cases) & rows["data"].isin(SIMULATED)]
     rows = rows.assign(set=rows["data"] + ": " + rows["case"])
     return rows if rows.empty else by_method(rows, value, index="set").drop(index="mean", errors="ignore")
 
