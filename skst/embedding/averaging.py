@@ -15,6 +15,11 @@ from skst.inputs.types import PerSpot
 class AveragesLikewise:
     """The method ``average`` of a transformer with ``graph_``, ``_pca`` and ``_in_place``."""
 
+    graph_: Any
+    _pca: Any
+    _in_place: Any
+    _operator: Any
+
     def average(
         self, values: Any, *, coordinates: Any, batch: PerSpot = None, counts: Any = None, graph: Any = None
     ) -> np.ndarray:
