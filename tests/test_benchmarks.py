@@ -3,6 +3,7 @@
 import os
 import sys
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -24,10 +25,17 @@ from benchmarks.tables import llmdsc_cost, max_texts, search, semst, study  # no
 
 RESULTS = ROOT / "benchmarks" / "results"
 ONE = ["--data", "osmFISH"]
+# Rows of Harmony are made where that is installed.
+N_HARMONY = int(find_spec("harmonypy") is not None)
 # Name -> options, rows of its tables, and sections of the committed page that these options do not make.
 TINY = {
     "accuracy": (ONE, {"accuracy": 9}, set()),
     "annotation": (ONE, {"annotation": 3 * 2 * 15}, {"Names, Baron mouse", "Names, PBMC3k", "Names, PBMC68k reduced"}),
+    "batches": (
+        ["--data", "osmFISH, halves"],
+        {"batches": (2 + N_HARMONY) * 8 + 4},
+        set(),
+    ),
     "consensus": ([*ONE, "--quality", "Q0", "Q4"], {"consensus": 2 * 8}, set(data.SPATIAL) - {"osmFISH"}),
     "cuda": (
         ["--device", "cpu", "--method", "SemSTClusterer", "LLMDSCClusterer", "--data", "simulated"],

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.utils import check_random_state
 
 from skst.embedding.methods import make_axes
 from skst.embedding.panels import check_slices
@@ -119,6 +120,8 @@ def fit_slices(
     transformer.n_passes_ = passes.n_passes
     structure = pca.settle(structure)
     transformer.n_components_ = structure.shape[1]
+    rng = check_random_state(transformer.random_state)
+    structure = transformer._fit_batches(structure, slices.spots().batch, rng)
     return SlicedViews(structure, meaning, text_axes, seen.sizes, passes.from_memory)
 
 
@@ -144,4 +147,5 @@ def embed_slices(
     check_slices(transformer._pca, slices.slices)
     passes = Passes(slices, transformer.graph_, transformer._pca, verbose=verbose)
     structure, meaning = passes.scores(text_axes)
-    return SlicedViews(transformer._pca.settle(structure), meaning)
+    structure = transformer._without_batches(transformer._pca.settle(structure), slices.spots().batch)
+    return SlicedViews(structure, meaning)

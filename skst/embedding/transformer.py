@@ -10,24 +10,30 @@ from sklearn.utils.validation import check_is_fitted
 
 from skst._constraints import HasMethods, Interval, StrOptions
 from skst._parameters import NestedParameters
+from skst.embedding.averaging import AveragesLikewise
+from skst.embedding.batches import CORRECTIONS, CorrectsBatches
 from skst.embedding.from_slices import embed_slices, fit_slices, reads_whole
 from skst.embedding.methods import ENCODERS, encoder_class, fit_in_content_order, make_axes, make_encoder
 from skst.embedding.modulated import Modulated
 from skst.embedding.panels import axes_for
 from skst.expression.in_place import InPlace
-from skst.graph.learner import SpatialGraphLearner
 from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
 from skst.inputs.counting import check_counts, check_depths
-from skst.inputs.places import read_batch, read_coordinates
 from skst.inputs.reading import ReadsSpots, names_told
-from skst.inputs.rows import match_rows
-from skst.inputs.spots import Spots
 from skst.inputs.types import PerSpot
 
 
 class SpatialGraphTransformer(
-    Modulated, NestedParameters, OnGraph, ReadsSpots, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    Modulated,
+    CorrectsBatches,
+    AveragesLikewise,
+    NestedParameters,
+    OnGraph,
+    ReadsSpots,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     r"""Embed each spot by its own expression and that of its spatial neighbours.
 
@@ -75,6 +81,9 @@ class SpatialGraphTransformer(
         Key of the coordinates in ``X.obsm``.
     batch_key : str, default=None
         Column of ``X.obs`` that names the slice of each spot.
+    batch_effect : {"shift", "harmony"} or None, default=None
+        What sets slices apart beside their domains and is taken out of the embedding: a shift of each slice, if it can
+        be shown (see Notes), or what Harmony finds, which needs the extra ``skst[harmony]``.  None leaves all in.
     on_missing : {"warn", "error"}, default="warn"
         What to do when there are no coordinates: warn and embed the expression alone, or raise.
     random_state : int, RandomState instance or None, default=None
@@ -105,6 +114,9 @@ class SpatialGraphTransformer(
         Factors ``alpha`` and ``beta`` of each spot, each of shape (n_spots, n_columns); 0 changes nothing.
     history_ : DataFrame or None
         One row an epoch of training, with losses, seconds ("dur") and "part"; None where nothing is trained.
+    batch_shift_ : ndarray of shape (n_slices,) or None
+        Mean squared distance by which spots of each slice were moved, where the variance of a view is 1; slices in the
+        order in which they appear.  0 where no effect was shown, None where none was looked for.
     n_passes_ : int
         How often slices were read; only where that is done one at a time.
     n_features_in_ : int
@@ -144,6 +156,10 @@ class SpatialGraphTransformer(
     Without coordinates nothing is averaged: with expression neighbours an embedding would depend on other cells.
     With a `spatial_weight` w below 1 a view is :math:`[\sqrt{w} Z, \sqrt{1 - w}\, O]`, with O the spot's own principal
     components, of genes of unit variance and rid of depth.
+
+    With ``batch_effect="shift"`` slices are taken to be mixtures of the same domains, in proportions of their own, each
+    moved as a whole (:class:`~skst.embedding.shifts.SliceShifts`).  A shift is shown by several domains that differ
+    alike, and what only some differ by is left in.  New slices are corrected too, the domains of ``fit`` held fixed.
 
     With `semantic`, the embedding Z is modulated by text (FSM of SemST [1]_, Table 3).  With T the text vector of each
     spot, averaged over the same hops as the expression,
@@ -189,6 +205,7 @@ class SpatialGraphTransformer(
         "use_rep": [str, None],
         "spatial_key": [str],
         "batch_key": [str, None],
+        "batch_effect": [StrOptions(set(CORRECTIONS)), None],
         "on_missing": [StrOptions({"warn", "error"})],
         "random_state": ["random_state"],
     }
@@ -209,6 +226,7 @@ class SpatialGraphTransformer(
         use_rep=None,
         spatial_key="spatial",
         batch_key=None,
+        batch_effect=None,
         on_missing="warn",
         random_state=None,
     ):
@@ -225,6 +243,7 @@ class SpatialGraphTransformer(
         self.use_rep = use_rep
         self.spatial_key = spatial_key
         self.batch_key = batch_key
+        self.batch_effect = batch_effect
         self.on_missing = on_missing
         self.random_state = random_state
 
@@ -319,9 +338,10 @@ class SpatialGraphTransformer(
             embedding = fit_in_content_order(self.encoder_, spots, average, inputs, self.n_components, rng)
         embedding = self._fit_modulation(X, spots, average, embedding, rng)
         self._in_place = InPlace(self.spatial_weight, self.n_components, normalize=self._counts)
-        found = self.embedding_ = self._in_place.fit_join(spots.X, embedding, getattr(pca, "n_views_", 1), rng)
-        self.n_views_, self.n_components_ = self._in_place.n_views_, found.shape[1]
-        return found
+        embedding = self._in_place.fit_join(spots.X, embedding, getattr(pca, "n_views_", 1), rng)
+        self.n_views_, self.n_components_ = self._in_place.n_views_, embedding.shape[1]
+        self.embedding_ = self._fit_batches(embedding, spots.batch, rng)
+        return self.embedding_
 
     def transform(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> np.ndarray:
         """Embed spots by the axes found in ``fit``, on a graph among themselves.
@@ -356,36 +376,7 @@ class SpatialGraphTransformer(
             with names_told():
                 text = self.semantic_.transform(X)
             embedding = self._head.transform(embedding, self._spread_text(text, average))
-        return opened.given_back(self._in_place.join(spots.X, embedding))
-
-    def average(
-        self, values: Any, *, coordinates: Any, batch: PerSpot = None, counts: Any = None, graph: Any = None
-    ) -> np.ndarray:
-        """Average anything about spots over the hops that the embedding sees, with its share of the spots themselves.
-
-        Parameters
-        ----------
-        values : ndarray of shape (n_spots, n_columns)
-            One row a spot.
-        coordinates, batch
-            As in ``fit``.
-        counts : ndarray or sparse of shape (n_spots, n_genes), default=None
-            Counts of the spots, by which a learnt graph joins them; without effect for other graphs.
-        graph : sparse matrix of shape (n_spots, n_spots), default=None
-            Who is whose neighbour, if that was read from ``obsp``.
-
-        Returns
-        -------
-        ndarray of shape (n_spots, n_columns)
-        """
-        check_is_fitted(self)
-        if isinstance(self.graph_, SpatialGraphLearner) and counts is None:
-            raise ValueError("counts=None, but the graph is learnt and joins spots by their counts; pass those, too.")
-        coordinates, batch = match_rows(values, origin="values", coordinates=coordinates, batch=batch)
-        values = np.asarray(values)
-        places, batch = read_coordinates(coordinates, len(values)), read_batch(batch, len(values))
-        spots = Spots(values if counts is None else counts, None, places, batch, graph)
-        return self._in_place.spread(values, self._pca.spread(values, self._operator(spots, warn=False)))
+        return opened.given_back(self._without_batches(self._in_place.join(spots.X, embedding), spots.batch))
 
     def _reads_whole(self):
         return reads_whole(self)
