@@ -200,6 +200,8 @@ def test_only_the_most_specific_genes_are_named(server):
     [
         ({"n_times": 0}, ValueError, "n_times=0"),
         ({"types": []}, ValueError, "cell_types is empty"),
+        ({"types": ["unknown"]}, ValueError, "cell_types is empty"),
+        ({"markers": MARKERS[:0]}, ValueError, "markers has no rows"),
         ({"types": pd.DataFrame({"name": ["a"]})}, ValueError, "cell_types lacks the columns"),
         ({"markers": pd.DataFrame({"cluster": [0]})}, ValueError, "markers lacks the columns"),
     ],
@@ -229,3 +231,34 @@ def test_wrong_settings_of_a_chat(options, match):
         ChatModel(**{"model": "m", **options})
     frame = caught.value.__traceback__.tb_next.tb_frame
     assert SECRET not in repr({name: value for name, value in frame.f_locals.items() if name != "self"})
+
+
+@pytest.mark.parametrize("said", [None, 5, b'{"cell_type": "beta cell"}', {"cell_type": "beta cell"}])
+def test_a_chat_that_returns_no_text_is_told(said):
+    class Chat:
+        def answer(self, system, question):
+            return said
+
+    with pytest.raises(TypeError, match=f"chat has answered with a {type(said).__name__}; give"):
+        annotate_by_chat(MARKERS, Chat(), TYPES)
+
+
+def test_empty_names_and_unknown_are_no_candidates(server):
+    server.script = _says(_name(""))
+    found = _asked(server, types=["", " ", "Unknown", "beta cell"])
+    assert found["n_read"].tolist() == [0] and found["cell_type"].tolist() == [None]
+    question = server.requests[0]["body"]["messages"][1]["content"]
+    assert question.endswith("Candidates:\nbeta cell\nunknown")
+
+
+@pytest.mark.parametrize("name", ["T cell", "t cell"])
+def test_of_candidates_that_differ_in_case_the_one_said_is_meant(server, name):
+    server.script = _says(_name(name))
+    assert _asked(server, types=["T cell", "t cell"])["cell_type"].tolist() == [name]
+
+
+def test_a_missing_gene_is_not_named_and_categories_are_text(server):
+    server.script = _says(_name("beta cell"))
+    types = pd.DataFrame({"cell_type": TYPES, "tissue": "pancreas"}, dtype="category")
+    found = _asked(server, MARKERS[:1].assign(gene=[np.nan]), types, tissue="pancreas")
+    assert found["genes"].tolist() == [""] and not server.requests

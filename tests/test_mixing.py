@@ -246,3 +246,12 @@ def test_scorers_say_what_is_wrong(slides):
     with pytest.warns(UserWarning, match="200 fitted spots but 100 are scored"):
         results = cross_validate(Shifted(), slides, slides.obs["label"], cv=3, scoring=embedding_scorer("clisi"))
     assert np.isnan(results["test_score"]).all()
+
+
+@pytest.mark.parametrize("n_spots", [60, 600])
+def test_an_embedding_that_has_collapsed_is_mixed_and_not_apart(n_spots):
+    """Of spots at one place the order of rows, here that of slices and labels, tells nothing."""
+    halves = np.repeat(["a", "b"], n_spots // 2)
+    collapsed = np.zeros((n_spots, 3))
+    assert ilisi_score(collapsed, halves) > 0.9
+    assert clisi_score(collapsed, halves) < 0.1

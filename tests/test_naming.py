@@ -243,6 +243,9 @@ def test_the_table_is_a_tree_of_described_types_with_a_source():
     ("change", "message"),
     [
         ({"min_confidence": 1.5}, "min_confidence=1.5 is not within 0 and 1"),
+        ({"min_confidence": "high"}, "min_confidence='high' is not within 0 and 1"),
+        ({"background": "A1"}, "background='A1' is one text"),
+        ({"table": TABLE.assign(markers=[["G1"]] * len(TABLE))}, "table holds markers of type list; give"),
         ({"kind": "organ"}, "kind='organ' is neither 'cell' nor 'domain'"),
         ({"table": TABLE.assign(parent="glia")}, "table has 'glia' among its own parents"),
         ({"table": pd.concat([TABLE, TABLE])}, "table has 'glia' twice"),
@@ -257,3 +260,25 @@ def test_naming_refuses(change, message):
     given = {"markers": listed(p=["A1", "A2"])} | change
     with pytest.raises(ValueError, match=message):
         annotate(**given)
+
+
+def test_a_table_of_categories_is_one_of_text():
+    table = TABLE.assign(tissue="brain")
+    expected = annotate(listed(a=["G1", "G2"]), table, background=BACKGROUND, text=None)
+    found = annotate(listed(a=["G1", "G2"]), table.astype("category"), background=BACKGROUND, text=None)
+    pd.testing.assert_frame_equal(found, expected)
+    single = pd.DataFrame({"cell_type": ["glia", "glia", "neuron"], "gene": ["G1", "G2", "N1"]}, dtype="category")
+    assert annotate(listed(a=["G1", "G2"]), single, text=None)["cell_type"].tolist() == ["glia"]
+
+
+def test_a_table_may_know_no_tissue_at_all():
+    found = annotate(listed(a=["G1", "G2"]), TABLE.assign(tissue=None), background=BACKGROUND, text=None)
+    assert found["by_markers"].tolist() == ["glia"]
+
+
+def test_without_a_description_markers_decide():
+    empty = pd.DataFrame({"symbol": ["ZZZ1"], "description": ["of no gene here"]})
+    markers = listed(a=["CD3D", "CD3E", "TRAC"], b=["MBP", "PLP1", "MOG"])
+    found = annotate(markers, text="lexical", descriptions=empty)
+    assert found["cell_type"].tolist() == annotate(markers, text=None)["cell_type"].tolist()
+    assert found["by_text"].isna().all()

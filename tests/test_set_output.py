@@ -50,6 +50,7 @@ def test_slices_of_a_list_are_frames_of_a_list(tmp_path):
     estimator = SpatialGraphTransformer(n_components=5).set_output(transform="pandas")
     whole = estimator.fit_transform(slices)
     assert list(whole.index) == [*slices[0].obs_names, *slices[1].obs_names]
+    assert list(estimator.fit_transform(tuple(slices)).index) == list(whole.index)
     for found, one in zip(estimator.transform(slices), slices, strict=True):
         assert list(found.index) == list(one.obs_names) and found.shape == (150, 5)
     paths = [tmp_path / f"slice{i}.h5ad" for i in range(2)]

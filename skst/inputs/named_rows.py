@@ -51,6 +51,6 @@ def _names(X):
     """Names of the rows of an AnnData, or of a list of these."""
     if is_anndata(X):
         return X.obs_names
-    if isinstance(X, list) and X and all(map(is_anndata, X)):
+    if isinstance(X, (list, tuple)) and X and all(map(is_anndata, X)):
         return X[0].obs_names.append([one.obs_names for one in X[1:]])
     return None

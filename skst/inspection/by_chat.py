@@ -114,10 +114,14 @@ def annotate_by_chat(
     candidates = _candidates(cell_types, tissue)
     rng = check_random_state(random_state)
     found = _specific(markers)
+    if not found:
+        raise ValueError("markers has no rows; pass what marker_genes gives, with one gene of a cluster or more.")
     rows = []
     with progress_bar(len(found) * n_times, "chat", "answers", shown=bool(verbose)) as advance:
         for table in found.values():
-            genes = [gene for gene in dict.fromkeys(table["gene"].astype(str)) if _SYMBOL.fullmatch(gene)][:n_top]
+            genes = [gene for gene in dict.fromkeys(table["gene"].dropna().astype(str)) if _SYMBOL.fullmatch(gene)][
+                :n_top
+            ]
             answers = []
             for _ in range(n_times if genes else 0):
                 order = [candidates[place] for place in rng.permutation(len(candidates))]
@@ -136,7 +140,8 @@ def _candidates(cell_types, tissue):
         names = _within(cell_types, "tissue", tissue if "tissue" in cell_types else None)["cell_type"]
     else:
         names = [cell_types] if isinstance(cell_types, str) else cell_types
-    names = list(dict.fromkeys(" ".join(str(name).split()) for name in names if not pd.isna(name)))
+    names = [" ".join(str(name).split()) for name in names if not pd.isna(name)]
+    names = [name for name in dict.fromkeys(names) if name.casefold() not in ("", _UNKNOWN)]
     if not names:
         raise ValueError("cell_types is empty; give at least one name.")
     return names
@@ -151,6 +156,8 @@ def _question(genes, tissue, candidates):
 
 def _choice(said, candidates):
     """The candidate that an answer names, "unknown", or None where it cannot be read."""
+    if not isinstance(said, str):
+        raise TypeError(f"chat has answered with a {type(said).__name__}; give a chat whose answer returns a str.")
     wrapped = _WRAPPED.fullmatch(said.strip())
     if wrapped is None:
         return None
@@ -161,8 +168,9 @@ def _choice(said, candidates):
     name = answer.get("cell_type") if isinstance(answer, dict) else None
     if not isinstance(name, str):
         return None
+    name = " ".join(name.split())
     known = {candidate.casefold(): candidate for candidate in (*candidates, _UNKNOWN)}
-    return known.get(" ".join(name.split()).casefold())
+    return name if name in candidates else known.get(name.casefold())
 
 
 def _row(answers, genes, n_times):

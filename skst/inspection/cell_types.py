@@ -70,7 +70,7 @@ def _within(table, column, wanted):
         return table
     _check_columns(table, "table", (column,))
     wanted = {name.casefold() for name in ([wanted] if isinstance(wanted, str) else wanted)}
-    has = table[column].fillna("").str.casefold().str.split("|").map(set)
+    has = table[column].astype(object).fillna("").astype(str).str.casefold().str.split("|").map(set)
     if not has.map(wanted.intersection).any():
         there = sorted(set().union(*table[column].dropna().str.split("|")))
         raise ValueError(f"{column}={sorted(wanted)} is not in the table, which has {there[:40]}; take one of them.")

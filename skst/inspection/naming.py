@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -134,7 +135,7 @@ def annotate(
     >>> found["cell_type"].tolist()
     ['T cell', 'oligodendrocyte', None]
     """
-    if not 0 <= min_confidence <= 1:
+    if not isinstance(min_confidence, Real) or not 0 <= min_confidence <= 1:
         raise ValueError(f"min_confidence={min_confidence!r} is not within 0 and 1; give a probability.")
     seen = gather(markers, table, text, species, tissue, kind, background, descriptions)
     chances, settled = settle(seen, WEIGHTS)
@@ -189,6 +190,8 @@ def gather(markers, table, text, species, tissue, kind, background=None, descrip
     found = {cluster: of.drop_duplicates("folded") for cluster, of in found.items()}
     if not found:
         raise ValueError("markers has no rows; pass what marker_genes gives, with one gene of a cluster or more.")
+    if isinstance(background, str):
+        raise ValueError(f"background={background!r} is one text; give the names of all genes that were measured.")
     if background is None:
         background = markers.attrs.get("genes", [*types["genes"].explode(), *markers["gene"]])
     measured = set(_fold(pd.Series(background, dtype=object)))
@@ -205,7 +208,8 @@ def gather(markers, table, text, species, tissue, kind, background=None, descrip
     if tissue is None and "tissue" in types:
         tissues = _tissues(types["tissue"])
         if kind == "cell":
-            handicap[:, types["tissue"].str.casefold().str.split("|").map(lambda of: "tumour" in of)] += _TUMOUR
+            named = types["tissue"].fillna("").astype(str).str.casefold().str.split("|")
+            handicap[:, named.map(lambda of: "tumour" in of)] += _TUMOUR
     names = types.index.to_numpy(dtype=object)
     return Gathered(found, known, names, tree, shared, likeness, own, handicap, tissues, len(measured))
 
@@ -242,7 +246,14 @@ def _types(table, species, tissue, kind):
     if table is None:
         table = load_cell_types(kind=kind)
     _check_columns(table, "table", ("cell_type",))
+    # What pandas reads as categories would be neither compared nor joined as text.
+    table = table.astype({name: object for name in table if isinstance(table[name].dtype, pd.CategoricalDtype)})
     if "markers" in table:
+        for given in table["markers"].dropna():
+            if not isinstance(given, str):
+                raise ValueError(
+                    f"table holds markers of type {type(given).__name__}; give one text a type, 'CD3D|CD3E'."
+                )
         table = table.assign(genes=table["markers"].str.split("|"))
     else:
         _check_columns(table, "table", ("cell_type", "gene"))
@@ -262,7 +273,7 @@ def _types(table, species, tissue, kind):
 
 def _tissues(column):
     """For each type and tissue whether it is found there."""
-    of = column.fillna(_EVERYWHERE).str.casefold().str.get_dummies("|").astype(bool)
+    of = column.fillna(_EVERYWHERE).astype(str).str.casefold().str.get_dummies("|").astype(bool)
     everywhere = of.pop(_EVERYWHERE).to_numpy() if _EVERYWHERE in of else np.zeros(len(of), dtype=bool)
     return of.to_numpy() | everywhere[:, None] if of.shape[1] else None
 

@@ -36,6 +36,8 @@ def text_scores(found, cell_types, n_top, model, descriptions=None, control=None
         random_state=random_state,
     ).fit(np.isin(genes, read)[None].astype(np.float32))  # so that its coverage is that of the data's genes
     described = (encoder.gene_report_["text"] != "").to_numpy()
+    if not described.any():
+        return np.zeros((len(found), len(cell_types))), [table[:0] for table in found]
     vectors = encoder.gene_vectors_ - encoder.gene_vectors_[described].mean(axis=0)
     lines = [
         f"{name}: {said}" if said else name

@@ -74,10 +74,13 @@ def nearest_others(
     k = min(n_neighbors, len(points))
     if k < 2:
         return
-    index = NearestNeighbors(n_neighbors=k).fit(points)
+    # Of spots that are as near, those that come first would be taken: chance decides, not the order of the rows.
+    order = np.random.default_rng(0).permutation(len(points))
+    index = NearestNeighbors(n_neighbors=k).fit(points[order])
     for start in range(0, len(rows), CHUNK):
         some = rows[start : start + CHUNK]
         lengths, found = index.kneighbors(points[some])
+        found = order[found]
         own = found == some[:, None]
         own[~own.any(axis=1), -1] = True  # crowded out by exact duplicates
         yield some, found[~own].reshape(len(some), -1), lengths[~own].reshape(len(some), -1)
