@@ -196,9 +196,15 @@ def every_item(adata: Any, key_added: str, **places: Any) -> list[Any]:
     ------
     TypeError
         If one is no AnnData, or places are told of several.
+    ValueError
+        If there is none, or one twice.
     """
     adata = tables_of(adata)
     items = list(adata) if isinstance(adata, (list, tuple)) else [adata]
+    keys = [id(item) for item in items]
+    if len(set(keys)) < max(len(keys), 1):
+        fault = "names one AnnData twice" if keys else "is a list of nothing"
+        raise ValueError(f"adata {fault}; give each slice once.")
     told = [name for name, values in places.items() if values is not None]
     if told and isinstance(adata, (list, tuple)):
         raise TypeError(f"{told[0]}= goes with one AnnData, and adata is a list of {len(items)}; write one at a time.")

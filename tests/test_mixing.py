@@ -182,7 +182,7 @@ def test_bad_labels_are_named():
     with pytest.raises(ValueError, match="no scored spot has another of its label"):
         ilisi_score(points, batch, labels=["L1", "L2", "L3"])
     for score in (ilisi_score, clisi_score, graph_connectivity):
-        with pytest.raises(ValueError, match="n_neighbors=1 must be at least 2"):
+        with pytest.raises(ValueError, match="n_neighbors=1 is not an integer of at least 2"):
             score(points, batch, n_neighbors=1)
 
 
@@ -255,3 +255,19 @@ def test_an_embedding_that_has_collapsed_is_mixed_and_not_apart(n_spots):
     collapsed = np.zeros((n_spots, 3))
     assert ilisi_score(collapsed, halves) > 0.9
     assert clisi_score(collapsed, halves) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda points: graph_connectivity(points, None), "labels is None; pass one a spot"),
+        (lambda points: clisi_score(points, None), "labels is None"),
+        (lambda points: ilisi_score(points, None), "batch is None"),
+        (lambda points: ilisi_score(points, [0, 1] * 10, n_neighbors=5.5), "n_neighbors=5.5 is not an integer"),
+        (lambda points: graph_connectivity(points, [0, 1] * 10, sample_size=0), "sample_size=0 is not an integer"),
+        (lambda points: ilisi_score(points, [0, 1] * 10, sample_size="5"), "sample_size='5' is not an integer"),
+    ],
+)
+def test_what_is_missing_is_told(call, match):
+    with pytest.raises(ValueError, match=match):
+        call(np.zeros((20, 2)))

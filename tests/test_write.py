@@ -177,6 +177,9 @@ def test_slices_of_a_list_are_written_one_by_one():
     with pytest.raises(TypeError, match="adata is of type str"):
         model.write([slices[0], "slice2.h5ad"], key_added="other")
     assert "other" not in slices[0].obs
+    for adata, fault in (([], "a list of nothing"), ([slices[0], slices[0]], "names one AnnData twice")):
+        with pytest.raises(ValueError, match=fault):
+            model.write(adata, key_added="other")
 
 
 @pytest.mark.parametrize("changed", ["genes", "obsm", "obsp"])

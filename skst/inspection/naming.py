@@ -135,7 +135,8 @@ def annotate(
     >>> found["cell_type"].tolist()
     ['T cell', 'oligodendrocyte', None]
     """
-    if not isinstance(min_confidence, Real) or not 0 <= min_confidence <= 1:
+    least: Any = min_confidence
+    if not isinstance(least, Real) or not 0 <= float(least) <= 1:
         raise ValueError(f"min_confidence={min_confidence!r} is not within 0 and 1; give a probability.")
     seen = gather(markers, table, text, species, tissue, kind, background, descriptions)
     chances, settled = settle(seen, WEIGHTS)
@@ -199,6 +200,13 @@ def gather(markers, table, text, species, tissue, kind, background=None, descrip
     if not any(known):
         raise ValueError("table has no gene that was measured; give markers and background by symbols, as in table.")
     listed = [[gene for gene in of["folded"] if gene in measured] for of in found.values()]
+    if not set().union(*known) & set().union(*listed):
+        warnings.warn(
+            "No gene of markers is a marker of any type in table, which has symbols such as "
+            f"{types['genes'].explode().iloc[0]!r}; give the genes by such names.",
+            UserWarning,
+            stacklevel=3,
+        )
     shared = overlap(listed, known, len(measured))
     read = text is not None and "description" in types
     likeness = _likeness(found, types, text, descriptions) if read else np.zeros_like(shared)

@@ -81,7 +81,7 @@ def ilisi_score(
     >>> round(ilisi_score(embedding, batch), 1), round(ilisi_score(embedding + 9 * (batch == "a")[:, None], batch), 1)
     (0.9, 0.0)
     """
-    points, batch, labels = _read(embedding, batch, labels)
+    points, batch, labels = _read(embedding, batch, labels, needs="batch")
     options: dict[str, Any] = {"n_neighbors": n_neighbors, "sample_size": sample_size, "random_state": random_state}
     return mixing(points, batch, labels, name="batch", **options).score
 
@@ -128,7 +128,7 @@ def clisi_score(
     >>> clisi_score(embedding, labels)
     1.0
     """
-    points, everywhere, labels = _read(embedding, None, labels)
+    points, everywhere, labels = _read(embedding, None, labels, needs="labels")
     options: dict[str, Any] = {"n_neighbors": n_neighbors, "sample_size": sample_size, "random_state": random_state}
     return 1 - mixing(points, labels, everywhere, name="labels", **options).score
 
@@ -184,7 +184,7 @@ def graph_connectivity(
     >>> round(graph_connectivity(embedding, labels), 2)
     0.75
     """
-    points, _, codes = _read(embedding, None, labels)
+    points, _, codes = _read(embedding, None, labels, needs="labels")
     kept = drawn_rows(len(codes), sample_size, random_state)
     points, codes = points[kept], codes[kept]
     ends = [np.empty((2, 0), dtype=np.int64)]
@@ -245,7 +245,7 @@ def score_mixing(
     {'ilisi': 0.5, 'ilisi_chance': 0.5}
     """
     has_labels = labels is not None
-    points, batch, labels = _read(embedding, batch, labels)
+    points, batch, labels = _read(embedding, batch, labels, needs="batch")
     draw: dict[str, Any] = {"sample_size": sample_size, "random_state": random_state}
     mixed = mixing(points, batch, labels, name="batch", n_neighbors=90, **draw)
     scores = {"ilisi": mixed.score, "ilisi_chance": mixed.chance}
@@ -264,8 +264,10 @@ class _Spots(NamedTuple):
     labels: np.ndarray
 
 
-def _read(embedding: ArrayLike, batch: Labels | None, labels: Labels | None) -> _Spots:
-    """The labelled spots; zeros are the codes of what is None."""
+def _read(embedding: ArrayLike, batch: Labels | None, labels: Labels | None, *, needs: str) -> _Spots:
+    """The labelled spots; zeros are the codes of what is None and is not needed."""
+    if {"batch": batch, "labels": labels}[needs] is None:
+        raise ValueError(f"{needs} is None; pass one a spot, such as a column of adata.obs.")
     batch, labels = match_rows(embedding, origin="embedding", batch=batch, labels=labels)
     points = check_array(embedding, dtype=[np.float64, np.float32], input_name="embedding")
     columns = {}
