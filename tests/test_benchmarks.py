@@ -60,7 +60,7 @@ TINY = {
         {"panels": 1 + 6 * 4 + 4},
         {"STARmap, halves", "DLPFC 151673, 151674", "DLPFC 151507, 151510"},
     ),
-    "quality": ([*ONE, "--quality", "Q0", "Q4"], {"quality": 2 * 6}, set()),
+    "quality": ([*ONE, "--quality", "Q0", "Q4"], {"quality": 2 * 6}, set(data.THINNED) - {"osmFISH"}),
     "scale": (["--sizes", "100"], {"scale": 4}, set()),
     "search": (["--spots", "90", "--jobs", "1"], {"search": 2 * 3}, set()),
     "semst": (ONE, {"semst": 28, "semst_oracle": 1}, set()),

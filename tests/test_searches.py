@@ -79,8 +79,13 @@ def test_the_code_of_the_guide_runs(adata, monkeypatch):
     monkeypatch.setattr(NeuralNet, "fit_loop", lambda self, X, y=None, epochs=None, **rest: fit_loop(self, X, y, 2))
     (section,) = re.findall(r"\nParts, embeddings and encoders\n-+\n(.*?)\nWithout labels\n", GUIDE.read_text(), re.S)
     blocks = re.findall(r"^\.\. code-block:: python\n\n((?: {4}.*\n|\n)+)", section, flags=re.MULTILINE)
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     names = {"adata": adata, "X": adata.X, "xy": adata.obsm["spatial"], "y": adata.obs["label"].to_numpy()}
-    for block in blocks:
+    for block in blocks[:2]:
         exec(compile(textwrap.dedent(block), "selection.rst", "exec"), names)
     assert names["search"].best_score_ > 0.5 and len(names["labels"]) == 200
+    two = names["adata"] = make_spatial_domains(200, n_domains=3, n_slices=2, random_state=0)
+    names["model"] = SpatialGraphTransformer(batch_key="batch").fit(two)
+    for block in blocks[2:]:
+        exec(compile(textwrap.dedent(block), "selection.rst", "exec"), names)
+    assert {"mean_test_ilisi", "mean_test_clisi"} <= set(names["search"].fit(two).cv_results_)
