@@ -282,3 +282,9 @@ def test_without_a_description_markers_decide():
     found = annotate(markers, text="lexical", descriptions=empty)
     assert found["cell_type"].tolist() == annotate(markers, text=None)["cell_type"].tolist()
     assert found["by_text"].isna().all()
+
+
+def test_genes_by_names_that_no_type_has_are_told():
+    markers = pd.DataFrame({"cluster": [0, 0, 1], "gene": ["ENSG00000167286", "ENSG00000198851", "ENSG00000197971"]})
+    with pytest.warns(UserWarning, match="No gene of markers is a marker of any type in table"):
+        assert annotate(markers, text=None)["cell_type"].tolist() == [None, None]

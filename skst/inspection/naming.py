@@ -95,6 +95,11 @@ def annotate(
         If columns are missing, a number is out of range, no type is left, none of its genes was measured, or a type is
         among its own parents.
 
+    Warns
+    -----
+    UserWarning
+        If no gene of `markers` is a marker of any type, as where genes are called by other names than in `table`.
+
     See Also
     --------
     annotate_by_markers, annotate_by_text : Each source alone, with its numbers.

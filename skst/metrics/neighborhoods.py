@@ -1,14 +1,14 @@
 """What is around a spot in an embedding: its nearest others, and how mixed they are."""
 
 from collections.abc import Iterator
-from numbers import Integral
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
+from skst._constraints import check_integer
 from skst.inputs.types import RandomState
 from skst.metrics.places import _groups
 
@@ -60,15 +60,9 @@ def _lisi(codes: np.ndarray, weights: np.ndarray, n_codes: int) -> NDArray[np.fl
     return 1 / np.minimum(np.square(shares.reshape(-1, n_codes)).sum(axis=1), 1)
 
 
-def check_number(name: str, value: Any, least: int) -> None:
-    """Raise a ValueError if `value` is no integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name}={value!r} is not an integer of at least {least}; give one.")
-
-
 def drawn_rows(n_spots: int, sample_size: int | None, random_state: RandomState) -> NDArray[np.integer]:
     if sample_size is not None:
-        check_number("sample_size", sample_size, 2)
+        check_integer("sample_size", sample_size, 2)
     if sample_size is None or n_spots <= sample_size:
         return np.arange(n_spots)
     return np.sort(check_random_state(random_state).choice(n_spots, sample_size, replace=False))
@@ -78,7 +72,7 @@ def nearest_others(
     points: np.ndarray, rows: np.ndarray, n_neighbors: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Some rows, their nearest others and the distances to these, a chunk at a time."""
-    check_number("n_neighbors", n_neighbors, 2)  # a spot is one of its own
+    check_integer("n_neighbors", n_neighbors, 2)  # a spot is one of its own
     k = min(n_neighbors, len(points))
     if k < 2:
         return

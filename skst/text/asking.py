@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 from urllib.parse import urlsplit
 
+from skst._constraints import is_integer
 from skst.text.answers import BadAnswer, meter_connections, parse_json, read_body, words_without
 from skst.text.urls import DEFAULT_URL, fault_of_url, is_loopback
 
@@ -253,21 +254,11 @@ def fault_of_settings(
         return f"model={model!r} is not a non-empty string; name a model that the endpoint serves."
     if api_key_env is not None and not (isinstance(api_key_env, str) and api_key_env.isidentifier()):
         return "api_key_env is not the name of an environment variable; name the one that holds the key, or pass None."
-    if not _is_integer(max_retries, 0):
+    if not is_integer(max_retries, 0):
         return f"max_retries={max_retries!r} is not an integer of at least 0."
     if isinstance(timeout, bool) or not isinstance(timeout, Real) or not 0 < float(timeout) < float("inf"):
         return f"timeout={timeout!r} is not a positive number of seconds."
     return None if base_url is None else fault_of_url(base_url)
-
-
-def check_integer(name: str, value: object, least: int) -> None:
-    """Raise a ValueError if `value` is no integer of at least `least`."""
-    if not _is_integer(value, least):
-        raise ValueError(f"{name}={value!r} is not an integer of at least {least}.")
-
-
-def _is_integer(value, least):
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
 
 
 def _retry_after(response):

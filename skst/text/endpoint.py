@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from skst._constraints import check_integer
 from skst.text.answers import BadAnswer, parse_json
-from skst.text.asking import BRACKETS_AROUND, Endpoint, Fault, check_integer, fault_of_settings
+from skst.text.asking import BRACKETS_AROUND, Endpoint, Fault, fault_of_settings
 
 # Room for 16,384 numbers of 32 characters a text, and for what stands around them.
 _BYTES_PER_TEXT = 16384 * 32
