@@ -173,6 +173,12 @@ def test_bad_input_is_named(arguments, message):
         ilisi_score(*arguments)
 
 
+def test_an_anndata_is_no_embedding(slides):
+    for score in (ilisi_score, clisi_score, graph_connectivity, score_mixing):
+        with pytest.raises(TypeError, match=r"embedding is an AnnData; pass the array itself, such as adata.obsm"):
+            score(slides, slides.obs["label"])
+
+
 def test_bad_labels_are_named():
     points, batch = np.eye(3), ["a", "b", "b"]
     with pytest.raises(ValueError, match="labels name a domain for none of 3 spots"):

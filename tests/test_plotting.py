@@ -323,6 +323,11 @@ def test_slices_take_the_colours_of_a_reference_and_columns_by_name():
     assert wide.get_size_inches()[0] < 17
 
 
+def test_slices_of_no_label_at_all_are_drawn():
+    figure = plot_slices(GRID, {"known": TRUTH, "none": np.full(12, np.nan)}, batch=np.repeat(["a", "b"], 6))
+    assert [list(drawn(ax)) for ax in figure.axes[2:]] == [["unlabelled"]] * 2
+
+
 def test_wrong_slices_are_named():
     with pytest.raises(ValueError, match="labelings is empty"):
         plot_slices(GRID, {}, batch=TRUTH)

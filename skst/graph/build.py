@@ -11,7 +11,6 @@ from skst import limits
 from skst.graph.approximate import neighbors_in_parts
 from skst.inputs.places import read_batch, read_coordinates, suggested_radius
 from skst.inputs.rows import match_rows
-from skst.inputs.types import RandomState
 
 KINDS = ("knn", "radius", "delaunay")
 _MANY = 20_000
@@ -169,7 +168,7 @@ def _triangulation(places):
     return sparse.csr_array((np.ones(n_places - 1), ends), shape=(n_places, n_places))
 
 
-def expression_graph(embedding: ArrayLike, *, n_neighbors: int = 15, random_state: RandomState = None) -> csr_array:
+def expression_graph(embedding: ArrayLike, *, n_neighbors: int = 15) -> csr_array:
     """Undirected graph of spots whose embeddings point the same way, wherever they lie.
 
     Parameters
@@ -177,9 +176,7 @@ def expression_graph(embedding: ArrayLike, *, n_neighbors: int = 15, random_stat
     embedding : array-like of shape (n_spots, n_components)
         Embedding; neighbours are nearest by cosine.
     n_neighbors : int, default=15
-        Neighbours of a spot; an edge either way suffices.
-    random_state : int, RandomState instance or None, default=None
-        Not used: beyond 100,000 spots the search is approximate, and draws nothing either.
+        Neighbours of a spot; an edge either way suffices.  Beyond 100,000 spots the search is approximate.
 
     Returns
     -------

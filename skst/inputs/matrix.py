@@ -37,6 +37,10 @@ def check_matrix(matrix: Expression, reader: str | None = None) -> Matrix:
         raise ValueError(f"X holds something else than numbers ({told(error)}); pass a table of counts.") from error
     if getattr(getattr(matrix, "dtype", None), "kind", "f") in "mM":
         raise ValueError(f"X holds {matrix.dtype}, which are times and no counts; pass a table of counts.")
+    if shape == (0,):
+        raise ValueError(
+            f"X is an empty {type(matrix).__name__} (shape={shape}); pass a table of counts, or a list of slices."
+        )
     if len(shape) != 2:
         raise ValueError(
             f"Reshape your data: X has the shape {shape}, where one row a spot and one column a gene are expected."

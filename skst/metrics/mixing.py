@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.utils import check_array
 
 from skst.inputs.labels import UNLABELLED, Labels, column_of, known_labels
-from skst.inputs.rows import match_rows
+from skst.inputs.rows import is_anndata, match_rows
 from skst.inputs.types import RandomState
 from skst.metrics.neighborhoods import drawn_rows, mixing, nearest_others
 from skst.metrics.partitions import _clusters
@@ -266,6 +266,8 @@ class _Spots(NamedTuple):
 
 def _read(embedding: ArrayLike, batch: Labels | None, labels: Labels | None, *, needs: str) -> _Spots:
     """The labelled spots; zeros are the codes of what is None and is not needed."""
+    if is_anndata(embedding):
+        raise TypeError("embedding is an AnnData; pass the array itself, such as adata.obsm['X_domain'].")
     if {"batch": batch, "labels": labels}[needs] is None:
         raise ValueError(f"{needs} is None; pass one a spot, such as a column of adata.obs.")
     batch, labels = match_rows(embedding, origin="embedding", batch=batch, labels=labels)

@@ -94,10 +94,11 @@ def plot_slices(
     for number, (name, labels, row) in enumerate(zip(labelings, rows, axes, strict=True)):
         theirs = rows[0] if reference is None and number else reference
         colours = assign_colours(labels, theirs, palette)
+        own = colours or None  # no colours for no labels, which is not what an empty palette means
         for (title, spots), ax in zip(columns.items(), row, strict=True):
             title = None if number else title
             plot_domains(
-                places[spots], labels[spots], palette=colours, ax=ax, title=title, spot_size=spot_size, legend=False
+                places[spots], labels[spots], palette=own, ax=ax, title=title, spot_size=spot_size, legend=False
             )
         row[0].set_ylabel(drawable(name), parse_math=False)
         if labels.isna().any():

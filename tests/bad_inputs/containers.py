@@ -278,6 +278,15 @@ CASES = [
         of=("text", "llmdsc"),
     ),
     error(
+        "X is an empty list",
+        r"X is an empty list \(shape=\(0,\)\); pass a table of counts, or a list of slices",
+        "says so.",
+        "Look for the slices where they are: a pattern of paths that finds none gives such a list.",
+        lambda kit: kit.make().fit([]),
+        lambda kit: kit.make(gene_names=kit.tissue().var_names).fit(kit.tissue().X.toarray().tolist()),
+        of=("text", "llmdsc"),
+    ),
+    error(
         "X is a single row, or a Series",
         r"Reshape your data: X has the shape \(60,\), where one row a spot and one column a gene are expected",
         "shows the shape.",
