@@ -12,6 +12,7 @@ from skst.datasets import make_spatial_domains
 from skst.graph import spatial_graph
 from skst.inspection import load_cell_types
 from skst.nn import NormalizedCut
+from skst.text import TextModel
 
 from benchmarks import methods  # isort: skip
 from benchmarks.data import LEVELS  # isort: skip
@@ -35,12 +36,27 @@ def test_methods_follow_k_the_seed_and_the_data(name, normalize):
 
 @pytest.mark.parametrize("name", ["text permuted", "text Gaussian"])
 def test_controls_differ_from_the_default_in_the_control_alone(name):
-    control = methods.METHODS[name](4, 0, True)
-    default = methods.METHODS["SpaLLMFusion"](4, 0, True)
-    assert repr(control.set_params(text=None)) == repr(default) == repr(SpaLLMFusion(n_clusters=4, random_state=0))
-    text = methods.METHODS[name](4, 0, True).text
-    changed = {k for k, v in text.get_params().items() if v != GeneTextEncoder().get_params()[k]}
+    control, default = methods.METHODS[name](4, 0, True), methods.METHODS["SpaLLMFusion"](4, 0, True)
+    known = default.text.get_params()
+    changed = {k for k, v in control.text.get_params().items() if repr(v) != repr(known[k])}
     assert changed == {"control", "random_state"}
+    assert repr(default.text) == repr(GeneTextEncoder(model=TextModel(dtype="float32")))
+    for model in (control, default):
+        assert repr(model.set_params(text=None)) == repr(SpaLLMFusion(n_clusters=4, random_state=0))
+
+
+TABLES = {**methods.SEMST, **methods.LLMDSC, **methods.STLLM, "all methods": methods.METHODS}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_scores_do_not_depend_on_what_the_processor_reads_in(table):
+    models = {
+        name: make(4, 0).get_params() for name, make in TABLES[table].items() if name not in ("no text", "lexical")
+    }
+    models = {name: told for name, told in models.items() if told.get("align_to", "shared") is not None}
+    found = {(name, told[key]) for name, told in models.items() for key in told if key.endswith("model__dtype")}
+    assert {dtype for _, dtype in found} <= {"float32"}, found
+    assert found or table == "Ablations", "no method reads"
 
 
 def test_scaled_genes_even_out_depth_and_drop_the_rare():

@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.data import DATA
 from benchmarks.declare import Benchmark, Run
+from benchmarks.methods import EXACT
 from skst.inspection import annotate_by_markers, annotate_by_text, load_cell_types, marker_genes
 from skst.inspection.naming import CALIBRATION, WEIGHTS, Weights, features, gather, settle
 from skst.inspection.type_tree import TypeTree
@@ -32,7 +33,7 @@ SETTINGS = [Weights(overlap, WEIGHTS.inherited, text) for overlap, text in produ
 SOURCES = {
     "markers": (annotate_by_markers, {}),
     "markers, always named": (annotate_by_markers, {"alpha": 1, "min_overlap": 1}),
-    "text": (annotate_by_text, {}),
+    "text": (annotate_by_text, {"model": EXACT}),
 }
 # What a cluster of shuffled genes counts in a fit, beside 1 for a real one.
 SHUFFLED = 0.4
