@@ -16,7 +16,7 @@ from skst.text import TextModel
 
 from benchmarks import methods  # isort: skip
 from benchmarks.data import LEVELS  # isort: skip
-from benchmarks.tables import annotation, encoders, learned_graph, llmdsc_cost, naming, study  # isort: skip
+from benchmarks.tables import annotation, encoders, learned_graph, likeness, llmdsc_cost, naming, study  # isort: skip
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
@@ -167,6 +167,24 @@ def test_labels_of_the_naming_benchmark_are_types_of_the_package():
     for (kind, data), labels in naming.TRUE.items():
         known = set(load_cell_types(kind=kind)["cell_type"])
         assert all(set(types) <= known for types in labels.values()), data
+
+
+def test_texts_find_the_cells_whose_genes_they_are_about():
+    rng = np.random.default_rng(0)
+    themes = rng.standard_normal((5, 8))
+    of_gene, of_cell = np.repeat(np.arange(5), 20), np.repeat(np.arange(5), 30)
+    vectors = np.repeat(themes, 20, axis=0) + 0.3 * rng.standard_normal((100, 8))
+    Z = (of_cell[:, None] == of_gene) + 0.5 * rng.standard_normal((150, 100))
+    models = [likeness.relevance(vectors, themes)] * 2
+    for way, scores in likeness.ways(Z - Z.mean(axis=0), models, np.arange(100)):
+        assert (scores.argmax(axis=1) == of_cell).mean() > 0.9, way
+    for way, scores in likeness.ways(Z - Z.mean(axis=0), models, rng.permutation(100)):
+        assert (scores.argmax(axis=1) == of_cell).mean() < 0.6, way
+
+
+def test_leading_values_are_what_they_are_beyond_the_next():
+    assert likeness.leading(np.arange(12.0)[:, None], 10).ravel().tolist() == [0.0] * 9 + [1, 2, 3]
+    assert np.count_nonzero(likeness.leading(np.arange(100.0)[:, None], 10)) == 10
 
 
 def _rows(effect):

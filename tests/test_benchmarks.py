@@ -54,6 +54,7 @@ TINY = {
     "in_place": (ONE, {"in_place": 6}, set()),
     "large": (["--sizes", "100", "--shapes"], {"large": 3}, set()),
     "learned_graph": (ONE, {"learned_graph": 1}, set()),
+    "likeness": (ONE, {"likeness": 6 * 6}, set()),
     "llmdsc": (["--data", "PBMC3k", "--recall"], {"llmdsc": 21, "llmdsc_recall": 2 * 4 * 3}, set()),
     "llmdsc_cost": (["--sizes", "100", "150"], {"llmdsc_cost": 6 + 4}, set()),
     "max_texts": (ONE, {"max_texts": 2}, set()),

@@ -41,12 +41,17 @@ MIN_CONFIDENCE = 0.35
 BINS = (0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1)
 
 
+def types_of(kind, data, label):
+    """The types that a known label is."""
+    true = TRUE[kind, data]
+    return true.get(label) or next(types for start, types in true.items() if label.lower().startswith(start.lower()))
+
+
 def level(kind, data, label, name):
     """Whether a name is "right", "broad" or "wrong" for a known label; "none" without a name."""
     if name is None:
         return "none"
-    true = TRUE[kind, data]
-    true = true.get(label) or next(types for start, types in true.items() if label.lower().startswith(start.lower()))
+    true = types_of(kind, data, label)
     tree, place = _tree(kind)
     if any(tree.within[place[name], place[type_]] for type_ in true):
         return "right"
