@@ -54,11 +54,13 @@ def leading(values, n):
     return np.maximum(values - np.sort(values, axis=0)[-n - 1], 0)
 
 
-def ways(Z, models, order):
-    """Scores of cells (rows) for descriptions (columns), by way; genes have the texts of others by `order`."""
+def ways(Z, together, models, order):
+    """Scores of cells (rows) for descriptions (columns), by way; genes have the texts of others by `order`.
+
+    `together` has the correlations of genes, none below 0.
+    """
     (near, (genes, described)), (by_words, _) = models
     near, genes, both = near[order], genes[order], (near + by_words)[order]
-    together = np.maximum(Z.T @ Z / len(Z), 0)
     yield "sum of all genes", normalize(Z @ genes) @ described.T
     yield "nearest genes", Z @ leading(near, N_NEAR)
     yield "by words", Z @ leading(by_words[order], N_NEAR)
@@ -93,9 +95,10 @@ def execute(run):
     symbols = encoders["lexical"].gene_report_["symbol"].str.upper().to_numpy()[known]
     members = [np.isin(symbols, genes) for genes in types["markers"].str.split("|").iloc[asked]]
     Z, rows = standardised(adata, kind)[:, known], []
+    together = np.maximum(Z.T @ Z / len(Z), 0)
     for seed in range(N_CONTROLS + 1):
         order = np.random.RandomState(seed).permutation(len(symbols)) if seed else np.arange(len(symbols))
-        for way, scores in [*ways(Z, models, order), (MARKERS, Z @ np.array(members, dtype=float).T[order])]:
+        for way, scores in [*ways(Z, together, models, order), (MARKERS, Z @ np.array(members, dtype=float).T[order])]:
             auc = [roc_auc_score(truth == label, scores[:, place]) for place, label in enumerate(labels)]
             rows.append({"way": way, "control": "permuted" if seed else "none", "seed": seed, "auc": np.mean(auc)})
     return rows
