@@ -15,6 +15,7 @@ from skst.nn import NormalizedCut
 from skst.text import TextModel
 
 from benchmarks import methods  # isort: skip
+from benchmarks.__main__ import main  # isort: skip
 from benchmarks.data import LEVELS  # isort: skip
 from benchmarks.tables import annotation, encoders, learned_graph, likeness, llmdsc_cost, naming, study  # isort: skip
 
@@ -186,6 +187,15 @@ def test_texts_find_the_cells_whose_genes_they_are_about():
 def test_leading_values_are_what_they_are_beyond_the_next():
     assert likeness.leading(np.arange(12.0)[:, None], 10).ravel().tolist() == [0.0] * 9 + [1, 2, 3]
     assert np.count_nonzero(likeness.leading(np.arange(100.0)[:, None], 10)) == 10
+
+
+def test_models_in_folders_that_are_called_alike_are_refused(tmp_path, capsys):
+    folders = [tmp_path / parent / "model" for parent in "ab"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        main(["models", "--models", *map(str, folders), "--output", str(tmp_path)])
+    assert "--models has two folders that are called alike; rename one." in capsys.readouterr().err
 
 
 def _rows(effect):
