@@ -55,6 +55,9 @@ class Benchmark:
     seeds: int | dict | None = None
     # ``runs(options)`` lists what the options of the command ask for; by default each seed and point of the axes.
     runs: Callable | None = None
+    # ``survey(runs, call)`` says before they begin what the missing runs will take, and returns those that can be made;
+    # the others have failed.  ``call(function, argument)`` calls apart and returns an exception where one was raised.
+    survey: Callable | None = None
     # As of runs.
     kept: bool = True
     # ``draw(rows, path)`` writes a figure.

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.preprocessing import FunctionTransformer
 
 from benchmarks.data import LEVELS, read, read_tissue
+from benchmarks.methods import reader
 from benchmarks.processes import peak_mib
-from skst import GeneTextEncoder
 from skst.datasets import mask_counts
 from skst.metrics import score_partition
 
@@ -73,7 +73,7 @@ def encode(data):
     # Alone on the machine and torch not loaded yet: all cores are free.
     os.environ.pop("OMP_NUM_THREADS", None)
     adata, _ = read(data)
-    encoder = GeneTextEncoder(normalize=data.normalize)
+    encoder = reader(0, normalize=data.normalize)
     _, seconds = timed(encoder.fit, adata)
     return {
         "genes": adata.n_vars,

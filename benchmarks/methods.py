@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
@@ -14,6 +15,7 @@ from skst import GeneTextEncoder, LLMDSCClusterer, SemSTClusterer, SpaLLMFusion,
 from skst.expression.views import VIEWS
 from skst.partition import ConsensusMixture, GraphCommunities
 from skst.settings import Narration
+from skst.text import TextModel
 
 # Prompts of spots that SemSTClusterer reads in its ablations, and sentences of cells; others' vectors are predicted.
 N_PROMPTS, N_SENTENCES = 500, 300
@@ -22,12 +24,24 @@ ENCODERS = ("smooth", *NETWORKS)
 # Plain clusterers, the best or likeliest of ten starts; a mixture has one covariance.
 KMEANS = partial(KMeans, n_init=10)
 MIXTURE = partial(GaussianMixture, covariance_type="tied", n_init=10)
+# What reads texts wherever they are scored: the same digits on all processors, whatever they read in by default.
+EXACT = TextModel(dtype="float32")
+
+
+def text_encoder(seed, **parameters):
+    """GeneTextEncoder with its defaults but for what is named, which reads in float32."""
+    return GeneTextEncoder(model=clone(EXACT), random_state=seed).set_params(**parameters)
 
 
 def reader(seed, **parameters):
-    """GeneTextEncoder; what is read stays the same, to save the reading, but controls draw anew for each seed."""
+    """The same; what is read stays the same, to save the reading, but controls draw anew for each seed."""
     drawn = parameters.get("control") in ("permuted", "gaussian")
-    return GeneTextEncoder(random_state=seed if drawn else 0).set_params(**parameters)
+    return text_encoder(seed if drawn else 0, **parameters)
+
+
+def exact(model):
+    """An estimator whose text is read in float32."""
+    return model.set_params(text__model__dtype=EXACT.dtype)
 
 
 def fusion(k, seed, normalize=True, *, text=None, **parameters):
@@ -36,8 +50,8 @@ def fusion(k, seed, normalize=True, *, text=None, **parameters):
         parameters["spatial"] = SpatialGraphTransformer(normalize=False)
         text = {"normalize": False, **(text or {})}
     if text is not None:
-        parameters["text"] = GeneTextEncoder(random_state=seed).set_params(**text)
-    return SpaLLMFusion(n_clusters=k, random_state=seed, **parameters)
+        parameters["text"] = text_encoder(seed, **text)
+    return exact(SpaLLMFusion(n_clusters=k, random_state=seed, **parameters))
 
 
 def published_sum(k, seed, normalize=True, **parameters):
@@ -93,7 +107,7 @@ def relative_dispersion(X, n_bins=20):
 
 def semst(k, seed, normalize=True, **parameters):
     """SemSTClusterer with its defaults but for what is named."""
-    return SemSTClusterer(k, random_state=seed).set_params(**parameters)
+    return exact(SemSTClusterer(k, random_state=seed)).set_params(**parameters)
 
 
 def semst_ablated(k, seed, normalize=True, *, text=None, **parameters):
@@ -106,7 +120,7 @@ def semst_ablated(k, seed, normalize=True, *, text=None, **parameters):
 
 def semst_paper(k, seed, callbacks):
     """One network of the published settings."""
-    text = GeneTextEncoder(mode="prompt", max_texts=N_PROMPTS, random_state=0)
+    text = reader(seed, mode="prompt", max_texts=N_PROMPTS)
     return SemSTClusterer.paper(k, text=text, random_state=seed, network__callbacks=callbacks)
 
 
@@ -121,7 +135,7 @@ def on_encoder(k, seed, normalize=True, *, encoder="smooth", prompts=None, **par
     """SpaLLMFusion after one encoder, into which FSM is plugged if `prompts` holds parameters of what it reads."""
     semantic = None
     if prompts is not None:
-        semantic = GeneTextEncoder(mode="prompt", max_texts=N_PROMPTS, random_state=seed).set_params(**prompts)
+        semantic = text_encoder(seed, mode="prompt", max_texts=N_PROMPTS, **prompts)
     return fusion(k, seed, spatial=SpatialGraphTransformer(encoder, semantic=semantic), **parameters)
 
 
@@ -138,7 +152,7 @@ def llmdsc(k, seed, normalize=True, *, text=None, paper=False, **parameters):
 
 def llmdsc_default(k, seed, normalize=True):
     """LLMDSCClusterer as it comes."""
-    return LLMDSCClusterer(k, random_state=seed, normalize=normalize)
+    return exact(LLMDSCClusterer(k, random_state=seed, normalize=normalize))
 
 
 def on_device(k, seed, device, *, make, mode):
@@ -156,8 +170,8 @@ def encoder_on_device(k, seed, device, *, method):
 
 def stllm(k, seed, normalize=True, *, control=None, **parameters):
     """STLLMClusterer with its defaults but for what is named; a control is drawn anew for each seed."""
-    text = None if control is None else GeneTextEncoder(control=control, random_state=seed)
-    return STLLMClusterer(k, random_state=seed, text=text).set_params(**parameters)
+    text = None if control is None else text_encoder(seed, control=control)
+    return exact(STLLMClusterer(k, random_state=seed, text=text)).set_params(**parameters)
 
 
 def graph_encoder(method, seed=0, *, paper=False, max_epochs=None):

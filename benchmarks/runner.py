@@ -73,7 +73,7 @@ def run(name, module, argv):
     files = {file: options.output / f"{file}.csv" for file in (name, *(run.file for run in runs))}
     for file in {run.file for run in runs} if options.fresh else ():
         files[file].unlink(missing_ok=True)
-    failed = _make(runs, files, stamp, options, 1 if benchmark.alone else options.jobs)
+    failed = _make(benchmark, runs, files, stamp, options)
     tables = {file: current_rows(path, stamp) for file, path in files.items()}
     if any(len(rows) for rows in tables.values()):
         order = {**benchmark.axes, "seed": None} if benchmark.order is None else benchmark.order
@@ -87,12 +87,16 @@ def run(name, module, argv):
     return int(failed > 0)
 
 
-def _make(runs, files, stamp, options, jobs):
+def _make(benchmark, runs, files, stamp, options):
     """Append the rows of all runs that have none; return how many failed."""
     done = {file: current_rows(path, stamp) for file, path in files.items()}
     runs = _at_hand([run for run in runs if not (run.kept and _is_done(run, done[run.file]))])
-    _encode(runs, options.output / "encoding.csv", stamp)
     failed, rest = 0, {}
+    if benchmark.survey and runs:
+        failed, runs = len(runs), benchmark.survey(runs, call_apart)
+        failed -= len(runs)
+    jobs = 1 if benchmark.alone else options.jobs
+    _encode(runs, options.output / "encoding.csv", stamp)
     for number, (run, rows) in enumerate(_results(runs, jobs, getattr(options, "dask", None)), 1):
         label = f"[{number}/{len(runs)}] {', '.join(map(str, run.names.values()))}"
         if isinstance(rows, Exception):

@@ -14,6 +14,7 @@ from skst.text import named_models
 from skst.text.backends import resolve_backend
 from skst.text.cache import VectorCache
 from skst.text.lexical import LexicalBackend
+from skst.text.reading import Reading
 from skst.text.vectors import encode_texts
 
 
@@ -368,6 +369,12 @@ def test_lexical_vectors_are_the_same_everywhere():
     np.testing.assert_allclose(
         vector, [0.498067, 0.519710, -0.358296, 0.344472, 0.175238, -0.415405, 0.143681, -0.104305], atol=1e-6
     )
+
+
+def test_counts_of_words_are_in_float32_as_they_are():
+    assert resolve_backend("lexical", reading=Reading(dtype="float32")).key == resolve_backend("lexical").key
+    with pytest.raises(ValueError, match="dtype='bfloat16' is for models that are loaded by name"):
+        resolve_backend("lexical", reading=Reading(dtype="bfloat16"))
 
 
 def test_lexical_vectors_do_not_depend_on_other_texts():

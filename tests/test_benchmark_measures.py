@@ -12,10 +12,12 @@ from skst.datasets import make_spatial_domains
 from skst.graph import spatial_graph
 from skst.inspection import load_cell_types
 from skst.nn import NormalizedCut
+from skst.text import TextModel
 
 from benchmarks import methods  # isort: skip
+from benchmarks.__main__ import main  # isort: skip
 from benchmarks.data import LEVELS  # isort: skip
-from benchmarks.tables import annotation, encoders, learned_graph, llmdsc_cost, naming, study  # isort: skip
+from benchmarks.tables import annotation, encoders, learned_graph, likeness, llmdsc_cost, naming, study  # isort: skip
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
@@ -35,12 +37,27 @@ def test_methods_follow_k_the_seed_and_the_data(name, normalize):
 
 @pytest.mark.parametrize("name", ["text permuted", "text Gaussian"])
 def test_controls_differ_from_the_default_in_the_control_alone(name):
-    control = methods.METHODS[name](4, 0, True)
-    default = methods.METHODS["SpaLLMFusion"](4, 0, True)
-    assert repr(control.set_params(text=None)) == repr(default) == repr(SpaLLMFusion(n_clusters=4, random_state=0))
-    text = methods.METHODS[name](4, 0, True).text
-    changed = {k for k, v in text.get_params().items() if v != GeneTextEncoder().get_params()[k]}
+    control, default = methods.METHODS[name](4, 0, True), methods.METHODS["SpaLLMFusion"](4, 0, True)
+    known = default.text.get_params()
+    changed = {k for k, v in control.text.get_params().items() if repr(v) != repr(known[k])}
     assert changed == {"control", "random_state"}
+    assert repr(default.text) == repr(GeneTextEncoder(model=TextModel(dtype="float32")))
+    for model in (control, default):
+        assert repr(model.set_params(text=None)) == repr(SpaLLMFusion(n_clusters=4, random_state=0))
+
+
+TABLES = {**methods.SEMST, **methods.LLMDSC, **methods.STLLM, "all methods": methods.METHODS}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_scores_do_not_depend_on_what_the_processor_reads_in(table):
+    models = {
+        name: make(4, 0).get_params() for name, make in TABLES[table].items() if name not in ("no text", "lexical")
+    }
+    models = {name: told for name, told in models.items() if told.get("align_to", "shared") is not None}
+    found = {(name, told[key]) for name, told in models.items() for key in told if key.endswith("model__dtype")}
+    assert {dtype for _, dtype in found} <= {"float32"}, found
+    assert found or table == "Ablations", "no method reads"
 
 
 def test_scaled_genes_even_out_depth_and_drop_the_rare():
@@ -151,6 +168,34 @@ def test_labels_of_the_naming_benchmark_are_types_of_the_package():
     for (kind, data), labels in naming.TRUE.items():
         known = set(load_cell_types(kind=kind)["cell_type"])
         assert all(set(types) <= known for types in labels.values()), data
+
+
+def test_texts_find_the_cells_whose_genes_they_are_about():
+    rng = np.random.default_rng(0)
+    themes = rng.standard_normal((5, 8))
+    of_gene, of_cell = np.repeat(np.arange(5), 20), np.repeat(np.arange(5), 30)
+    vectors = np.repeat(themes, 20, axis=0) + 0.3 * rng.standard_normal((100, 8))
+    Z = (of_cell[:, None] == of_gene) + 0.5 * rng.standard_normal((150, 100))
+    models, Z = [likeness.relevance(vectors, themes)] * 2, Z - Z.mean(axis=0)
+    together = np.maximum(np.corrcoef(Z.T), 0)
+    for way, scores in likeness.ways(Z, together, models, np.arange(100)):
+        assert (scores.argmax(axis=1) == of_cell).mean() > 0.9, way
+    for way, scores in likeness.ways(Z, together, models, rng.permutation(100)):
+        assert (scores.argmax(axis=1) == of_cell).mean() < 0.6, way
+
+
+def test_leading_values_are_what_they_are_beyond_the_next():
+    assert likeness.leading(np.arange(12.0)[:, None], 10).ravel().tolist() == [0.0] * 9 + [1, 2, 3]
+    assert np.count_nonzero(likeness.leading(np.arange(100.0)[:, None], 10)) == 10
+
+
+def test_models_in_folders_that_are_called_alike_are_refused(tmp_path, capsys):
+    folders = [tmp_path / parent / "model" for parent in "ab"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    with pytest.raises(SystemExit):
+        main(["models", "--models", *map(str, folders), "--output", str(tmp_path)])
+    assert "--models has two folders that are called alike; rename one." in capsys.readouterr().err
 
 
 def _rows(effect):

@@ -1,9 +1,11 @@
 """The benchmarks: each declared table is made of tiny tissue and has the rows and columns of the committed one."""
 
 import os
+import re
 import sys
 from functools import partial
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -52,9 +54,11 @@ TINY = {
     "in_place": (ONE, {"in_place": 6}, set()),
     "large": (["--sizes", "100", "--shapes"], {"large": 3}, set()),
     "learned_graph": (ONE, {"learned_graph": 1}, set()),
+    "likeness": (ONE, {"likeness": 6 * 6}, set()),
     "llmdsc": (["--data", "PBMC3k", "--recall"], {"llmdsc": 21, "llmdsc_recall": 2 * 4 * 3}, set()),
     "llmdsc_cost": (["--sizes", "100", "150"], {"llmdsc_cost": 6 + 4}, set()),
     "max_texts": (ONE, {"max_texts": 2}, set()),
+    "models": (["--data", "osmFISH", "PBMC3k", "--models", "lexical"], {"models": 4}, set()),
     "panels": (
         ["--data", "osmFISH, halves"],
         {"panels": 1 + 6 * 4 + 4},
@@ -156,3 +160,42 @@ def test_a_table_is_made_as_it_was_committed(name, tiny, capsys):
     for title in set(titles_of(committed)) & set(titles_of(page)):
         assert len(cells_of(page, title)) >= 3, title
     assert (tiny / f"{name}.png").exists() == (RESULTS / f"{name}.png").exists()
+
+
+@pytest.fixture
+def model_folder(tmp_path):
+    """A model of one layer with random weights, that knows letters."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path / "small-one"
+    folder.mkdir()
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.BertConfig(vocab_size=len(words), max_position_embeddings=512, **sizes)
+    transformers.BertModel(config).save_pretrained(folder)
+    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+def test_what_a_model_has_to_read_is_told_before_and_read_once(tiny, model_folder, monkeypatch, capsys):
+    read, plain = [], named_models._sentence_vectors
+
+    def reads(model, texts, *rest):
+        read.extend(texts)
+        return plain(model, texts, *rest)
+
+    monkeypatch.setattr(named_models, "_sentence_vectors", reads)
+    told = ["models", "--data", "osmFISH", "PBMC3k", "--output", str(tiny), "--models", str(model_folder)]
+    assert command.main([*told, str(tiny / "absent"), "--seeds", "1"]) == 1, "a model that is asked for is missing"
+    said = capsys.readouterr().out
+    assert re.search(r"absent is left out: .*absent' is not a directory; check the path\.", said)
+    assert int(re.search(r"small-one has (\d+) texts to read, [\d.e-]+ s each", said)[1]) == len(read) == len(set(read))
+    assert said.index("texts to read") < said.index("[1/4]"), "before the first run"
+
+    assert command.main([*told, "--seeds", "2"]) == 0
+    assert "texts to read" not in capsys.readouterr().out and len(read) == len(set(read))
+    rows = pd.read_csv(tiny / "models.csv")
+    made = product(("PBMC3k", "osmFISH"), ("no text", "small-one"))
+    assert rows.groupby(["data", "method"]).size().to_dict() == dict.fromkeys(made, 2)
+    assert (rows["text_model"].isna() == (rows["method"] == "no text")).all()

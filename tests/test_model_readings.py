@@ -260,6 +260,16 @@ def test_an_instance_is_told_too(encoder):
             TextModel(model, **way).backend()
 
 
+def test_vectors_of_an_exported_model_are_not_kept(encoder):
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(encoder), device="cpu")
+    assert TextVectors(model).cache is not None
+    model.backend = "onnx"  # two such models differ by nothing that can be seen
+    assert TextVectors(model).cache is None
+    np.testing.assert_allclose(TextVectors(model)(TEXTS), vectors_of(encoder), atol=1e-6)
+
+
 class Lengths:
     key = "lengths"
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from benchmarks.data import DATA
 from benchmarks.declare import Benchmark
+from benchmarks.methods import EXACT
 from skst.files.home import find_file
 from skst.inspection import annotate, annotate_by_markers, annotate_by_text, load_cell_types, marker_genes
 
@@ -35,12 +36,12 @@ def ways(types, table):
     found = [
         (annotate_by_markers, rows, "markers", 0, {}),
         (annotate_by_markers, rows, FORCED, 0, {"alpha": 1, "min_overlap": 1}),
-        (annotate_by_text, types, "text", 0, {}),
+        (annotate_by_text, types, "text", 0, {"model": EXACT}),
         (annotate, types, "annotate", 0, {}),
-        (annotate_by_text, types.assign(description=""), "bare names", 0, {}),
+        (annotate_by_text, types.assign(description=""), "bare names", 0, {"model": EXACT}),
     ]
     for seed, control in product(range(N_CONTROLS), ("permuted", "gaussian")):
-        parameters = {"control": control, "random_state": seed}
+        parameters = {"model": EXACT, "control": control, "random_state": seed}
         found.append((annotate_by_text, types, f"text {control}", seed, parameters))
     if table is not None:
         found.append((annotate_by_markers, table, "markers, PanglaoDB", 0, {}))

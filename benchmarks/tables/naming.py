@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.data import DATA
 from benchmarks.declare import Benchmark, Run
+from benchmarks.methods import EXACT
 from skst.inspection import annotate_by_markers, annotate_by_text, load_cell_types, marker_genes
 from skst.inspection.naming import CALIBRATION, WEIGHTS, Weights, features, gather, settle
 from skst.inspection.type_tree import TypeTree
@@ -32,7 +33,7 @@ SETTINGS = [Weights(overlap, WEIGHTS.inherited, text) for overlap, text in produ
 SOURCES = {
     "markers": (annotate_by_markers, {}),
     "markers, always named": (annotate_by_markers, {"alpha": 1, "min_overlap": 1}),
-    "text": (annotate_by_text, {}),
+    "text": (annotate_by_text, {"model": EXACT}),
 }
 # What a cluster of shuffled genes counts in a fit, beside 1 for a real one.
 SHUFFLED = 0.4
@@ -40,12 +41,17 @@ MIN_CONFIDENCE = 0.35
 BINS = (0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1)
 
 
+def types_of(kind, data, label):
+    """The types that a known label is."""
+    true = TRUE[kind, data]
+    return true.get(label) or next(types for start, types in true.items() if label.lower().startswith(start.lower()))
+
+
 def level(kind, data, label, name):
     """Whether a name is "right", "broad" or "wrong" for a known label; "none" without a name."""
     if name is None:
         return "none"
-    true = TRUE[kind, data]
-    true = true.get(label) or next(types for start, types in true.items() if label.lower().startswith(start.lower()))
+    true = types_of(kind, data, label)
     tree, place = _tree(kind)
     if any(tree.within[place[name], place[type_]] for type_ in true):
         return "right"

@@ -1,5 +1,7 @@
 """What reading a tissue costs, and what is read only once."""
 
+import time
+
 from benchmarks.data import N_DOMAINS, SPATIAL, DataSet, read, tissue
 from benchmarks.declare import COST, Benchmark, Run
 from benchmarks.fits import measured, scores
@@ -19,13 +21,17 @@ def count(run):
 def fits(run):
     """A fit of a simulated tissue that reads all its texts, and one that finds them in the cache."""
     adata, truth = read(DataSet(lambda: tissue(run.settings["size"])))
-    rows = []
-    for time in ("first", "second"):
-        model = stllm(N_DOMAINS, 0, narration__k_g=run.names["k_g"]).set_params(text=reader(0, model__cache=run.folder))
+    # At the speed of the machine: in the precision that is the default on it.
+    text, rows = reader(0, model="auto", model__cache=run.folder), []
+    for number in ("first", "second"):
+        model = stllm(N_DOMAINS, 0, narration__k_g=run.names["k_g"], text=text)
+        start = time.process_time()
         _, row = measured(model.fit, adata)
+        # Of all threads: what counts where other work has the cores, too.
+        row |= {"processor": round(time.process_time() - start, 2)}
         del row["data_mib"]
         found = [*_levels(model, "seconds"), {"level": "fit", **row, **scores(truth, model.labels_, digits=4)}]
-        rows += [{"what": f"{run.settings['size']} {time}", **row} for row in found]
+        rows += [{"what": f"{run.settings['size']} {number}", **row} for row in found]
     return rows
 
 

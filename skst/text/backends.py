@@ -96,6 +96,8 @@ class _InstanceBackend:
 
     @property
     def key(self):
+        if getattr(self.model, "backend", "torch") != "torch":
+            return None  # an exported model, whose weights cannot be seen
         import torch
 
         # The weights may have been trained further, so no name can stand for them.

@@ -71,7 +71,7 @@ def _sentence_vectors(model, texts, batch_size, name, reading):
 
 def _resolve_name(model, device, batch_size, reading):
     if model == "lexical":
-        return _ObjectBackend(LexicalBackend(), reading)
+        return _lexical(reading)
     if model == "auto":
         fault = "" if find_spec(_MINILM_PACKAGE) else _hub_fault(MINILM)
         if fault:
@@ -81,11 +81,16 @@ def _resolve_name(model, device, batch_size, reading):
                 UserWarning,
                 stacklevel=4,
             )
-            return _ObjectBackend(LexicalBackend(), reading)
+            return _lexical(reading)
         model = MINILM
     if not model.strip():
         raise ValueError('model is an empty string; name a model such as "all-MiniLM-L6-v2".')
     return _NamedBackend(MINILM if model in _MINILM_NAMES else model, device, batch_size, reading)
+
+
+def _lexical(reading):
+    # Counts of words are in float32 anyway.
+    return _ObjectBackend(LexicalBackend(), reading._replace(dtype="auto") if reading.dtype == "float32" else reading)
 
 
 @lru_cache(maxsize=2)
