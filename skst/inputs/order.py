@@ -1,5 +1,7 @@
 """An order of spots that does not depend on how they came, for all that is drawn row by row."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -38,8 +40,12 @@ def content_order(X: Matrix, coordinates: NDArray[np.floating] | None = None, *,
     """
     powers = [1] if coordinates is not None else [1, 2, 3]
     sums = (row_sums, column_sums)[axis]
-    keys = [sums(X, power) for power in reversed(powers)]
-    return np.lexsort([*keys, *(() if coordinates is None else coordinates.T)])
+    return order_by_sums([sums(X, power) for power in powers], coordinates)
+
+
+def order_by_sums(sums: Sequence[np.ndarray], coordinates: NDArray[np.floating] | None = None) -> NDArray[np.integer]:
+    """The order of :func:`content_order`, from sums of powers from the first on."""
+    return np.lexsort([*reversed(sums), *(() if coordinates is None else coordinates.T)])
 
 
 def in_content_order(

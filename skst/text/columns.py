@@ -1,11 +1,14 @@
 """Text vectors as a few columns that networks can read."""
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 
+from skst.expression.moments import add_moments, leading_axes, moments_of
+from skst.genes.ranking import RankedGenes
 from skst.inputs.reading import names_told
 from skst.inputs.types import Expression
 
@@ -60,19 +63,60 @@ class TextColumns:
         self.informative_ = bool(np.ptp(vectors, axis=0).any())
         if not self.informative_:
             return np.zeros((len(vectors), 1), dtype=np.float32)
-        values = self.prepare(self._pca.fit_transform(vectors), *context)
-        # What rounding leaves of equal values is no information.
-        self.informative_ = bool(values.var(axis=0).sum() > 1e-10 * total)
-        self._scale = values.mean(axis=0), np.float32(np.sqrt(values.var(axis=0).mean()) or 1.0)
-        return self._scaled(values)
+        return self._learn(self.prepare(self._pca.fit_transform(vectors), *context), total)
+
+    def fit_transform_parts(self, parts: Callable[[], Iterator[np.ndarray]], *context: Any) -> NDArray[np.float32]:
+        """The same of vectors that come in parts, twice, and are never held together.
+
+        Parameters
+        ----------
+        parts : callable
+            Makes them, each an ndarray of shape (n_part, n_semantic), float32, of its own.
+        *context
+            Handed to `prepare`.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_columns), float32
+        """
+        found = add_moments(moments_of(part) for part in parts())
+        axes, _ = leading_axes(found.scatter, min(TEXT_COLUMNS, found.n_rows, len(found.mean)))
+        self._pca = _Projection(found.mean.astype(np.float32), axes.astype(np.float32))
+        total = np.trace(found.scatter) / found.n_rows
+        self._scale = np.float32(0.0), np.float32(1.0)
+        return self._learn(self._prepared(parts(), *context), total)
 
     def transform(self, vectors: ArrayLike, *context: Any) -> NDArray[np.float32]:
         """Columns of other spots; parameters and result as in :meth:`fit_transform`."""
         return self._scaled(self.prepare(self._pca.transform(np.asarray(vectors, dtype=np.float32)), *context))
 
+    def transform_parts(self, parts: Iterable[np.ndarray], *context: Any) -> NDArray[np.float32]:
+        """The same of vectors that come in parts."""
+        return self._scaled(self._prepared(parts, *context))
+
+    def _prepared(self, parts, *context):
+        return self.prepare(np.concatenate([self._pca.transform(part) for part in parts]), *context)
+
+    def _learn(self, values, total):
+        # What rounding leaves of equal values is no information.
+        self.informative_ = bool(values.var(axis=0).sum() > 1e-10 * total)
+        self._scale = values.mean(axis=0), np.float32(np.sqrt(values.var(axis=0).mean()) or 1.0)
+        return self._scaled(values)
+
     def _scaled(self, values):
         centre, scale = self._scale
         return ((values - centre) / scale).astype(np.float32)
+
+
+class _Projection:
+    """Principal components that were found elsewhere."""
+
+    def __init__(self, mean, axes):
+        self.mean = mean
+        self.axes = axes
+
+    def transform(self, vectors):
+        return (vectors - self.mean) @ self.axes
 
 
 class TextOfSpots:
@@ -122,3 +166,27 @@ class TextOfSpots:
         with names_told():
             vectors = np.asarray(self.encoder.transform(X))[order]
         return self._columns.transform(vectors, *context)
+
+    def fit_transform_ranked(self, ranked: RankedGenes | None, *context: Any) -> NDArray[np.float32] | None:
+        """Fit the columns to the texts of spots that were read in parts; the encoder is fitted.
+
+        Parameters
+        ----------
+        ranked : RankedGenes or None
+            Which genes they name, from :meth:`GeneTextEncoder.learn_texts <skst.GeneTextEncoder>`.
+        *context
+            Handed to `prepare`.
+
+        Returns
+        -------
+        ndarray of shape (n_spots, n_columns), float32, or None
+            None if nothing tells spots apart.
+        """
+        if ranked is None:
+            return None
+        columns = self._columns.fit_transform_parts(lambda: self.encoder.vectors_of(ranked), *context)
+        return columns if self._columns.informative_ else None
+
+    def transform_ranked(self, ranked: RankedGenes, *context: Any) -> NDArray[np.float32]:
+        """Columns of other spots; parameters as in :meth:`fit_transform_ranked`."""
+        return self._columns.transform_parts(self.encoder.vectors_of(ranked), *context)

@@ -1,7 +1,7 @@
 """How an encoder learns which genes have text, and what it needs to know of X."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from skst.genes.coverage import NO_NAMES
+from skst.genes.ranking import RankedGenes
 from skst.genes.templates import cell_text
 from skst.inputs.counting import check_counts
 from skst.inputs.reading import missing
-from skst.inputs.types import RandomState
+from skst.inputs.types import Matrix, RandomState
 from skst.text.controls import unrelated_names
 from skst.text.gene_sums import GeneSums, PathMixture, gene_sums, moments, weights_of_genes
 from skst.text.gene_vectors import choose_genes, look_up, vectors_of_genes
@@ -46,7 +47,8 @@ class LearnsText:
         self._learn_genes(spots.genes, genes, mean, variance, encode, rng)
         ranked = written = None
         if self.mode != "aggregate":
-            ranked, written = self._learn_texts(expression, encode, rng)
+            ranked = self._spot_texts.rank(expression)
+            written = self._learn_texts(ranked, encode, rng, expression)
         self._count_lookups(encode)
         return expression, encode, ranked, written
 
@@ -94,6 +96,51 @@ class LearnsText:
             self._learn_genes(names, genes, mean, variance, encode, check_random_state(self.random_state))
             self._count_lookups(encode)
 
+    def learn_texts(
+        self,
+        names: NDArray[np.object_] | None,
+        counts: np.ndarray,
+        mean: np.ndarray,
+        variance: np.ndarray,
+        rank: Callable[[Callable[[Matrix], RankedGenes]], RankedGenes],
+    ) -> RankedGenes | None:
+        """Fit mode "prompt" or "sentence" to a tissue that is read in parts.
+
+        Parameters
+        ----------
+        names, counts, mean, variance
+            As of :meth:`learn_sums`.
+        rank : callable
+            Ranks the genes of all spots by a function that ranks those of some, from their counts.
+
+        Returns
+        -------
+        RankedGenes or None
+            None if there is no text.
+        """
+        self.check()
+        genes, encode = self._look_up(names, counts)
+        if not self.has_text_:
+            return None
+        rng = check_random_state(self.random_state)
+        self._learn_genes(names, genes, mean, variance, encode, rng)
+        ranked = rank(self.rank)
+        self._learn_texts(ranked, encode, rng)
+        self._count_lookups(encode)
+        return ranked
+
+    def rank(self, X: Matrix) -> RankedGenes:
+        """The genes that texts name of spots with counts X, once it is fitted and there is text."""
+        ranked = self._spot_texts.rank(X)
+        return ranked._replace(columns=ranked.columns.astype(np.int32))
+
+    def vectors_of(self, ranked: RankedGenes, most: int = 16_384) -> Iterator[NDArray[np.float32]]:
+        """Vectors of the texts that name these genes, of so many spots at a time."""
+        encode = self._vectors_of_texts(self._model) if self._spot_texts.needs_model else None
+        n_spots = len(ranked.starts) - 1
+        for start in range(0, n_spots, most):
+            yield self._spot_texts.vectors(ranked.take(np.arange(start, min(start + most, n_spots))), encode)
+
     def gene_sums(self) -> GeneSums:
         """What makes vectors of cells in mode "aggregate", once it is fitted and there is text."""
         mean = self.gene_mean_ if self.weighting == "contrast" else None
@@ -114,9 +161,8 @@ class LearnsText:
             self._with_vector = wanted
             self._n_features_out = self.gene_vectors_.shape[1]
 
-    def _learn_texts(self, X, encode, rng):
-        """Rank the genes; in "dual" also the text vectors of `X`, and centre and size of both paths."""
-        ranked = self._spot_texts.rank(X)
+    def _learn_texts(self, ranked, encode, rng, X=None):
+        """What texts are about; in "dual" also the text vectors of `X`, and centre and size of both paths."""
         self.n_genes_named_ = np.diff(ranked.starts).astype(np.int32)
         noise_seed = rng.randint(2**31 - 1)
         if self.mode != "dual":
@@ -127,10 +173,10 @@ class LearnsText:
             self._spot_texts.learn_to_predict(ranked, encode, self.max_texts, rng)
         self.text_r2_ = None if self._spot_texts.regression is None else self._spot_texts.regression.r2_
         if self.mode != "dual":
-            return ranked, None
+            return None
         written = self._spot_texts.vectors(ranked, encode)
         self._paths = PathMixture(self._aggregated(X), written, model=encode.backend.name)
-        return ranked, written
+        return written
 
     def _embed(self, X, encode, ranked=None, written=None):
         if not self.has_text_:
