@@ -8,10 +8,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skst import limits
 from skst._constraints import Interval, StrOptions
 from skst._parameters import or_new
-from skst.base import DOMAINS, DomainMixin
+from skst.base import DOMAINS, DomainMixin, TrainsNetworks
 from skst.embedding.semantic import Modulation
 from skst.embedding.tissue import SlicedTissue, WholeTissue, networks_read_whole
 from skst.embedding.two_graphs import on_two_graphs
@@ -32,7 +31,7 @@ MAX_TEXTS = 1000
 _MAX_SEED = np.iinfo(np.int32).max
 
 
-class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
+class SemSTClusterer(OnGraph, TrainsNetworks, DomainMixin, BaseEstimator):
     r"""Find spatial domains with graph networks that are modulated by text.
 
     Each spot is seen on two graphs, of its neighbours in space and of spots with like expression.  With X the leading
@@ -373,12 +372,6 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
 
     def _reads_whole(self):
         return networks_read_whole(self.graph, self.part("text") if self.fusion else None)
-
-    def _holds(self, slices):
-        return slices.n_spots <= limits.MAX_FULL_BATCH or all(one.at_hand for one in slices.slices)
-
-    def _columns_seen(self, unknown):
-        return super()._columns_seen(unknown=False)
 
     def _new_text(self, seed):
         """What makes columns of text, not yet fitted; None without text."""

@@ -13,7 +13,7 @@ from skst.results import every_item
 
 
 class CellTypeMixin(PartitionMixin):
-    """Methods of an estimator that embeds cells; ``_embed(X)`` embeds others."""
+    """Methods of an estimator that embeds cells; ``_embed(X)`` embeds others, or those of slices."""
 
     def transform(self, X: Expression) -> NDArray[np.float32]:
         """Embedding of cells, new ones included.
@@ -29,7 +29,7 @@ class CellTypeMixin(PartitionMixin):
         """
         check_is_fitted(self)
         opened = self._open(X)
-        return opened.given_back(self._embed(opened.X))
+        return opened.given_back(self._embed(opened.source))
 
     def predict(self, X: Expression) -> NDArray[np.integer]:
         """Type of each cell, new ones included.
@@ -46,7 +46,7 @@ class CellTypeMixin(PartitionMixin):
         """
         check_is_fitted(self)
         opened = self._open(X)
-        return opened.given_back(renumber(self._partition_of(self._embed(opened.X)), self._numbers))
+        return opened.given_back(renumber(self._partition_of(self._embed(opened.source)), self._numbers))
 
     def write(self, adata: Any, *, key_added: str = "cluster") -> None:
         """Write types and embedding into an AnnData, where scanpy looks for them.
@@ -66,7 +66,7 @@ class CellTypeMixin(PartitionMixin):
         """
         check_is_fitted(self)
         items = every_item(adata, key_added)
-        opened = self._open(adata)
+        opened = self._open(adata, whole=True)
         spots, rows = self._read_spots(opened.X), opened.rows
         self._write(items, rows, opened.X, key_added, spots, self._embed)
 

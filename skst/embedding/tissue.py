@@ -21,7 +21,7 @@ from skst.inputs.order import content_order, order_by_sums
 from skst.inputs.slices import Slices
 from skst.inputs.spots import Spots
 from skst.inputs.types import Matrix
-from skst.text.columns import TextOfSpots
+from skst.text.columns import TextOfSpots, text_reads_whole
 
 
 class Learnt(NamedTuple):
@@ -65,14 +65,7 @@ def networks_read_whole(graph: Any, text: Any) -> str | None:
     """
     if not isinstance(as_graph(graph), SpatialNeighbors):
         return f"graph={graph!r}"
-    if text is None:
-        return None
-    given = {name for name, value in text.get_params(deep=False).items() if value is not None}
-    if elsewhere := {"layer", "gene_names"} & given:
-        return f"{min(elsewhere)}= of {type(text).__name__}"
-    # Texts that are all read by a model are read once, and their vectors are kept.
-    predicts = hasattr(text, "learn_texts") and text.mode in ("prompt", "sentence") and text.max_texts is not None
-    return None if predicts else f"text={text!r}"
+    return None if text is None else text_reads_whole(text, ("sentence", "prompt"))
 
 
 class WholeTissue:
@@ -193,7 +186,7 @@ class SlicedTissue:
         order = None
         if counts is not None:
             order = order_by_sums(sums)
-            counts.order_columns(order)
+            counts = counts.ordered(columns=order)
         together = None
         if rank is not None:
             together = RankedGenes.join(ranked).take(np.argsort(np.concatenate(slices.rows)))

@@ -1,7 +1,8 @@
 """Counts that are read a few rows at a time, put aside in a temporary file."""
 
+import copy
 import tempfile
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +10,19 @@ from scipy.sparse import csr_array
 
 
 class RowsAside:
-    """A sparse matrix in a temporary file, of which any rows can be read; it takes six bytes of disk an entry.
+    """A matrix in a temporary file, of which any rows can be read; it takes six bytes of disk an entry that is not 0.
 
     The file is in the folder of :mod:`tempfile`, which ``TMPDIR`` names, and is gone with the object.
 
     Parameters
     ----------
     n_rows, n_columns : int
+
+    Attributes
+    ----------
+    shape : (int, int)
+    nnz : int
+        Entries that are not 0.
 
     Examples
     --------
@@ -31,13 +38,16 @@ class RowsAside:
 
     def __init__(self, n_rows, n_columns):
         self.shape = n_rows, n_columns
+        self.nnz, self._lowest = 0, 0.0
+        self._dense = False
         self._file = tempfile.TemporaryFile(prefix="skst-", buffering=0)  # lives as long as the object
         number = np.uint16 if n_columns <= 2**16 else np.int32
         self._entry = np.dtype([("value", np.float32), ("column", number)])
         self._starts = np.zeros(n_rows, dtype=np.int64)  # of the entries of each row, in entries
         self._lengths = np.zeros(n_rows, dtype=np.int32)
         self._order = None
-        self._end = 0
+
+    dtype = np.dtype(np.float32)
 
     def append(self, part: csr_array, rows: NDArray[np.integer]) -> None:
         """Put rows aside.
@@ -53,11 +63,14 @@ class RowsAside:
         OSError
             If there is no room.
         """
+        if not part.data.all():
+            part = part.copy()
+            part.eliminate_zeros()
         entries = np.empty(part.nnz, dtype=self._entry)
         entries["value"], entries["column"] = part.data, part.indices
-        self._starts[rows] = self._end + part.indptr[:-1]
+        self._starts[rows] = self.nnz + part.indptr[:-1]
         self._lengths[rows] = np.diff(part.indptr)
-        self._file.seek(self._end * self._entry.itemsize)
+        self._file.seek(self.nnz * self._entry.itemsize)
         left = memoryview(entries.view(np.uint8))
         try:
             while left:
@@ -67,31 +80,65 @@ class RowsAside:
                 f"{tempfile.gettempdir()} has no room for the counts of {self.shape[0]} spots that are put aside there "
                 f"({error.strerror}); name another folder by the environment variable TMPDIR."
             ) from error
-        self._end += part.nnz
+        self.nnz += part.nnz
+        self._lowest = min(self._lowest, float(part.data.min(initial=0)))
 
-    def order_columns(self, order: NDArray[np.integer]) -> None:
-        """Have the columns in another order from now on: those whose numbers are given."""
-        self._order = np.argsort(order)
+    def ordered(
+        self,
+        rows: NDArray[np.integer] | None = None,
+        columns: NDArray[np.integer] | None = None,
+        *,
+        dense: bool = False,
+    ) -> Self:
+        """The same matrix, with rows and columns in another order; those of a whole that is in the order it came in.
+
+        Parameters
+        ----------
+        rows, columns : ndarray of int, default=None
+            Their numbers; None where they stay.
+        dense : bool, default=False
+            Whether rows are given as an ndarray.
+        """
+        view = copy.copy(self)
+        view._dense = dense
+        if rows is not None:
+            view._starts, view._lengths = self._starts[rows], self._lengths[rows]
+        if columns is not None:
+            view._order = np.argsort(columns).astype(np.int32)
+        return view
+
+    def min(self) -> float:
+        """The least entry, or 0 if that is less."""
+        return self._lowest
+
+    @property
+    def size(self) -> int:
+        """What a block of rows holds of the whole: entries that are stored, or all where they are dense."""
+        return self.shape[0] * self.shape[1] if self._dense else self.nnz
 
     def __len__(self):
         return self.shape[0]
 
-    def __getitem__(self, rows: Any) -> csr_array:
-        """Some rows, in the order asked for."""
-        rows = np.asarray(rows)
+    def __getitem__(self, rows: Any) -> Any:
+        """Some rows, an array of their numbers or a slice, as a csr_array or an ndarray."""
         starts, lengths = self._starts[rows], self._lengths[rows]
         ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         entries = np.empty(ends[-1], dtype=self._entry)
         # Rows that follow each other in the file are read at once.
-        first = np.flatnonzero(np.append(True, starts[1:] != starts[:-1] + lengths[:-1])[: len(rows)])
-        for start, end in zip(first, np.append(first[1:], len(rows)), strict=True):
+        first = np.flatnonzero(np.append(True, starts[1:] != starts[:-1] + lengths[:-1])[: len(starts)])
+        for start, end in zip(first, np.append(first[1:], len(starts)), strict=True):
             self._file.seek(starts[start] * self._entry.itemsize)
             self._fill(entries[ends[start] : ends[end]])
         columns = entries["column"].astype(np.int32)
         if self._order is not None:
-            columns = self._order[columns].astype(np.int32)
+            columns = self._order[columns]
         values = np.ascontiguousarray(entries["value"])
-        return csr_array((values, columns, ends), shape=(len(rows), self.shape[1]))
+        found = csr_array((values, columns, ends), shape=(len(starts), self.shape[1]))
+        if self._dense:
+            return found.toarray()
+        if self._order is not None:
+            found.sort_indices()
+        return found
 
     def _fill(self, entries):
         left = memoryview(entries.view(np.uint8))

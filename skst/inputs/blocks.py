@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from skst import limits
+from skst.files.aside import RowsAside
 from skst.inputs.types import Matrix
 
 
@@ -15,13 +16,13 @@ def row_blocks(X: Matrix) -> Iterator[tuple[slice, Matrix]]:
 
     Parameters
     ----------
-    X : ndarray or csr_array of shape (n_rows, n_columns)
+    X : ndarray, csr_array or RowsAside of shape (n_rows, n_columns)
 
     Yields
     ------
     rows : slice
     block : ndarray or csr_array
-        Those rows; X itself where they are all.
+        Those rows; X itself where they are all and in memory.
 
     Examples
     --------
@@ -35,7 +36,7 @@ def row_blocks(X: Matrix) -> Iterator[tuple[slice, Matrix]]:
     ends = np.linspace(0, n_rows, n_blocks + 1).astype(int)
     for start, end in zip(ends[:-1], ends[1:], strict=True):
         rows = slice(int(start), int(end))
-        yield rows, X if n_blocks == 1 else X[rows]
+        yield rows, X if n_blocks == 1 and not isinstance(X, RowsAside) else X[rows]
 
 
 def row_sums(X: Matrix, power: int = 1) -> NDArray[np.float64]:

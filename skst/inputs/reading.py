@@ -50,6 +50,11 @@ class Opened(NamedTuple):
     listed: Slices | None
 
     @property
+    def source(self) -> Any:
+        """The slices where they are read one at a time, else X."""
+        return self.X if self.slices is None else self.slices
+
+    @property
     def rows(self) -> list[Any]:
         """Which spots are those of each item of a list; all, where `X` is none."""
         return [slice(None)] if self.listed is None else self.listed.rows

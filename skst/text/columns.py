@@ -1,6 +1,6 @@
 """Text vectors as a few columns that networks can read."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,9 @@ from sklearn.decomposition import PCA
 
 from skst.expression.moments import add_moments, leading_axes, moments_of
 from skst.genes.ranking import RankedGenes
+from skst.inputs.blocks import row_blocks
 from skst.inputs.reading import names_told
+from skst.inputs.spots import Spots
 from skst.inputs.types import Expression
 
 # Principal components that are kept.
@@ -141,7 +143,7 @@ class TextOfSpots:
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray or sparse of shape (n_spots, n_genes)
+        X : AnnData, DataFrame, ndarray, sparse, or Spots whose counts are put aside
         seed : int
         *context
             Handed to `prepare`.
@@ -154,6 +156,10 @@ class TextOfSpots:
             None if nothing tells spots apart: there are no gene names, of which the encoder has warned, or `prepare`
             makes all of them alike.
         """
+        if isinstance(X, Spots):
+            with names_told():
+                ranked = self.encoder.learn_aside(X.genes, X.X)
+            return self._fit_aside(X.X, ranked, order, *context) if self.encoder.has_text_ else None
         with names_told():
             vectors = np.asarray(self.encoder.fit_transform(X))[order]
         columns = self._columns.fit_transform(vectors, seed, *context)
@@ -163,9 +169,23 @@ class TextOfSpots:
         self, X: Expression, *context: Any, order: NDArray[np.integer] | slice = slice(None)
     ) -> NDArray[np.float32] | None:
         """Columns of other spots; parameters as in :meth:`fit_transform`."""
+        if isinstance(X, Spots):
+            ranked = None
+            if self.encoder.mode != "aggregate":
+                ranked = RankedGenes.join([self.encoder.rank(block) for _, block in row_blocks(X.X)])
+            return self._columns.transform_parts(self._aside(X.X, ranked, order)(), *context)
         with names_told():
             vectors = np.asarray(self.encoder.transform(X))[order]
         return self._columns.transform(vectors, *context)
+
+    def _fit_aside(self, X, ranked, order, *context):
+        columns = self._columns.fit_transform_parts(self._aside(X, ranked, order), *context)
+        return columns if self._columns.informative_ else None
+
+    def _aside(self, X, ranked, order):
+        """What makes vectors of some spots at a time, in the order that is wanted."""
+        ranked = None if ranked is None else ranked.take(order)
+        return lambda: self.encoder.vectors_of(ranked, X.ordered(order))
 
     def fit_transform_ranked(self, ranked: RankedGenes | None, *context: Any) -> NDArray[np.float32] | None:
         """Fit the columns to the texts of spots that were read in parts; the encoder is fitted.
@@ -190,3 +210,20 @@ class TextOfSpots:
     def transform_ranked(self, ranked: RankedGenes, *context: Any) -> NDArray[np.float32]:
         """Columns of other spots; parameters as in :meth:`fit_transform_ranked`."""
         return self._columns.transform_parts(self.encoder.vectors_of(ranked), *context)
+
+
+def text_reads_whole(text: Any, modes: Container[str] = ("aggregate", "sentence", "prompt", "dual")) -> str | None:
+    """What keeps an encoder from spots that are read in parts; None if nothing does.
+
+    Parameters
+    ----------
+    text : transformer
+    modes : sequence of str
+        Those that can be read so.
+    """
+    given = {name for name, value in text.get_params(deep=False).items() if value is not None}
+    if elsewhere := {"layer", "gene_names"} & given:
+        return f"{min(elsewhere)}= of {type(text).__name__}"
+    # Texts that are all read by a model are read once, and their vectors are kept.
+    able = hasattr(text, "learn_aside") and text.mode in modes
+    return None if able and (text.mode == "aggregate" or text.max_texts is not None) else f"text={text!r}"

@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
+from skst.expression.survey import ColumnSums
+from skst.files.aside import RowsAside
 from skst.genes.coverage import NO_NAMES
 from skst.genes.ranking import RankedGenes
 from skst.genes.templates import cell_text
+from skst.inputs.blocks import column_sums, row_blocks
 from skst.inputs.counting import check_counts
 from skst.inputs.reading import missing
 from skst.inputs.types import Matrix, RandomState
@@ -103,8 +106,9 @@ class LearnsText:
         mean: np.ndarray,
         variance: np.ndarray,
         rank: Callable[[Callable[[Matrix], RankedGenes]], RankedGenes],
+        X: RowsAside | None = None,
     ) -> RankedGenes | None:
-        """Fit mode "prompt" or "sentence" to a tissue that is read in parts.
+        """Fit a mode that names genes to a tissue that is read in parts.
 
         Parameters
         ----------
@@ -112,6 +116,8 @@ class LearnsText:
             As of :meth:`learn_sums`.
         rank : callable
             Ranks the genes of all spots by a function that ranks those of some, from their counts.
+        X : RowsAside of shape (n_spots, n_genes), default=None
+            Counts; needed for mode "dual".
 
         Returns
         -------
@@ -125,21 +131,58 @@ class LearnsText:
         rng = check_random_state(self.random_state)
         self._learn_genes(names, genes, mean, variance, encode, rng)
         ranked = rank(self.rank)
-        self._learn_texts(ranked, encode, rng)
+        self._learn_texts(ranked, encode, rng, X)
         self._count_lookups(encode)
         return ranked
+
+    def learn_aside(self, names: NDArray[np.object_] | None, X: RowsAside) -> RankedGenes | None:
+        """Fit any mode to counts that are read a block of rows at a time.
+
+        Parameters
+        ----------
+        names : ndarray of str of shape (n_genes,) or None
+            Names of the genes.
+        X : RowsAside of shape (n_spots, n_genes)
+
+        Returns
+        -------
+        RankedGenes or None
+            What texts name; None if there is no text, or none of spots.
+        """
+        blocks = (weights_of_genes(block, self.weighting, self.normalize) for _, block in row_blocks(X))
+        sums = ColumnSums.add([ColumnSums.of(block) for block in blocks])
+        told = names, column_sums(X), sums.mean, sums.variance
+        if self.mode == "aggregate":
+            self.learn_sums(*told)
+            return None
+        return self.learn_texts(*told, lambda rank: RankedGenes.join([rank(part) for _, part in row_blocks(X)]), X)
 
     def rank(self, X: Matrix) -> RankedGenes:
         """The genes that texts name of spots with counts X, once it is fitted and there is text."""
         ranked = self._spot_texts.rank(X)
         return ranked._replace(columns=ranked.columns.astype(np.int32))
 
-    def vectors_of(self, ranked: RankedGenes, most: int = 16_384) -> Iterator[NDArray[np.float32]]:
-        """Vectors of the texts that name these genes, of so many spots at a time."""
-        encode = self._vectors_of_texts(self._model) if self._spot_texts.needs_model else None
-        n_spots = len(ranked.starts) - 1
+    def vectors_of(
+        self, ranked: RankedGenes | None, X: RowsAside | None = None, most: int = 16_384
+    ) -> Iterator[NDArray[np.float32]]:
+        """Vectors of spots, of so many at a time.
+
+        Parameters
+        ----------
+        ranked : RankedGenes or None
+            Which genes texts name of them; None in mode "aggregate".
+        X : RowsAside of shape (n_spots, n_genes), default=None
+            Their counts; needed for the modes "aggregate" and "dual".
+        most : int, default=16384
+        """
+        encode = None
+        if ranked is not None and self._spot_texts.needs_model:
+            encode = self._vectors_of_texts(self._model)
+        n_spots = X.shape[0] if ranked is None else len(ranked.starts) - 1
         for start in range(0, n_spots, most):
-            yield self._spot_texts.vectors(ranked.take(np.arange(start, min(start + most, n_spots))), encode)
+            rows = np.arange(start, min(start + most, n_spots))
+            counts, named = None if X is None else X[rows], None if ranked is None else ranked.take(rows)
+            yield self._embed(counts, encode, named)
 
     def gene_sums(self) -> GeneSums:
         """What makes vectors of cells in mode "aggregate", once it is fitted and there is text."""
@@ -174,9 +217,18 @@ class LearnsText:
         self.text_r2_ = None if self._spot_texts.regression is None else self._spot_texts.regression.r2_
         if self.mode != "dual":
             return None
+        if isinstance(X, RowsAside):
+            self._paths = PathMixture.of_parts(lambda: self._both_paths(ranked, X, encode), model=encode.backend.name)
+            return None
         written = self._spot_texts.vectors(ranked, encode)
         self._paths = PathMixture(self._aggregated(X), written, model=encode.backend.name)
         return written
+
+    def _both_paths(self, ranked, X, encode, most=16_384):
+        """Sums of gene vectors and vectors of texts, of so many spots at a time."""
+        for start in range(0, X.shape[0], most):
+            rows = np.arange(start, min(start + most, X.shape[0]))
+            yield self._aggregated(X[rows]), self._spot_texts.vectors(ranked.take(rows), encode)
 
     def _embed(self, X, encode, ranked=None, written=None):
         if not self.has_text_:
