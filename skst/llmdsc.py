@@ -262,7 +262,7 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
         Parameters
         ----------
         X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths
-            Raw counts, unless ``normalize=False``.
+            Raw counts, unless ``normalize=False``; files of more than 20,000 cells are read one at a time.
         y : None
             Ignored.
 

@@ -154,7 +154,7 @@ class SemSTClusterer(OnGraph, TrainsNetworks, DomainMixin, BaseEstimator):
     - The partition is a consensus of Gaussian mixtures, not k-means.
 
     Beyond 20,000 spots networks see tiles of the tissue with the ring of neighbours that the convolution needs, and a
-    sample of five expression neighbours a spot.  Embedding always uses all edges.
+    sample of five expression neighbours a spot.  Embedding always uses all edges.  Files are then read a slice at a time.
 
     :meth:`paper` gives the published settings.
 
@@ -277,7 +277,7 @@ class SemSTClusterer(OnGraph, TrainsNetworks, DomainMixin, BaseEstimator):
         Parameters
         ----------
         X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
-            Raw counts.
+            Raw counts; files of more than 20,000 spots are read one slice at a time.
         y : None
             Ignored.
         coordinates : array-like of shape (n_spots, 2) or (n_spots, 3), default=None
