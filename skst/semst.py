@@ -154,7 +154,7 @@ class SemSTClusterer(OnGraph, TrainsNetworks, DomainMixin, BaseEstimator):
     - The partition is a consensus of Gaussian mixtures, not k-means.
 
     Beyond 20,000 spots networks see tiles of the tissue with the ring of neighbours that the convolution needs, and a
-    sample of five expression neighbours a spot.  Embedding always uses all edges.  Files are then read a slice at a time.
+    sample of five expression neighbours a spot.  Embedding always uses all edges.
 
     :meth:`paper` gives the published settings.
 
@@ -307,10 +307,8 @@ class SemSTClusterer(OnGraph, TrainsNetworks, DomainMixin, BaseEstimator):
         self._pca = AveragedPCA(network.n_components, n_top_genes=N_INPUT_GENES)
         self._tile, self._start = network.batch_size, network.start
         tissue = WholeTissue(X, spots, self._pca) if slices is None else self._slices_of(slices)
-        scores, semantic, *genes, counts, sizes = tissue.learn(
-            spatial, self._new_text(text_seed), network.n_top_genes, text_seed, rng
-        )
-        self.denoised_genes_, self._decoded, log_rates, loadings = genes
+        learnt = tissue.learn(spatial, self._new_text(text_seed), network.n_top_genes, text_seed, rng)
+        scores, semantic, self.denoised_genes_, self._decoded, log_rates, loadings, counts, sizes = learnt
         self.text_ = None if semantic is None else self._text.encoder
         self._depth = np.float32(median_depth(sizes))
         batches = self._batches(spots, spatial, scores, semantic, counts=counts, sizes=sizes, rng=rng)
@@ -343,7 +341,7 @@ class SemSTClusterer(OnGraph, TrainsNetworks, DomainMixin, BaseEstimator):
         factors = None if semantic is None else self._ensemble.factors(semantic)
         self.modulation_ = None if factors is None else Modulation(*factors)
         self.embedding_ = self._side_by_side(batches, embeddings)
-        del batches, embeddings, semantic, counts  # what was learnt from is gone before the partition
+        del batches, embeddings, semantic, learnt, counts  # what was learnt from is gone before the partition
         spots = spots if slices is None else slices.spots(sizes)
         self._find_domains(spots, partition_seed, n_views=self.embedding_.shape[1] // scores.shape[1])
         return self

@@ -83,6 +83,6 @@ def test_a_full_disk_says_which_folder_it_is(matrix, aside, monkeypatch):
         def write(self, data):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(aside, "_file", Full())
+    monkeypatch.setattr(aside._scratch, "file", Full())
     with pytest.raises(OSError, match=rf"{tempfile.gettempdir()} has no room for the counts of 60 .*TMPDIR\.$"):
         aside.append(matrix, np.arange(60))

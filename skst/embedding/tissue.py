@@ -155,9 +155,9 @@ class SlicedTissue:
         genes, log_rates, loadings = pca.genes(pca.scaled_variances, n_decoded)
         scores, counts, order, _ = self._read("scores", genes)
         semantic = None
-        if sums is not None:
+        if text is not None and sums is not None:
             told = pca.counts_, sums.mean, sums.variance
-            ranked = encoder.learn_texts(self.slices.genes, *told, lambda rank: self._read("texts", rank=rank)[-1])
+            ranked = text.encoder.learn_texts(self.slices.genes, *told, lambda rank: self._read("texts", rank=rank)[-1])
             semantic = text.fit_transform_ranked(ranked, average)
         return Learnt(scores, semantic, genes, order, log_rates[order], loadings[order], counts, seen.sizes)
 
@@ -189,7 +189,7 @@ class SlicedTissue:
             counts = counts.ordered(columns=order)
         together = None
         if rank is not None:
-            together = RankedGenes.join(ranked).take(np.argsort(np.concatenate(slices.rows)))
+            together = _in_turn(RankedGenes.join(ranked), np.concatenate(slices.rows))
         return scores, counts, order, together
 
 
@@ -208,9 +208,14 @@ def _read(one, key, each, graph, pca, decoded, rank):
 
     n_hops, width = (0, one.n_genes) if pca is None else (pca.n_pool_, len(pca.kept_))
     rows, scores, counts, ranked = zip(*over_blocks(read, one, average, n_hops, width), strict=True)
-    place = np.argsort(np.concatenate(rows))
+    place = np.concatenate(rows)
     return (
         None if pca is None else in_rows(rows, scores),
-        None if decoded is None else sparse.vstack(counts, format="csr")[place],
-        None if rank is None else RankedGenes.join(ranked).take(place),
+        None if decoded is None else sparse.vstack(counts, format="csr")[np.argsort(place)],
+        None if rank is None else _in_turn(RankedGenes.join(ranked), place),
     )
+
+
+def _in_turn(ranked, rows):
+    """Ranks of spots that come as these rows, in the order of rows; most are in it."""
+    return ranked if np.array_equal(rows, np.arange(len(rows))) else ranked.take(np.argsort(rows))

@@ -2,6 +2,7 @@
 
 import copy
 import tempfile
+import weakref
 from typing import Any, Self
 
 import numpy as np
@@ -40,7 +41,7 @@ class RowsAside:
         self.shape = n_rows, n_columns
         self.nnz, self._lowest = 0, 0.0
         self._dense = False
-        self._file = tempfile.TemporaryFile(prefix="skst-", buffering=0)  # lives as long as the object
+        self._scratch = _Scratch()
         number = np.uint16 if n_columns <= 2**16 else np.int32
         self._entry = np.dtype([("value", np.float32), ("column", number)])
         self._starts = np.zeros(n_rows, dtype=np.int64)  # of the entries of each row, in entries
@@ -70,11 +71,11 @@ class RowsAside:
         entries["value"], entries["column"] = part.data, part.indices
         self._starts[rows] = self.nnz + part.indptr[:-1]
         self._lengths[rows] = np.diff(part.indptr)
-        self._file.seek(self.nnz * self._entry.itemsize)
-        left = memoryview(entries.view(np.uint8))
+        self._scratch.file.seek(self.nnz * self._entry.itemsize)
+        left = memoryview(entries.view(np.uint8).data)
         try:
             while left:
-                left = left[self._file.write(left) :]
+                left = left[self._scratch.file.write(left) :]
         except OSError as error:
             raise OSError(
                 f"{tempfile.gettempdir()} has no room for the counts of {self.shape[0]} spots that are put aside there "
@@ -127,7 +128,7 @@ class RowsAside:
         # Rows that follow each other in the file are read at once.
         first = np.flatnonzero(np.append(True, starts[1:] != starts[:-1] + lengths[:-1])[: len(starts)])
         for start, end in zip(first, np.append(first[1:], len(starts)), strict=True):
-            self._file.seek(starts[start] * self._entry.itemsize)
+            self._scratch.file.seek(starts[start] * self._entry.itemsize)
             self._fill(entries[ends[start] : ends[end]])
         columns = entries["column"].astype(np.int32)
         if self._order is not None:
@@ -141,6 +142,14 @@ class RowsAside:
         return found
 
     def _fill(self, entries):
-        left = memoryview(entries.view(np.uint8))
+        left = memoryview(entries.view(np.uint8).data)
         while left:
-            left = left[self._file.readinto(left) :]
+            left = left[self._scratch.file.readinto(left) :]
+
+
+class _Scratch:
+    """A temporary file that is gone with the last look at it."""
+
+    def __init__(self):
+        self.file = tempfile.TemporaryFile(prefix="skst-", buffering=0)
+        weakref.finalize(self, self.file.close)

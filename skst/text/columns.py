@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 
 from skst.expression.moments import add_moments, leading_axes, moments_of
+from skst.files.aside import RowsAside
 from skst.genes.ranking import RankedGenes
 from skst.inputs.blocks import row_blocks
 from skst.inputs.reading import names_told
@@ -143,7 +144,7 @@ class TextOfSpots:
 
         Parameters
         ----------
-        X : AnnData, DataFrame, ndarray, sparse, or Spots whose counts are put aside
+        X : AnnData, DataFrame, ndarray, sparse, or Spots with a RowsAside
         seed : int
         *context
             Handed to `prepare`.
@@ -159,7 +160,7 @@ class TextOfSpots:
         if isinstance(X, Spots):
             with names_told():
                 ranked = self.encoder.learn_aside(X.genes, X.X)
-            return self._fit_aside(X.X, ranked, order, *context) if self.encoder.has_text_ else None
+            return self.fit_transform_ranked(ranked, *context, X=X.X, order=order)  # type: ignore[arg-type]
         with names_told():
             vectors = np.asarray(self.encoder.fit_transform(X))[order]
         columns = self._columns.fit_transform(vectors, seed, *context)
@@ -173,43 +174,50 @@ class TextOfSpots:
             ranked = None
             if self.encoder.mode != "aggregate":
                 ranked = RankedGenes.join([self.encoder.rank(block) for _, block in row_blocks(X.X)])
-            return self._columns.transform_parts(self._aside(X.X, ranked, order)(), *context)
+            return self.transform_ranked(ranked, *context, X=X.X, order=order)  # type: ignore[arg-type]
         with names_told():
             vectors = np.asarray(self.encoder.transform(X))[order]
         return self._columns.transform(vectors, *context)
 
-    def _fit_aside(self, X, ranked, order, *context):
-        columns = self._columns.fit_transform_parts(self._aside(X, ranked, order), *context)
-        return columns if self._columns.informative_ else None
-
-    def _aside(self, X, ranked, order):
-        """What makes vectors of some spots at a time, in the order that is wanted."""
-        ranked = None if ranked is None else ranked.take(order)
-        return lambda: self.encoder.vectors_of(ranked, X.ordered(order))
-
-    def fit_transform_ranked(self, ranked: RankedGenes | None, *context: Any) -> NDArray[np.float32] | None:
-        """Fit the columns to the texts of spots that were read in parts; the encoder is fitted.
+    def fit_transform_ranked(
+        self,
+        ranked: RankedGenes | None,
+        *context: Any,
+        X: RowsAside | None = None,
+        order: NDArray[np.integer] | None = None,
+    ) -> NDArray[np.float32] | None:
+        """Fit the columns to spots that were read in parts; the encoder is fitted.
 
         Parameters
         ----------
         ranked : RankedGenes or None
-            Which genes they name, from :meth:`GeneTextEncoder.learn_texts <skst.GeneTextEncoder>`.
+            Which genes texts name of them, if they name any.
         *context
             Handed to `prepare`.
+        X : RowsAside of shape (n_spots, n_genes), default=None
+            Their counts, if the encoder looks at them once more.
+        order : ndarray of int, default=None
+            In which order the spots are wanted.
 
         Returns
         -------
         ndarray of shape (n_spots, n_columns), float32, or None
             None if nothing tells spots apart.
         """
-        if ranked is None:
+        if not self.encoder.has_text_:
             return None
-        columns = self._columns.fit_transform_parts(lambda: self.encoder.vectors_of(ranked), *context)
+        columns = self._columns.fit_transform_parts(lambda: self.encoder.vectors_of(ranked, X, order), *context)
         return columns if self._columns.informative_ else None
 
-    def transform_ranked(self, ranked: RankedGenes, *context: Any) -> NDArray[np.float32]:
+    def transform_ranked(
+        self,
+        ranked: RankedGenes | None,
+        *context: Any,
+        X: RowsAside | None = None,
+        order: NDArray[np.integer] | None = None,
+    ) -> NDArray[np.float32]:
         """Columns of other spots; parameters as in :meth:`fit_transform_ranked`."""
-        return self._columns.transform_parts(self.encoder.vectors_of(ranked), *context)
+        return self._columns.transform_parts(self.encoder.vectors_of(ranked, X, order), *context)
 
 
 def text_reads_whole(text: Any, modes: Container[str] = ("aggregate", "sentence", "prompt", "dual")) -> str | None:

@@ -150,7 +150,7 @@ class PathMixture:
         cls, parts: Callable[[], Iterator[tuple[np.ndarray, NDArray[np.float32]]]], model: str
     ) -> "PathMixture":
         """The same of vectors of some cells at a time, which `parts` makes twice."""
-        n_cells, totals = 0, [0.0, 0.0]
+        n_cells, totals = 0, [np.zeros(1), np.zeros(1)]
         for pair in parts():
             _check_lengths(*pair, model)
             n_cells += len(pair[0])

@@ -30,6 +30,7 @@ class LearnsText:
     # What the encoder has, of what public methods here ask for.
     check: Callable[[], Any]
     random_state: RandomState
+    mode: str
     weighting: str
     normalize: bool
 
@@ -163,7 +164,11 @@ class LearnsText:
         return ranked._replace(columns=ranked.columns.astype(np.int32))
 
     def vectors_of(
-        self, ranked: RankedGenes | None, X: RowsAside | None = None, most: int = 16_384
+        self,
+        ranked: RankedGenes | None,
+        X: RowsAside | None = None,
+        order: NDArray[np.integer] | None = None,
+        most: int = 16_384,
     ) -> Iterator[NDArray[np.float32]]:
         """Vectors of spots, of so many at a time.
 
@@ -173,14 +178,17 @@ class LearnsText:
             Which genes texts name of them; None in mode "aggregate".
         X : RowsAside of shape (n_spots, n_genes), default=None
             Their counts; needed for the modes "aggregate" and "dual".
+        order : ndarray of int of shape (n_spots,), default=None
+            In which order the spots are wanted.
         most : int, default=16384
         """
         encode = None
         if ranked is not None and self._spot_texts.needs_model:
             encode = self._vectors_of_texts(self._model)
-        n_spots = X.shape[0] if ranked is None else len(ranked.starts) - 1
+        n_spots = len(X) if ranked is None else len(ranked.starts) - 1  # type: ignore[arg-type]
         for start in range(0, n_spots, most):
             rows = np.arange(start, min(start + most, n_spots))
+            rows = rows if order is None else order[rows]
             counts, named = None if X is None else X[rows], None if ranked is None else ranked.take(rows)
             yield self._embed(counts, encode, named)
 
