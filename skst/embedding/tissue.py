@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from skst.embedding.sliced import Passes, in_rows, over_blocks
 from skst.expression.counts import library_sizes
-from skst.expression.smooth import AveragedPCA
+from skst.expression.smooth import DENSE_GENES, AveragedPCA
 from skst.files.aside import RowsAside
 from skst.genes.ranking import RankedGenes
 from skst.graph.build import averaging_operator
@@ -146,12 +146,14 @@ class SlicedTissue:
     def learn(
         self, average: csr_array, text: TextOfSpots | None, n_decoded: int, seed: int, rng: np.random.RandomState
     ) -> Learnt:
-        """As there; nothing is drawn."""
+        """As there."""
         encoder, pca = None if text is None else text.encoder, self.pca
         seen, sums = self._passes.look(None if encoder is None else (encoder.weighting, encoder.normalize))
         check_range(seen.lowest.min(), seen.highest.max(), seen.fractions, lambda: "pass raw counts")
         warn_if_alike(np.stack([seen.lowest, seen.highest]), self.slices.n_spots)
         self._passes.find_axes()
+        if len(pca.kept_) > DENSE_GENES:  # as many draws as in memory, so that batches are the same from here on
+            rng.uniform(size=len(pca.kept_))
         genes, log_rates, loadings = pca.genes(pca.scaled_variances, n_decoded)
         scores, counts, order, _ = self._read("scores", genes)
         semantic = None

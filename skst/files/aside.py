@@ -127,7 +127,7 @@ class RowsAside:
         entries = np.empty(ends[-1], dtype=self._entry)
         # Rows that follow each other in the file are read at once.
         first = np.flatnonzero(np.append(True, starts[1:] != starts[:-1] + lengths[:-1])[: len(starts)])
-        for start, end in zip(first, np.append(first[1:], len(starts)), strict=True):
+        for start, end in zip(first, np.append(first, len(starts))[1:], strict=True):
             self._scratch.file.seek(starts[start] * self._entry.itemsize)
             self._fill(entries[ends[start] : ends[end]])
         columns = entries["column"].astype(np.int32)
