@@ -10,27 +10,27 @@ from sklearn.utils import check_random_state
 
 from skst._constraints import Interval, StrOptions
 from skst._parameters import or_new
-from skst.base import PARTITION, CellTypeMixin
+from skst.base import PARTITION, CellTypeMixin, TrainsNetworks
 from skst.expression.axes import WithoutDepth
 from skst.expression.gene_views import GeneViews
+from skst.inputs.aside import put_aside
 from skst.inputs.counting import check_counts
 from skst.inputs.order import in_content_order
+from skst.inputs.slices import Slices
 from skst.inputs.types import Expression
 from skst.partition.choice import soft_labels
 from skst.partition.tied import likeliest_clusters
 from skst.results import data_hash, record_of
 from skst.settings import CellLosses, CellNetwork
 from skst.text import GeneTextEncoder
-from skst.text.columns import TextOfSpots
+from skst.text.columns import TextOfSpots, text_reads_whole
 
 # Principal axes that the networks read and reconstruct.
 N_AXES = 50
-# Genes by which cells are alike for the normalised cut.
-N_CUT_GENES = 1000
 _MAX_SEED = np.iinfo(np.int32).max
 
 
-class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
+class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
     r"""Find cell types with autoencoders that cut the graph of cells, and align text to what they find.
 
     No coordinates are needed.  An autoencoder turns the expression of a cell into a structural embedding, and a
@@ -262,7 +262,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         Parameters
         ----------
         X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths
-            Raw counts, unless ``normalize=False``.
+            Raw counts, unless ``normalize=False``; files of more than 20,000 cells are read one at a time.
         y : None
             Ignored.
 
@@ -271,12 +271,12 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         self : LLMDSCClusterer
         """
         from skst.nn.cell_ensemble import CellEnsemble
+        from skst.nn.cut import cut_of_cells
         from skst.nn.training import resolve_device
 
         self._validate_params()
         network, losses = self.part("network").check(), self.part("losses").check()
-        X = self._open(X, reset=True).X
-        cells, order = self._read(X, reset=True)
+        X, cells, order = self._read(self._open(X, reset=True).source, reset=True)
         self._check_partition(cells.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)
@@ -295,7 +295,8 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         inputs = axes if self.inputs == "axes" else self._genes.inputs(cells)
         self._choose_n_clusters(axes[0], partition_seed, slice(None))
         semantic = self._fit_text(X, cells, order, text_seed)
-        n_cells, cut = cells.shape[0], self._make_cut(cells, losses)
+        n_cells = cells.shape[0]
+        cut = cut_of_cells(self._genes.expression_, cells, losses, copy=not self.normalize)
         del cells  # a copy of the counts in another order, gone before anything is trained
         self._ensemble = CellEnsemble(
             {
@@ -341,36 +342,31 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         return self
 
     def _embed(self, X):
-        cells, order = self._read(X)
+        X, cells, order = self._read(X)
         semantic = None if self.text_ is None else self._text.transform(X, cells, order=order)
         inputs = self._genes.inputs(cells)
         return self._side_by_side(inputs, *self._ensemble.views(self._in_turn(inputs), semantic))[np.argsort(order)]
 
     def _read(self, X, reset=False):
-        """Expression in an order that does not depend on how cells came, and that order."""
-        cells = self._read_spots(X, reset=reset)
+        """What text is made of, expression in an order that does not depend on how cells came, and that order."""
+        if isinstance(X, Slices):
+            X = cells = put_aside(X, counts=self.normalize)
+        else:
+            cells = self._read_spots(X, reset=reset)
+            if self.normalize:
+                check_counts(cells, X, unless=type(self).__name__)
         if reset:
             self._seen = data_hash(cells)
-        if self.normalize:
-            check_counts(cells, X, unless=type(self).__name__)
         ordered, order, self._gene_order = in_content_order(cells.X, None if reset else self._gene_order)
-        return ordered, order
+        return X, ordered, order
+
+    def _reads_whole(self):
+        if self.inputs == "counts":
+            return "inputs='counts'"
+        return None if self.align_to is None else text_reads_whole(self.part("text"))
 
     def _in_turn(self, inputs):
         return [inputs[i] for i in self._genes.which_]
-
-    def _make_cut(self, cells, losses):
-        """Loss of the cut on stabilised expression, or None where it has no weight."""
-        if losses.cut == 0:
-            return None
-        from skst.nn.cut import NormalizedCut
-
-        known = self._genes.expression_
-        values = known.values(cells, known.genes("residual", N_CUT_GENES))
-        if values.min() < 0:
-            raise ValueError(f"X holds {values.min():.3g}, and the cut takes nothing below 0; set losses__cut=0.")
-        settings = {"balance": losses.cut_balance, "ortho_weight": losses.ortho}
-        return NormalizedCut(values, **settings, deflate=True, copy=not self.normalize)
 
     def _fit_text(self, X, cells, order, seed):
         """Columns of the text of the cells; None if nothing tells cells apart."""

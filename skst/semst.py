@@ -10,16 +10,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from skst._constraints import Interval, StrOptions
 from skst._parameters import or_new
-from skst.base import DOMAINS, DomainMixin
+from skst.base import DOMAINS, DomainMixin, TrainsNetworks
 from skst.embedding.semantic import Modulation
+from skst.embedding.tissue import SlicedTissue, WholeTissue, networks_read_whole
 from skst.embedding.two_graphs import on_two_graphs
-from skst.expression.counts import library_sizes, median_depth
+from skst.expression.counts import median_depth
 from skst.expression.smooth import AveragedPCA
 from skst.graph.neighbors import GRAPH, as_graph
 from skst.graph.operators import OnGraph
-from skst.inputs.blocks import some_columns
-from skst.inputs.counting import check_counts, check_depths
-from skst.inputs.order import content_order
 from skst.inputs.reading import ON_MISSING
 from skst.inputs.types import Expression, PerSpot
 from skst.settings import GraphLosses, GraphNetwork
@@ -33,7 +31,7 @@ MAX_TEXTS = 1000
 _MAX_SEED = np.iinfo(np.int32).max
 
 
-class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
+class SemSTClusterer(OnGraph, TrainsNetworks, DomainMixin, BaseEstimator):
     r"""Find spatial domains with graph networks that are modulated by text.
 
     Each spot is seen on two graphs, of its neighbours in space and of spots with like expression.  With X the leading
@@ -187,6 +185,9 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         "losses": [GraphLosses, None],
     }
 
+    # Spots of like expression are sought in all slices.
+    _slices_apart = False
+
     def __init__(
         self,
         n_clusters=None,
@@ -276,7 +277,7 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         Parameters
         ----------
         X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths, one a slice
-            Raw counts.
+            Raw counts; files of more than 20,000 spots are read one slice at a time.
         y : None
             Ignored.
         coordinates : array-like of shape (n_spots, 2) or (n_spots, 3), default=None
@@ -293,30 +294,24 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
 
         self._validate_params()
         network, losses = self.part("network").check(), self.part("losses").check()
-        X, places, *_ = self._open(X, coordinates, batch, reset=True)
-        spots = self._read_spots(X, **places, reset=True)
-        check_counts(spots, X)
-        check_depths(spots)
+        X, places, slices, _ = self._open(X, coordinates, batch, reset=True)
+        spots = self._read_spots(X, **places, reset=True) if slices is None else slices.spots()
         self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)
         # The third seed was of a search that no longer draws.
         text_seed, partition_seed, _, *seeds = rng.randint(_MAX_SEED, size=3 + network.n_networks)
 
-        self._say(f"graphs of {spots.X.shape[0]} spots x {spots.X.shape[1]} genes")
+        self._say(f"graphs of {spots.X.shape[0]} spots x {self.n_features_in_} genes")
         spatial = self._fit_operator(spots, rng)
         self._pca = AveragedPCA(network.n_components, n_top_genes=N_INPUT_GENES)
-        scores = self._pca.fit_scores(spots.X, spatial, rng)
-        semantic = self._fit_text(X, spatial, text_seed)
-        averaged = self._pca.average(scores, spatial)
-        self.denoised_genes_, log_rates, loadings = self._pca.genes(spots.X, averaged, network.n_top_genes)
-        # Networks know genes in an order of their own, so that draws do not depend on that of the columns.
-        self._decoded = content_order(some_columns(spots.X, self.denoised_genes_), axis=1)
-        log_rates, loadings = log_rates[self._decoded], loadings[self._decoded]
-        self._depth = np.float32(median_depth(library_sizes(spots.X)))
         self._tile, self._start = network.batch_size, network.start
-        decoded = self.denoised_genes_[self._decoded]
-        batches = self._batches(spots, spatial, scores, semantic, decoded=decoded, rng=rng)
+        tissue = WholeTissue(X, spots, self._pca) if slices is None else self._slices_of(slices)
+        learnt = tissue.learn(spatial, self._new_text(text_seed), network.n_top_genes, text_seed, rng)
+        scores, semantic, self.denoised_genes_, self._decoded, log_rates, loadings, counts, sizes = learnt
+        self.text_ = None if semantic is None else self._text.encoder
+        self._depth = np.float32(median_depth(sizes))
+        batches = self._batches(spots, spatial, scores, semantic, counts=counts, sizes=sizes, rng=rng)
         shape = {
             "n_features": scores.shape[1],
             "n_hidden": network.n_hidden,
@@ -346,7 +341,8 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         factors = None if semantic is None else self._ensemble.factors(semantic)
         self.modulation_ = None if factors is None else Modulation(*factors)
         self.embedding_ = self._side_by_side(batches, embeddings)
-        del batches, embeddings, semantic  # what was learnt from is gone before the partition
+        del batches, embeddings, semantic, learnt, counts  # what was learnt from is gone before the partition
+        spots = spots if slices is None else slices.spots(sizes)
         self._find_domains(spots, partition_seed, n_views=self.embedding_.shape[1] // scores.shape[1])
         return self
 
@@ -358,23 +354,31 @@ class SemSTClusterer(OnGraph, DomainMixin, BaseEstimator):
         return self._ensemble.rates(parts[-len(self.networks_) :])[:, np.argsort(self._decoded)] * self._depth
 
     def _embed(self, X, spots):
+        return self._embed_tissue(WholeTissue(X, spots, self._pca), spots)
+
+    def _embed_slices(self, slices):
+        return self._embed_tissue(self._slices_of(slices), slices.spots())
+
+    def _embed_tissue(self, tissue, spots):
         spatial = self._operator(spots)
-        scores = self._pca.scores(spots.X, spatial)
-        semantic = None if self.text_ is None else self._text.transform(X, spatial)
+        scores, semantic = tissue.read(spatial, None if self.text_ is None else self._text)
         batches = self._batches(spots, spatial, scores, semantic)
         return self._side_by_side(batches, self._ensemble.embed(batches))
 
-    def _fit_text(self, X, spatial, seed):
-        """Leading components of the text of the spots, of mean variance 1; None if nothing tells spots apart."""
-        self.text_ = self._text = None
-        if self.fusion is None:
-            return None
-        text = self._handed_on(self.part("text"), seed)
-        self._say(f"text of the spots: {text}")
-        self._text = TextOfSpots(text, self._pca.spread)
-        semantic = self._text.fit_transform(X, seed, spatial)
-        self.text_ = None if semantic is None else text
-        return semantic
+    def _slices_of(self, slices):
+        return SlicedTissue(slices, self.graph_, self._pca, verbose=self.verbose)
+
+    def _reads_whole(self):
+        return networks_read_whole(self.graph, self.part("text") if self.fusion else None)
+
+    def _new_text(self, seed):
+        """What makes columns of text, not yet fitted; None without text."""
+        self._text = None
+        if self.fusion is not None:
+            text = self._handed_on(self.part("text"), seed)
+            self._say(f"text of the spots: {text}")
+            self._text = TextOfSpots(text, self._pca.spread)
+        return self._text
 
     def _batches(self, spots, spatial, scores, semantic, **learning):
         settings = {"n_neighbors": self.n_expression_neighbors, "tile_size": self._tile}

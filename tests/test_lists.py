@@ -1,9 +1,11 @@
-"""A list of slices, given to estimators that need all spots at once."""
+"""A list of slices, given to estimators that need all spots at once, or train networks on them."""
 
 import anndata
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.metrics import adjusted_rand_score
 
 from skst import (
     GeneTextEncoder,
@@ -12,9 +14,12 @@ from skst import (
     SpaLLMFusion,
     SpatialGraphTransformer,
     STLLMClusterer,
+    limits,
 )
 from skst.datasets import make_spatial_domains
 from skst.embedding.encoders import STAGATE
+from skst.inputs import reading
+from skst.inputs.sources import FileCounts
 from skst.settings import CellNetwork, GraphNetwork
 
 
@@ -128,3 +133,109 @@ def test_a_reading_of_text_gives_lists(slices, joined):
 def test_what_is_not_counts_is_asked_of_no_list(parameters, slices):
     with pytest.raises(TypeError, match=r"X is a list of 2 AnnData, of which counts .* put them together, X = anndata"):
         SpaLLMFusion(n_clusters=3).set_params(**parameters).fit(slices)
+
+
+@pytest.fixture
+def many(monkeypatch):
+    """Small tissue is so many spots that networks see mini-batches, and files are read one at a time."""
+    monkeypatch.setattr(limits, "MAX_FULL_BATCH", 150)
+    monkeypatch.setattr(limits, "TILE_SIZE", 40)
+    monkeypatch.setattr(limits, "CELLS_A_BATCH", 100)
+
+
+@pytest.fixture
+def paths(slices, tmp_path):
+    for number, adata in enumerate(slices):
+        adata.write_h5ad(tmp_path / f"{number}.h5ad")
+    return [tmp_path / f"{number}.h5ad" for number in range(2)]
+
+
+def _refuse(*arguments, **keywords):
+    raise AssertionError("slices are put together")
+
+
+TEXTS = {
+    "semst": (None, {"mode": "prompt", "max_texts": 1000}, {"mode": "sentence", "k_g": 5, "max_texts": 1000}),
+    "llmdsc": (None, *({"mode": mode, "max_texts": 1000} for mode in ("aggregate", "dual", "prompt"))),
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name in TEXTS for text in TEXTS[name]])
+def test_files_of_many_spots_are_read_one_at_a_time(name, text, joined, paths, many, monkeypatch):
+    without = {"semst": {"fusion": None}, "llmdsc": {"align_to": None}}[name]
+    parameters = without if text is None else {"text": _text(**text)}
+    model = MAKE[name]().set_params(clusterer="kmeans", **parameters)
+    sees_slices = {"batch_key": "slice"} if name == "semst" else {}
+    whole = clone(model).set_params(**sees_slices).fit(joined)
+    monkeypatch.setattr(reading, "in_one", _refuse)
+    read, by_rows = FileCounts.read, []
+    monkeypatch.setattr(FileCounts, "read", lambda self, rows=None: by_rows.append(rows) or read(self, rows))
+    fitted = clone(model).fit(paths)
+    assert by_rows
+    assert adjusted_rand_score(fitted.labels_, whole.labels_) > 0.99
+    # Axes of expression come out up to their signs, those of text to rounding of float32.
+    assert_allclose(abs(fitted.embedding_), abs(whole.embedding_), atol=0.02 * abs(whole.embedding_).max())
+    assert_array_equal(np.concatenate(fitted.predict(paths)), fitted.labels_)
+    assert_array_equal(np.concatenate(fitted.transform(paths)), fitted.embedding_)
+    assert_array_equal(clone(model).fit(paths).embedding_, fitted.embedding_)
+    if name == "llmdsc":
+        assert_array_equal(fitted.structural_embedding_, whole.structural_embedding_)
+
+
+def test_networks_read_a_backed_file_by_slices(joined, many, tmp_path, monkeypatch):
+    shuffled = joined[np.random.default_rng(0).permutation(len(joined))].copy()
+    shuffled.write_h5ad(tmp_path / "all.h5ad")
+    model = MAKE["semst"](batch_key="slice").set_params(clusterer="kmeans", text__max_texts=1000)
+    whole = clone(model).fit(shuffled)
+    backed = anndata.read_h5ad(tmp_path / "all.h5ad", backed="r")
+    monkeypatch.setattr("skst.semst.WholeTissue", _refuse)
+    fitted = clone(model).fit(backed)
+    assert adjusted_rand_score(fitted.labels_, whole.labels_) > 0.99
+    assert_array_equal(fitted.predict(backed), fitted.labels_)
+    assert_allclose(fitted.denoised_, whole.denoised_, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("semst", {"text__max_texts": None}),
+        ("semst", {"graph": "learned", "text__max_texts": 1000}),
+        ("llmdsc", {"text__max_texts": None}),
+        ("llmdsc", {"inputs": "counts", "text__max_texts": 1000}),
+    ],
+)
+def test_what_networks_cannot_read_by_slices_is_put_together(name, parameters, slices, paths, many):
+    model = MAKE[name]().set_params(clusterer="kmeans", **parameters)
+    assert_array_equal(clone(model).fit(paths).embedding_, clone(model).fit(slices).embedding_)
+
+
+def _negative(path):
+    adata = anndata.read_h5ad(path)
+    adata.X.data[0] = -1
+    adata.write_h5ad(path)
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_negative, "Negative values in data: X holds -1 where raw counts are expected"),
+        (_cut, "(broken|do not follow each other)"),
+    ],
+)
+def test_a_fault_of_one_of_many_files_is_told_of_that_file(name, spoil, message, paths, many):
+    spoil(paths[1])
+    with pytest.raises(ValueError, match=rf"Slice 1 of X, '.*1.h5ad', cannot be used: .*{message}"):
+        MAKE[name]().set_params(text__max_texts=1000).fit(paths)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_networks_need_all_genes_of_a_file(name, slices, paths, many):
+    fitted = MAKE[name]().set_params(clusterer="kmeans", text__max_texts=1000).fit(paths)
+    slices[1][:, :-7].copy().write_h5ad(paths[1])
+    with pytest.raises(ValueError, match=r"Slice 1 of X, '.*1.h5ad', cannot be used: .* 7 of the 200 "):
+        fitted.predict(paths)

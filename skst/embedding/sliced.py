@@ -24,7 +24,6 @@ from skst.graph.build import averaging_operator
 from skst.inputs.counting import check_range, warn_of_shallow
 from skst.inputs.places import Faults, faults_of_degrees
 from skst.inputs.slices import Slice, of_slice
-from skst.inputs.sources import TableCounts, is_lazy
 from skst.inputs.types import Matrix
 from skst.text.gene_sums import GeneSums, weights_of_genes
 
@@ -68,11 +67,11 @@ def blocks(one: Slice, average: csr_array, n_hops: int, n_columns: int) -> Itera
     """
     n_spots = len(one.places)
     size = max(1, limits.TILE_ENTRIES // n_columns)
-    whole = one.read() if _at_hand(one) or n_spots * n_columns <= limits.SLICE_ENTRIES else None
+    whole = one.read() if one.at_hand or n_spots * n_columns <= limits.SLICE_ENTRIES else None
     if n_spots <= size and whole is not None:
         yield Block(np.arange(n_spots), whole, average, None)
         return
-    if _at_hand(one):
+    if one.at_hand:
         size = max(1, min(size, limits.HELD_ENTRIES // n_columns))
     from skst.nn.batches import Halo, tiles
 
@@ -93,15 +92,10 @@ def over_blocks(work: Callable[[Block], Any], one: Slice, average: csr_array, n_
         As of :func:`blocks`.
     """
     found = blocks(one, average, n_hops, n_columns)
-    if not _at_hand(one) or len(one.places) * n_columns <= limits.TILE_ENTRIES:  # in a file, or one block
+    if not one.at_hand or len(one.places) * n_columns <= limits.TILE_ENTRIES:  # in a file, or one block
         return list(map(work, found))
     threads = joblib.Parallel(min(joblib.cpu_count(), MAX_THREADS), require="sharedmem", pre_dispatch="n_jobs")
     return threads(joblib.delayed(work)(block) for block in found)
-
-
-def _at_hand(one):
-    """Whether the counts of a slice are in memory."""
-    return isinstance(one.counts, TableCounts) and not is_lazy(one.counts.matrix)
 
 
 class Passes:
@@ -135,10 +129,10 @@ class Passes:
         self.verbose = verbose
         self.n_passes = 0
         self.from_memory = False
-        lasting = all(one.counts.portable or _at_hand(one) for one in slices.slices)
+        lasting = all(one.counts.portable or one.at_hand for one in slices.slices)
         self._memory = memory if lasting and memory is not None and memory.location is not None else None
         self._keys = None if self._memory is None else [_key(one) for one in slices.slices]
-        self.graph = _Kept(graph) if self._memory is None and all(map(_at_hand, slices.slices)) else graph
+        self.graph = _Kept(graph) if self._memory is None and all(one.at_hand for one in slices.slices) else graph
 
     def look(self, text: Any = None) -> tuple[Survey, ColumnSums | None]:
         """First pass: learn hops, depth and scales of genes, and choose genes.
@@ -159,7 +153,7 @@ class Passes:
         sampled = np.zeros(self.slices.n_spots, dtype=bool)
         sampled[sampled_rows(self.slices.n_spots)] = True
         each = [np.flatnonzero(sampled[rows]) for rows in self.slices.rows]
-        found = list(self._run(_look, "depth", self.graph, n_hops, pca.normalize, text, each=each))
+        found = list(self.run(_look, "depth", self.graph, n_hops, pca.normalize, text, each=each))
         if pca.normalize:
             depths = [float(np.median(part.sizes)) for part, _, _ in found]
             warn_of_shallow([one.called for one in self.slices.slices], depths)
@@ -170,7 +164,7 @@ class Passes:
         pca.learn(seen)
         if pca.n_pool_ and any(len(one.kept_) < self.slices.n_genes for one in _pcas(pca)):
             # What varies is known once counts are pooled.
-            variance = ColumnSums.add(list(self._run(_vary, "genes", self.graph, _pcas(pca)[0]))).variance
+            variance = ColumnSums.add(list(self.run(_vary, "genes", self.graph, _pcas(pca)[0]))).variance
             for one in _pcas(pca):
                 one.keep_genes(variance)
         return seen, None if text is None else ColumnSums.add([sums for _, sums, _ in found])
@@ -190,7 +184,7 @@ class Passes:
         same = same and text.normalize and text.weighting == "contrast"  # type: ignore[union-attr]
         told = np.flatnonzero(text.vectors.any(axis=1)) if same else np.empty(0, dtype=int)  # type: ignore[union-attr]
         genes = np.unique(np.concatenate([told, *(one.kept_ for one in parts)]))
-        found = self._run(_covary, "covariances", self.graph, parts[0], genes, None if same else text)
+        found = self.run(_covary, "covariances", self.graph, parts[0], genes, None if same else text)
         expression, meaning = _add_pairs(found)
         if same:
             meaning = projected(expression, text.vectors[genes] / np.sqrt(parts[0].depth_))  # type: ignore[union-attr]
@@ -213,7 +207,7 @@ class Passes:
     def scores(self, text: "TextAxes | None" = None) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Third pass: averaged scores of all spots, neither centred nor scaled, and of their text."""
         structure = meaning = None
-        found = self._run(_score, "scores", self.graph, self.pca, text)
+        found = self.run(_score, "scores", self.graph, self.pca, text)
         for rows, (own, told) in zip(self.slices.rows, found, strict=True):
             if structure is None:
                 structure = np.empty((self.slices.n_spots, own.shape[1]), dtype=np.float32)
@@ -224,7 +218,7 @@ class Passes:
                 meaning[rows] = told
         return structure, meaning  # type: ignore[return-value]
 
-    def _run(self, function, name, *constant, each=None):
+    def run(self, function, name, *constant, each=None):
         """What a function says of each slice, from memory where it is there."""
         self.n_passes += 1
         n_slices = len(self.slices.slices)
@@ -348,11 +342,11 @@ def _score(one, key, each, graph, pca, text):
         return block.rows, own, told - (text.mean + offset) @ text.axes
 
     rows, *sides = zip(*over_blocks(score, one, _operator(graph, one), _reach(leading), len(genes)), strict=True)
-    return tuple(None if side[0] is None else _in_place(rows, side) for side in sides)
+    return tuple(None if side[0] is None else in_rows(rows, side) for side in sides)
 
 
-def _in_place(rows, parts):
-    """What is told of the rows of blocks, as one array."""
+def in_rows(rows, parts):
+    """What is told of the rows of blocks of a slice, as one array."""
     whole = np.empty((sum(map(len, rows)), parts[0].shape[1]), dtype=np.float32)
     for some, part in zip(rows, parts, strict=True):
         whole[some] = part

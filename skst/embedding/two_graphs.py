@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from skst import limits
-from skst.expression.counts import library_sizes
 from skst.expression.smooth import AveragedPCA
 from skst.graph.build import averaging_operator, expression_graph
 from skst.inputs.spots import Spots
@@ -22,7 +21,8 @@ def on_two_graphs(
     *,
     n_neighbors: int,
     tile_size: int | str,
-    decoded: NDArray[np.integer] | None = None,
+    counts: Any = None,
+    sizes: NDArray[np.float64] | None = None,
     rng: np.random.RandomState | None = None,
 ) -> Any:
     """Batches of spots.
@@ -42,8 +42,10 @@ def on_two_graphs(
         Neighbours of a spot by its averaged expression.
     tile_size : int or "auto"
         Spots in a tile; "auto" for all at once where they are few.
-    decoded : ndarray of int, default=None
-        Genes whose counts are decoded; without them nothing is learnt.
+    counts : ndarray, csr_array or RowsAside of shape (n_spots, n_decoded), default=None
+        What is decoded; without counts nothing is learnt.
+    sizes : ndarray of shape (n_spots,), default=None
+        Library sizes.
     rng : RandomState, default=None
         Draws the batches.
 
@@ -64,7 +66,6 @@ def on_two_graphs(
     if tile_size != "auto" or len(scores) > limits.MAX_FULL_BATCH:
         points = averaged if spots.coordinates is None else spots.coordinates
         parts = tiles(points, limits.TILE_SIZE if isinstance(tile_size, str) else tile_size, batch=spots.batch)
-    counts = {}
-    if decoded is not None:
-        counts = {"counts": spots.X[:, decoded], "sizes": np.maximum(library_sizes(spots.X), 1.0)}
-    return SpotBatches(features, start, operators, semantic, tiles=parts, random_state=rng, **counts)
+    sizes = None if sizes is None else np.maximum(sizes, 1.0)
+    told = {"counts": counts, "sizes": sizes, "random_state": rng}
+    return SpotBatches(features, start, operators, semantic, tiles=parts, **told)

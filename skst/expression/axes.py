@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from sklearn.utils.extmath import svd_flip
 
 from skst.expression.counts import depth_factors, library_sizes, median_depth, scale_depth, square_root
+from skst.files.aside import RowsAside
 from skst.inputs.blocks import row_blocks
 from skst.inputs.types import Matrix
 
@@ -100,6 +101,11 @@ class CellExpression:
 
     def values(self, X: Matrix, genes: NDArray[np.integer]) -> Matrix:
         """Stabilised expression of some genes, a matrix of its own that is changed in place."""
+        if isinstance(X, RowsAside):
+            found = RowsAside(X.shape[0], len(genes))
+            for rows, block in row_blocks(X):
+                found.append(sparse.csr_array(self.values(block, genes)), np.arange(rows.start, rows.stop))
+            return found
         some = X[:, genes]
         if not self.normalize:
             return some

@@ -58,6 +58,12 @@ def averaged_moments(
     for start in range(0, n_columns, _COLUMNS):
         averaged = propagate(average, values[:, start : start + _COLUMNS], weights)
         dense[:, start : start + _COLUMNS] = averaged if core is None else averaged[core]
+    return moments_of(dense)
+
+
+def moments_of(dense: NDArray[np.float32]) -> Moments:
+    """Moments of columns as they are; of a matrix of its own, which is centred in place."""
+    n_columns = dense.shape[1]
     mean = dense.mean(axis=0, dtype=np.float64)
     dense -= mean.astype(np.float32)
     mean = mean.astype(np.float32).astype(np.float64)

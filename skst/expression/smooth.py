@@ -15,7 +15,7 @@ from skst.expression.counts import column_variance, library_sizes, median_depth,
 from skst.expression.noise import mean_beyond, noise_over_mean, noise_ratio
 from skst.expression.pooling import fewest_hops, pooling_hops
 from skst.expression.survey import Survey
-from skst.inputs.blocks import column_sums, row_blocks, some_columns
+from skst.inputs.blocks import row_blocks, some_columns
 from skst.inputs.types import Matrix
 
 # Near and next-to-near spots alike: one hop leaves noise in shallow tissue, two blur a small one.
@@ -313,38 +313,40 @@ class AveragedPCA:
         return propagate(average, pooled, self.hop_weights_)
 
     def genes(
-        self, X: Matrix, averaged: np.ndarray, n_genes: int
+        self, variances: np.ndarray, n_genes: int
     ) -> tuple[NDArray[np.integer], NDArray[np.float32], NDArray[np.float32]]:
         """The genes that vary most along the axes, and how their rates follow the embedding; not with `equal_noise`.
 
         Parameters
         ----------
-        X : ndarray or csr_array
-            The counts of ``fit_scores``.
-        averaged : ndarray of shape (n_spots, n_components)
-            Their embedding.
+        variances : ndarray of shape (n_components,), float64
+            Of the columns of the embedding of ``fit``.
         n_genes : int
             Genes wanted.
 
         Returns
         -------
         genes : ndarray of int
-            Columns of `X`, ascending.
+            Columns of the counts of ``fit``, ascending.
         log_rates : ndarray of float32
             Logarithm of the share that each has of the counts.
         loadings : ndarray of shape (n_genes, n_components), float32
             Change of that logarithm with each column of the embedding, to first order.
         """
-        variance = np.square(self.axes_, dtype=np.float64) @ averaged.var(axis=0, dtype=np.float64)
+        variance = np.square(self.axes_, dtype=np.float64) @ variances
         chosen = np.sort(np.argsort(-variance, kind="stable")[:n_genes])
         genes = self.kept_[chosen]
-        totals = column_sums(some_columns(X, genes))
-        rates = np.maximum(totals, 0.5) / max(library_sizes(X).sum(), 1.0)
+        rates = np.maximum(self.counts_[genes], 0.5) / max(self.counts_.sum(), 1.0)
         # A root is the embedding times the axes over their squared length, and log rate changes by 2 d root / root.
         squared = np.maximum(np.square(self.axes_, dtype=np.float64).sum(axis=0), np.finfo(np.float32).tiny)
         root = np.sqrt(np.maximum(rates * self.depth_, 1e-3))
         loadings = 2.0 * self.axes_[chosen] / squared / root[:, None]
         return genes, np.log(rates).astype(np.float32), loadings.astype(np.float32)
+
+    @property
+    def scaled_variances(self) -> NDArray[np.float64]:
+        """Variance of each column of the embedding of ``fit``."""
+        return self.variances_ * np.square(self._unscaled[1], dtype=np.float64)
 
     @property
     def _equal(self):

@@ -43,6 +43,12 @@ class RankedGenes(NamedTuple):
         shift = np.repeat(self.starts[:-1][spots] - starts[:-1], numbers)
         return RankedGenes(starts, self.columns[np.arange(starts[-1]) + shift])
 
+    @classmethod
+    def join(cls, parts: Sequence["RankedGenes"]) -> "RankedGenes":
+        """The ranking of spots that come in parts, one after the other."""
+        numbers = np.concatenate([np.diff(part.starts) for part in parts])
+        return cls(np.concatenate([[0], np.cumsum(numbers)]), np.concatenate([part.columns for part in parts]))
+
 
 def adaptive_k(X: Matrix, rule: str) -> NDArray[np.integer]:
     r"""How many genes to name of each spot, from its own expression.

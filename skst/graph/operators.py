@@ -47,7 +47,8 @@ def fit_operator(
     UserWarning
         If coordinates are lacking, or all counts are alike.
     """
-    warn_if_alike(spots.X)
+    if spots.X.shape[1]:  # else the counts are elsewhere
+        warn_if_alike(spots.X)
     builder = clone(as_graph(graph, normalize))
     if isinstance(builder, GivenGraph):
         return averaging_operator(builder.fit_to(spots)), builder

@@ -7,21 +7,24 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from skst import limits
+from skst.files.aside import RowsAside
 from skst.inputs.types import Matrix
 
 
 def row_blocks(X: Matrix) -> Iterator[tuple[slice, Matrix]]:
     """Blocks of rows of at most ``limits.BLOCK_ENTRIES`` stored entries, give or take; most matrices are one.
 
+    What lies in a file comes in smaller ones.
+
     Parameters
     ----------
-    X : ndarray or csr_array of shape (n_rows, n_columns)
+    X : ndarray, csr_array or RowsAside of shape (n_rows, n_columns)
 
     Yields
     ------
     rows : slice
     block : ndarray or csr_array
-        Those rows; X itself where they are all.
+        Those rows; X itself where they are all and in memory.
 
     Examples
     --------
@@ -31,11 +34,13 @@ def row_blocks(X: Matrix) -> Iterator[tuple[slice, Matrix]]:
     [slice(0, 3, None)]
     """
     n_rows = X.shape[0]
-    n_blocks = max(1, min(-(-_n_entries(X) // limits.BLOCK_ENTRIES), n_rows))
+    aside = isinstance(X, RowsAside)
+    most = limits.HELD_ENTRIES if aside else limits.BLOCK_ENTRIES
+    n_blocks = max(1, min(-(-_n_entries(X) // most), n_rows))
     ends = np.linspace(0, n_rows, n_blocks + 1).astype(int)
     for start, end in zip(ends[:-1], ends[1:], strict=True):
         rows = slice(int(start), int(end))
-        yield rows, X if n_blocks == 1 else X[rows]
+        yield rows, X if n_blocks == 1 and not aside else X[rows]
 
 
 def row_sums(X: Matrix, power: int = 1) -> NDArray[np.float64]:

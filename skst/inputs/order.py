@@ -1,9 +1,12 @@
 """An order of spots that does not depend on how they came, for all that is drawn row by row."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from skst.files.aside import RowsAside
 from skst.inputs.blocks import column_sums, row_sums
 from skst.inputs.types import Matrix
 
@@ -38,8 +41,12 @@ def content_order(X: Matrix, coordinates: NDArray[np.floating] | None = None, *,
     """
     powers = [1] if coordinates is not None else [1, 2, 3]
     sums = (row_sums, column_sums)[axis]
-    keys = [sums(X, power) for power in reversed(powers)]
-    return np.lexsort([*keys, *(() if coordinates is None else coordinates.T)])
+    return order_by_sums([sums(X, power) for power in powers], coordinates)
+
+
+def order_by_sums(sums: Sequence[np.ndarray], coordinates: NDArray[np.floating] | None = None) -> NDArray[np.integer]:
+    """The order of :func:`content_order`, from sums of powers from the first on."""
+    return np.lexsort([*reversed(sums), *(() if coordinates is None else coordinates.T)])
 
 
 def in_content_order(
@@ -49,18 +56,22 @@ def in_content_order(
 
     Parameters
     ----------
-    X : ndarray or csr_array of shape (n_spots, n_genes)
+    X : ndarray, csr_array or RowsAside of shape (n_spots, n_genes)
         Expression.
     columns : ndarray of int of shape (n_genes,), default=None
         Order of the columns, if that is known already.
 
     Returns
     -------
-    X : ndarray or csr_array of shape (n_spots, n_genes)
+    X : ndarray, csr_array or RowsAside of shape (n_spots, n_genes)
         Sparse if most entries are zero, whatever it was.
     rows, columns : ndarray of int
         Where its rows and columns were.
     """
+    if isinstance(X, RowsAside):
+        columns = content_order(X, axis=1) if columns is None else columns
+        rows = content_order(X)
+        return X.ordered(rows, columns, dense=2 * X.nnz >= X.shape[0] * X.shape[1]), rows, columns
     values = X.data if sparse.issparse(X) else X
     is_sparse = 2 * np.count_nonzero(values) < X.shape[0] * X.shape[1]
     if is_sparse:

@@ -50,6 +50,11 @@ class Opened(NamedTuple):
     listed: Slices | None
 
     @property
+    def source(self) -> Any:
+        """The slices where they are read one at a time, else X."""
+        return self.X if self.slices is None else self.slices
+
+    @property
     def rows(self) -> list[Any]:
         """Which spots are those of each item of a list; all, where `X` is none."""
         return [slice(None)] if self.listed is None else self.listed.rows
@@ -108,6 +113,10 @@ class ReadsSpots(NamedRows):
         """What keeps this estimator from reading one slice at a time; None if nothing does."""
         return type(self).__name__
 
+    def _holds(self, slices: Slices) -> bool:
+        """Whether slices that could be read one at a time are put together all the same, as they are small."""
+        return False
+
     def _open(
         self,
         X: Expression,
@@ -115,6 +124,7 @@ class ReadsSpots(NamedRows):
         batch: ArrayLike | None = None,
         *,
         reset: bool = False,
+        whole: bool = False,
     ) -> Opened:
         """Open `X`, whose slices are read one at a time or, if the estimator cannot, put together from a list.
 
@@ -122,12 +132,14 @@ class ReadsSpots(NamedRows):
         ----------
         X, coordinates, batch, reset
             As in :meth:`_read_spots`.
+        whole : bool, default=False
+            Whether slices are put together though they could be read one at a time.
 
         Returns
         -------
         Opened
         """
-        table, where, whole = tables_of(X), where_of(vars(self)), self._reads_whole() is not None
+        table, where, whole = tables_of(X), where_of(vars(self)), whole or self._reads_whole() is not None
         places: dict[str, Any] = {"coordinates": coordinates, "batch": batch}
         listed = is_listed(table)
         told = coordinates is not None or batch is not None
@@ -140,7 +152,9 @@ class ReadsSpots(NamedRows):
             )
         fitted = None if reset else self._columns_seen(unknown=True)
         slices = open_slices(table, where, **places, fitted=fitted, reader=type(self).__name__)
-        if whole:
+        if not listed and self._holds(slices):
+            return Opened(X, places, None, None)
+        if whole or self._holds(slices):
             joined = in_one(slices, layer=where.layer, spatial_key=where.spatial_key)
             return Opened(joined, {"coordinates": None, "batch": slices.spots().batch}, None, slices)
         if reset:

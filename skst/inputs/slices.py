@@ -62,6 +62,11 @@ class Slice:
         """Fitted genes that it has, where others are unknown; None if it has all."""
         return None if self.columns is None or (self.columns >= 0).all() else self.columns >= 0
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether its counts are in memory."""
+        return isinstance(self.counts, TableCounts) and not is_lazy(self.counts.matrix)
+
     def read(self, rows: NDArray[np.integer] | None = None) -> Matrix:
         """Counts of some spots, of all by default, float32, of the genes that were fitted; zeros of those it lacks."""
         with of_slice(self.called):

@@ -118,7 +118,7 @@ def stamp_of(path: str) -> Stamp:
     return Stamp(sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0))
 
 
-def look_into(path: str, layer: str | None, spatial_key: str, batch_key: str | None = None) -> Table:
+def look_into(path: str, layer: str | None, spatial_key: str | None, batch_key: str | None = None) -> Table:
     """What is known of a file before its counts are read; HDF5 files are looked through first.
 
     Parameters
@@ -126,8 +126,8 @@ def look_into(path: str, layer: str | None, spatial_key: str, batch_key: str | N
     path : str
         An .h5ad, or the folder of a .zarr.
     layer : str or None
-    spatial_key : str
-        Key of the places in ``obsm``.
+    spatial_key : str or None
+        Key of the places in ``obsm``; None where none are read.
     batch_key : str, default=None
         Column of ``obs`` that names slices.
 
@@ -151,7 +151,7 @@ def look_into(path: str, layer: str | None, spatial_key: str, batch_key: str | N
         var = group["var"]
         names = np.asarray(read_elem(var[var.attrs["_index"]]), dtype=object)
         obsm = group["obsm"] if "obsm" in group else {}
-        places = read_elem(obsm[spatial_key]) if spatial_key in obsm else None
+        places = read_elem(obsm[spatial_key]) if spatial_key is not None and spatial_key in obsm else None
         batch = read_elem(group["obs"][batch_key]) if batch_key is not None and batch_key in group["obs"] else None
     return Table(int(shape[0]), names, places, batch)
 

@@ -8,10 +8,14 @@ from scipy import sparse
 from sklearn.preprocessing import normalize
 
 from skst._modes import undisturbed
+from skst.expression.axes import CellExpression
+from skst.files.aside import RowsAside
 from skst.inputs.blocks import row_blocks
 from skst.nn.losses import unit_length
 from skst.nn.propagation import SparseOperator
 
+# Genes by which cells are alike.
+N_CUT_GENES = 1000
 # Entries of the dense blocks of rows that the gene-by-gene product is summed over.
 _BLOCK = 2**22
 
@@ -31,7 +35,7 @@ class NormalizedCut:
 
     Parameters
     ----------
-    C : ndarray, sparse matrix or sparse array of shape (n_cells, n_genes)
+    C : ndarray, sparse matrix or sparse array of shape (n_cells, n_genes), or a RowsAside
         Non-negative and finite, rows of any length.  float32 and float64 are kept, any other dtype becomes float32.
     balance : float, default=0.21
         Weight b of the first-order affinities, from 0 to 1.
@@ -159,7 +163,8 @@ class NormalizedCut:
         """
         self._check(z, self.n_cells)
         if self._operator is None:
-            self._operator = SparseOperator(self._rows).to(self.device)
+            rows = self._rows[:] if isinstance(self._rows, RowsAside) else self._rows
+            self._operator = SparseOperator(rows).to(self.device)
         unit = unit_length(z.double(), 0)
         genes = self._operator.T @ self._weighted(unit, self._weights)
         first, second = genes.split(z.shape[1], dim=1)
@@ -287,8 +292,34 @@ class NormalizedCut:
             )
 
 
+def cut_of_cells(expression: CellExpression, cells: Any, losses: Any, *, copy: bool) -> NormalizedCut | None:
+    """The loss on stabilised expression of cells, or None where it has no weight.
+
+    Parameters
+    ----------
+    expression : CellExpression
+        Fitted.
+    cells : ndarray, csr_array or RowsAside of shape (n_cells, n_genes)
+    losses : CellLosses
+    copy : bool
+        As of :class:`NormalizedCut`; whether what `expression` makes of the cells is theirs.
+    """
+    if losses.cut == 0:
+        return None
+    values = expression.values(cells, expression.genes("residual", N_CUT_GENES))
+    if values.min() < 0:
+        raise ValueError(f"X holds {values.min():.3g}, and the cut takes nothing below 0; set losses__cut=0.")
+    settings = {"balance": losses.cut_balance, "ortho_weight": losses.ortho}
+    return NormalizedCut(values, **settings, deflate=True, copy=copy)
+
+
 def _unit_rows(C, copy):
     """`C` as a CSR array, of its own where it is a copy, with rows of unit length; all-zero rows stay."""
+    if isinstance(C, RowsAside):
+        units = RowsAside(*C.shape)
+        for rows, block in row_blocks(C):
+            units.append(_unit_rows(block, copy=False), np.arange(rows.start, rows.stop))
+        return units
     if not sparse.issparse(C):
         C = np.asarray(C)
     if C.ndim != 2 or 0 in C.shape:

@@ -34,7 +34,7 @@ class SpotBatches:
         Averaging operator of each graph; the first is the spatial one.
     semantic : ndarray of shape (n_spots, n_semantic), float32, or None
         Text vectors.
-    counts : ndarray or csr_array of shape (n_spots, n_genes), default=None
+    counts : ndarray, csr_array or RowsAside of shape (n_spots, n_genes), default=None
         Counts to be decoded.
     sizes : ndarray of shape (n_spots,), default=None
         Library sizes.

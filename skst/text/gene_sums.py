@@ -1,5 +1,6 @@
 """Cells as sums of the vectors of their genes."""
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -141,18 +142,42 @@ class PathMixture:
     """
 
     def __init__(self, summed, written, model):
-        if written.shape[1] != summed.shape[1]:
-            raise ValueError(
-                f"vectors have length {summed.shape[1]} but model={model!r} makes vectors of length "
-                f"{written.shape[1]}, which mode='dual' cannot add; use the model that made them."
-            )
+        _check_lengths(summed, written, model)
         self._statistics = [_centre_and_size(path) for path in (summed, written)]
+
+    @classmethod
+    def of_parts(
+        cls, parts: Callable[[], Iterator[tuple[np.ndarray, NDArray[np.float32]]]], model: str
+    ) -> "PathMixture":
+        """The same of vectors of some cells at a time, which `parts` makes twice."""
+        n_cells, totals = 0, [np.zeros(1), np.zeros(1)]
+        for pair in parts():
+            _check_lengths(*pair, model)
+            n_cells += len(pair[0])
+            totals = [total + path.sum(axis=0, dtype=np.float64) for total, path in zip(totals, pair, strict=True)]
+        centres = [(total / n_cells).astype(np.float32) for total in totals]
+        squares = np.zeros(2)
+        for pair in parts():
+            apart = (path - centre for path, centre in zip(pair, centres, strict=True))
+            squares += [np.square(path, dtype=np.float64).sum() for path in apart]
+        made = object.__new__(cls)
+        sizes = np.sqrt(squares / n_cells)
+        made._statistics = [(centre, np.float32(size or 1)) for centre, size in zip(centres, sizes, strict=True)]
+        return made
 
     def mix(self, summed: np.ndarray, written: np.ndarray, share: float) -> NDArray[np.float32]:
         """``share * summed + (1 - share) * written``, both centred and scaled; of shape (n_spots, d), float32."""
         pairs = zip((summed, written), self._statistics, strict=True)
         summed, written = ((path - centre) / size for path, (centre, size) in pairs)
         return (share * summed + (1 - share) * written).astype(np.float32)
+
+
+def _check_lengths(summed, written, model):
+    if written.shape[1] != summed.shape[1]:
+        raise ValueError(
+            f"vectors have length {summed.shape[1]} but model={model!r} makes vectors of length "
+            f"{written.shape[1]}, which mode='dual' cannot add; use the model that made them."
+        )
 
 
 def _centre_and_size(vectors):

@@ -1,18 +1,22 @@
 """How an encoder learns which genes have text, and what it needs to know of X."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
+from skst.expression.survey import ColumnSums
+from skst.files.aside import RowsAside
 from skst.genes.coverage import NO_NAMES
+from skst.genes.ranking import RankedGenes
 from skst.genes.templates import cell_text
+from skst.inputs.blocks import column_sums, row_blocks
 from skst.inputs.counting import check_counts
 from skst.inputs.reading import missing
-from skst.inputs.types import RandomState
+from skst.inputs.types import Matrix, RandomState
 from skst.text.controls import unrelated_names
 from skst.text.gene_sums import GeneSums, PathMixture, gene_sums, moments, weights_of_genes
 from skst.text.gene_vectors import choose_genes, look_up, vectors_of_genes
@@ -26,6 +30,7 @@ class LearnsText:
     # What the encoder has, of what public methods here ask for.
     check: Callable[[], Any]
     random_state: RandomState
+    mode: str
     weighting: str
     normalize: bool
 
@@ -46,7 +51,8 @@ class LearnsText:
         self._learn_genes(spots.genes, genes, mean, variance, encode, rng)
         ranked = written = None
         if self.mode != "aggregate":
-            ranked, written = self._learn_texts(expression, encode, rng)
+            ranked = self._spot_texts.rank(expression)
+            written = self._learn_texts(ranked, encode, rng, expression)
         self._count_lookups(encode)
         return expression, encode, ranked, written
 
@@ -94,6 +100,98 @@ class LearnsText:
             self._learn_genes(names, genes, mean, variance, encode, check_random_state(self.random_state))
             self._count_lookups(encode)
 
+    def learn_texts(
+        self,
+        names: NDArray[np.object_] | None,
+        counts: np.ndarray,
+        mean: np.ndarray,
+        variance: np.ndarray,
+        rank: Callable[[Callable[[Matrix], RankedGenes]], RankedGenes],
+        X: RowsAside | None = None,
+    ) -> RankedGenes | None:
+        """Fit a mode that names genes to a tissue that is read in parts.
+
+        Parameters
+        ----------
+        names, counts, mean, variance
+            As of :meth:`learn_sums`.
+        rank : callable
+            Ranks the genes of all spots by a function that ranks those of some, from their counts.
+        X : RowsAside of shape (n_spots, n_genes), default=None
+            Counts; needed for mode "dual".
+
+        Returns
+        -------
+        RankedGenes or None
+            None if there is no text.
+        """
+        self.check()
+        genes, encode = self._look_up(names, counts)
+        if not self.has_text_:
+            return None
+        rng = check_random_state(self.random_state)
+        self._learn_genes(names, genes, mean, variance, encode, rng)
+        ranked = rank(self.rank)
+        self._learn_texts(ranked, encode, rng, X)
+        self._count_lookups(encode)
+        return ranked
+
+    def learn_aside(self, names: NDArray[np.object_] | None, X: RowsAside) -> RankedGenes | None:
+        """Fit any mode to counts that are read a block of rows at a time.
+
+        Parameters
+        ----------
+        names : ndarray of str of shape (n_genes,) or None
+            Names of the genes.
+        X : RowsAside of shape (n_spots, n_genes)
+
+        Returns
+        -------
+        RankedGenes or None
+            What texts name; None if there is no text, or none of spots.
+        """
+        blocks = (weights_of_genes(block, self.weighting, self.normalize) for _, block in row_blocks(X))
+        sums = ColumnSums.add([ColumnSums.of(block) for block in blocks])
+        told = names, column_sums(X), sums.mean, sums.variance
+        if self.mode == "aggregate":
+            self.learn_sums(*told)
+            return None
+        return self.learn_texts(*told, lambda rank: RankedGenes.join([rank(part) for _, part in row_blocks(X)]), X)
+
+    def rank(self, X: Matrix) -> RankedGenes:
+        """The genes that texts name of spots with counts X, once it is fitted and there is text."""
+        ranked = self._spot_texts.rank(X)
+        return ranked._replace(columns=ranked.columns.astype(np.int32))
+
+    def vectors_of(
+        self,
+        ranked: RankedGenes | None,
+        X: RowsAside | None = None,
+        order: NDArray[np.integer] | None = None,
+        most: int = 16_384,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Vectors of spots, of so many at a time.
+
+        Parameters
+        ----------
+        ranked : RankedGenes or None
+            Which genes texts name of them; None in mode "aggregate".
+        X : RowsAside of shape (n_spots, n_genes), default=None
+            Their counts; needed for the modes "aggregate" and "dual".
+        order : ndarray of int of shape (n_spots,), default=None
+            In which order the spots are wanted.
+        most : int, default=16384
+        """
+        encode = None
+        if ranked is not None and self._spot_texts.needs_model:
+            encode = self._vectors_of_texts(self._model)
+        n_spots = len(X) if ranked is None else len(ranked.starts) - 1  # type: ignore[arg-type]
+        for start in range(0, n_spots, most):
+            rows = np.arange(start, min(start + most, n_spots))
+            rows = rows if order is None else order[rows]
+            counts, named = None if X is None else X[rows], None if ranked is None else ranked.take(rows)
+            yield self._embed(counts, encode, named)
+
     def gene_sums(self) -> GeneSums:
         """What makes vectors of cells in mode "aggregate", once it is fitted and there is text."""
         mean = self.gene_mean_ if self.weighting == "contrast" else None
@@ -114,9 +212,8 @@ class LearnsText:
             self._with_vector = wanted
             self._n_features_out = self.gene_vectors_.shape[1]
 
-    def _learn_texts(self, X, encode, rng):
-        """Rank the genes; in "dual" also the text vectors of `X`, and centre and size of both paths."""
-        ranked = self._spot_texts.rank(X)
+    def _learn_texts(self, ranked, encode, rng, X=None):
+        """What texts are about; in "dual" also the text vectors of `X`, and centre and size of both paths."""
         self.n_genes_named_ = np.diff(ranked.starts).astype(np.int32)
         noise_seed = rng.randint(2**31 - 1)
         if self.mode != "dual":
@@ -127,10 +224,19 @@ class LearnsText:
             self._spot_texts.learn_to_predict(ranked, encode, self.max_texts, rng)
         self.text_r2_ = None if self._spot_texts.regression is None else self._spot_texts.regression.r2_
         if self.mode != "dual":
-            return ranked, None
+            return None
+        if isinstance(X, RowsAside):
+            self._paths = PathMixture.of_parts(lambda: self._both_paths(ranked, X, encode), model=encode.backend.name)
+            return None
         written = self._spot_texts.vectors(ranked, encode)
         self._paths = PathMixture(self._aggregated(X), written, model=encode.backend.name)
-        return ranked, written
+        return written
+
+    def _both_paths(self, ranked, X, encode, most=16_384):
+        """Sums of gene vectors and vectors of texts, of so many spots at a time."""
+        for start in range(0, X.shape[0], most):
+            rows = np.arange(start, min(start + most, X.shape[0]))
+            yield self._aggregated(X[rows]), self._spot_texts.vectors(ranked.take(rows), encode)
 
     def _embed(self, X, encode, ranked=None, written=None):
         if not self.has_text_:

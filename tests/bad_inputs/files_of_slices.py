@@ -115,12 +115,20 @@ CASES = [
         of=("semst", "stllm"),
     ),
     works(
-        "X is a list of paths, and the estimator needs all spots at once",
-        "files are read and put together in memory.",
-        "Nothing, if they fit into memory.",
+        "X is a list of paths, and the estimator trains networks",
+        "up to 20,000 spots are put together in memory, and one file at a time is beyond, see :doc:`large`.",
+        "Nothing.",
         _fit_halves,
         _as_halves,
         of=("semst",),
+    ),
+    works(
+        "X is a list of paths, and the estimator knows no slices",
+        "files are put together in memory, or read one at a time where networks are trained on more than 20,000 cells.",
+        "Nothing.",
+        _fit_halves,
+        _as_cells,
+        of=("text", "llmdsc"),
     ),
     works(
         "X is a list of AnnData, and the estimator knows no slices",

@@ -1,4 +1,4 @@
-"""What every estimator of domains or cell types does alike: partition an embedding, predict, transform."""
+"""What estimators of domains do alike: predict and transform spots, and let neighbours vote."""
 
 import numbers
 import warnings
@@ -7,31 +7,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from skst import limits
-from skst._constraints import HasMethods, Interval
-from skst._parameters import NestedParameters
+from skst._constraints import Interval
+from skst.base.partition import PARTITION, PartitionMixin
 from skst.inputs.order import content_order
 from skst.inputs.places import are_scattered
-from skst.inputs.reading import READING, ReadsSpots
 from skst.inputs.types import Expression, PerSpot
-from skst.partition.choice import majority_vote, make_clusterer, warn_of_collapse
-from skst.partition.estimate import estimate_n_clusters
+from skst.partition.choice import majority_vote
 from skst.partition.mixture import ConsensusMixture, check_n_clusters
 from skst.partition.nested import labels_at, merge_tree
-from skst.partition.numbers import renumber, stable_numbers
-from skst.results import WritesResults, data_hash, every_item, record_of
+from skst.partition.numbers import renumber
+from skst.results import data_hash, every_item, record_of
 
-# What parameters of the same name may be, on every estimator.
-PARTITION: dict[str, list] = {
-    "n_clusters": [Interval(numbers.Integral, 1, None, closed="left"), None],
-    "text": [HasMethods(["fit_transform", "transform"]), None],
-    "clusterer": [str, HasMethods(["fit", "predict"]), None],
-    **READING,
-}
 DOMAINS: dict[str, list] = {
     **PARTITION,
     "n_vote_neighbors": [Interval(numbers.Integral, 0, None, closed="left")],
@@ -42,163 +31,15 @@ DOMAINS: dict[str, list] = {
 _MANY_DOMAINS = 15
 
 
-class PartitionMixin(
-    NestedParameters, ReadsSpots, WritesResults, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-):
-    """Methods of an estimator that partitions an embedding of its own.
-
-    The estimator has the parameters ``n_clusters``, ``clusterer`` and ``verbose`` and sets ``embedding_`` in ``fit``.
-    """
-
-    def _check_partition(self, n_spots):
-        """Raise what the partition would, before anything takes time."""
-        if self.n_clusters is not None:
-            check_n_clusters(self.n_clusters, n_spots)
-        make_clusterer(self.clusterer, 1)
-
-    def _choose_n_clusters(self, embedding, seed, order):
-        """Set the number of clusters to what was asked for or, from the rows of an embedding in `order`, estimated."""
-        vars(self).pop("n_clusters_curve_", None)
-        self.n_clusters_ = self.n_clusters
-        if self.n_clusters is None:
-            self._say("estimating the number of clusters")
-            self.n_clusters_, self.n_clusters_curve_ = estimate_n_clusters(
-                embedding[order], random_state=int(seed), verbose=self.verbose
-            )
-
-    def _fit_clusterer(self, seed, order, n_views=1, settle=None):
-        """Fit the clusterer to ``embedding_``, which holds so many embeddings side by side, and set ``labels_``.
-
-        It sees the rows in `order`, from :func:`skst.inputs.order.content_order`.  `settle` turns its labels into final
-        ones of the same numbers.
-        """
-        self.clusterer_ = make_clusterer(self.clusterer, self.n_clusters_, int(seed), n_views=n_views)
-        self._say(f"partition into {self.n_clusters_} clusters: {self.clusterer_}")
-        with warnings.catch_warnings():  # of fewer clusters than asked for, of which more is said below
-            warnings.filterwarnings("ignore", "Number of distinct clusters", ConvergenceWarning)
-            self.clusterer_.fit(self.embedding_[order])
-        _put_back(self.clusterer_, order)
-        found_all = isinstance(self.clusterer_, ConsensusMixture) and len(order) > limits.MAX_POSTERIOR
-        labels = self.clusterer_.labels_ if found_all else np.asarray(self.clusterer_.predict(self.embedding_))
-        labels = labels if settle is None else settle(labels)
-        self._numbers = stable_numbers(labels)
-        self.labels_ = renumber(labels, self._numbers)
-
-    def _partition_of(self, embedding):
-        """Labels that the clusterer gives to an embedding, not yet numbered as ``labels_`` are."""
-        return np.asarray(self.clusterer_.predict(embedding))
-
-    def _check_collapse(self, advice, rows):
-        # Communities have warned of another number than was asked for.
-        warn_of_collapse(self.labels_, getattr(self.clusterer_, "n_clusters_", self.n_clusters_), advice, rows)
-
-    def _check_interruption(self, n_networks, what):
-        """Warn if training was cut short, so that `what` was found is of what had been learnt by then."""
-        if self.interrupted_:
-            warnings.warn(
-                f"Training was interrupted in network {len(self.networks_)} of {n_networks}; {what} are those of what "
-                "had been learnt by then.",
-                stacklevel=3,
-            )
-
-    def _say(self, step):
-        if self.verbose:
-            print(f"[{type(self).__name__}] {step}")
-
-    @property
-    def _n_features_out(self):
-        return np.shape(self.embedding_)[1]
-
-
-def _put_back(clusterer, order):
-    """Bring what a clusterer knows of the rows that it saw in `order` into the order of the spots."""
-    for name in ("labels_", "embedding_"):
-        values = getattr(clusterer, name, None)
-        if isinstance(values, np.ndarray) and len(values) == len(order):
-            in_place = np.empty_like(values)
-            in_place[order] = values
-            setattr(clusterer, name, in_place)
-
-
-class CellTypeMixin(PartitionMixin):
-    """Methods of an estimator that embeds cells; ``_embed(X)`` embeds others."""
-
-    def transform(self, X: Expression) -> NDArray[np.float32]:
-        """Embedding of cells, new ones included.
-
-        Parameters
-        ----------
-        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths
-            Cells with the genes seen in ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n_cells, n_columns), float32; a list of these if X is a list
-        """
-        check_is_fitted(self)
-        opened = self._open(X)
-        return opened.given_back(self._embed(opened.X))
-
-    def predict(self, X: Expression) -> NDArray[np.integer]:
-        """Type of each cell, new ones included.
-
-        Parameters
-        ----------
-        X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths
-            Cells with the genes seen in ``fit``.
-
-        Returns
-        -------
-        ndarray of int of shape (n_cells,)
-            Types numbered as in ``labels_``; a list of these if X is a list.
-        """
-        check_is_fitted(self)
-        opened = self._open(X)
-        return opened.given_back(renumber(self._partition_of(self._embed(opened.X)), self._numbers))
-
-    def write(self, adata: Any, *, key_added: str = "cluster") -> None:
-        """Write types and embedding into an AnnData, where scanpy looks for them.
-
-        Parameters
-        ----------
-        adata : AnnData, SpatialData, or list of these
-            Cells of ``fit``, or others, which are predicted first.  What is written is said there:
-            :meth:`skst.SpaLLMFusion.write`.
-        key_added : str, default="cluster"
-            Column of ``obs``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            As there.
-        """
-        check_is_fitted(self)
-        items = every_item(adata, key_added)
-        opened = self._open(adata)
-        spots, rows = self._read_spots(opened.X), opened.rows
-        self._write(items, rows, opened.X, key_added, spots, self._embed)
-
-    def fit_transform(self, X: Expression, y: object = None) -> NDArray[np.float32]:
-        """Fit and return ``embedding_``.
-
-        Parameters
-        ----------
-        X, y
-            As in ``fit``.
-
-        Returns
-        -------
-        ndarray of shape (n_cells, n_columns), float32
-        """
-        return self.fit(X, y).embedding_
-
-
 class DomainMixin(PartitionMixin):
     """Methods of an estimator that embeds spots and partitions the embedding.
 
     The estimator has the parameter ``n_vote_neighbors`` too, and calls ``_find_domains`` after ``embedding_`` is set;
     ``_embed(X, spots)`` embeds other spots, ``_embed_slices(slices)`` those of slices that are read one at a time.
     """
+
+    # Whether slices that are read one at a time are embedded each by itself.
+    _slices_apart = True
 
     def transform(self, X: Any, *, coordinates: PerSpot = None, batch: PerSpot = None) -> Any:
         """Embedding of spots, new slices included.
@@ -240,7 +81,7 @@ class DomainMixin(PartitionMixin):
         if opened.slices is None:
             spots = self._read_spots(opened.X, **opened.places)
             return opened.given_back(self._domains_of(self._embed(opened.X, spots), spots))
-        parts = opened.slices.groups(limits.MAX_PREDICTED)
+        parts = opened.slices.groups(limits.MAX_PREDICTED if self._slices_apart else opened.slices.n_spots)
         found = [part.given_back(self._domains_of(self._embed_slices(part), part.spots())) for part in parts]
         return opened.given_back(opened.slices.joined(sum(found, [])))
 
@@ -284,8 +125,9 @@ class DomainMixin(PartitionMixin):
         check_is_fitted(self)
         items = every_item(adata, key_added, coordinates=coordinates, batch=batch)
         # Items that are read one at a time are embedded so; those of other estimators are one tissue.
-        for some, X in [([item], item) for item in items] if self._reads_whole() is None else [(items, adata)]:
-            opened = self._open(X, coordinates, batch)
+        apart = self._slices_apart and self._reads_whole() is None
+        for some, X in [([item], item) for item in items] if apart else [(items, adata)]:
+            opened = self._open(X, coordinates, batch, whole=True)
             spots = self._read_spots(opened.X, **opened.places)
             embed, settle = partial(self._embed, spots=spots), partial(self._voted, spots=spots)
             self._write(some, opened.rows, opened.X, key_added, spots, embed, settle)

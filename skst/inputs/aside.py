@@ -1,0 +1,49 @@
+"""Counts of slices, put aside in a temporary file as they are read, for what sees cells in an order of its own."""
+
+import numpy as np
+from scipy import sparse
+
+from skst import limits
+from skst.files.aside import RowsAside
+from skst.inputs.blocks import is_whole
+from skst.inputs.counting import check_range
+from skst.inputs.slices import Slices, of_slice
+from skst.inputs.spots import Spots
+
+
+def put_aside(slices: Slices, *, counts: bool) -> Spots:
+    """Read all slices once, one block of rows at a time.
+
+    Parameters
+    ----------
+    slices : Slices
+    counts : bool
+        Whether there have to be counts, and values are not taken as they are.
+
+    Returns
+    -------
+    Spots
+        Its X is a :class:`~skst.files.aside.RowsAside`.
+
+    Raises
+    ------
+    ValueError
+        In one sentence that names the slice, if one cannot be used.
+    """
+    aside = RowsAside(slices.n_spots, slices.n_genes)
+    highest, fractions = 0.0, False
+    fix = f"pass raw counts, or set normalize=False of {slices.slices[0].reader} to use X as it is"
+    size = max(1, limits.TILE_ENTRIES // slices.n_genes)
+    for one, rows in zip(slices.slices, slices.rows, strict=True):
+        for start in range(0, len(rows), size):
+            some = np.arange(start, min(start + size, len(rows)))
+            block = sparse.csr_array(one.read(None if len(some) == len(rows) else some))
+            if counts:
+                with of_slice(one.called):
+                    check_range(block.data.min(initial=0), 0.0, False, lambda: fix)
+                highest = max(highest, float(block.data.max(initial=0)))
+                fractions = fractions or not is_whole(block.data)
+            aside.append(block, rows[some])
+    if counts:
+        check_range(aside.min(), highest, fractions, lambda: fix)
+    return Spots(aside, slices.genes, None, None)
