@@ -10,12 +10,14 @@ from sklearn.utils import check_random_state
 
 from skst._constraints import Interval, StrOptions
 from skst._parameters import or_new
-from skst.base import PARTITION, CellTypeMixin
+from skst.base import PARTITION
+from skst.cells import CellTypeMixin
+from skst.embedding.batches import CORRECTIONS, CorrectsCells
 from skst.expression.axes import WithoutDepth
 from skst.expression.gene_views import GeneViews
 from skst.inputs.counting import check_counts
 from skst.inputs.order import in_content_order
-from skst.inputs.types import Expression
+from skst.inputs.types import Expression, PerSpot
 from skst.partition.choice import soft_labels
 from skst.partition.tied import likeliest_clusters
 from skst.results import data_hash, record_of
@@ -30,7 +32,7 @@ N_CUT_GENES = 1000
 _MAX_SEED = np.iinfo(np.int32).max
 
 
-class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
+class LLMDSCClusterer(CorrectsCells, CellTypeMixin, BaseEstimator):
     r"""Find cell types with autoencoders that cut the graph of cells, and align text to what they find.
 
     No coordinates are needed.  An autoencoder turns the expression of a cell into a structural embedding, and a
@@ -69,12 +71,16 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         Weights alpha to delta of the losses, and their forms.
     clusterer : {"mixture", "kmeans", "leiden", "louvain"} or estimator, default="mixture"
         Partition of the embedding, see :func:`skst.partition.make_clusterer`.
+    batch_effect : {"shift", "harmony"} or None, default=None
+        What corrects axes before networks read them, as in :class:`skst.SpatialGraphTransformer`; needs `inputs` "axes".
     normalize : bool, default=True
         Whether `X` holds counts.  False takes its values as they are, such as logarithms.
     gene_names : array-like of str of shape (n_genes,), default=None
         Names of the columns of an `X` that carries none.
     layer : str, default=None
         Layer of an AnnData that holds the counts; ``X.X`` by default.
+    batch_key : str, default=None
+        Column of ``X.obs`` that names batches, for `batch_effect`; items of a list are batches of their own.
     random_state : int, RandomState instance or None, default=None
         Determines everything; two runs on a CPU with the same int are identical.
     verbose : int, default=0
@@ -94,6 +100,8 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         What networks make of expression, each of unit total variance.
     semantic_embedding_ : ndarray of the shape of `structural_embedding_`, float32, or None
         What they make of the text, beside it.
+    batch_shift_ : ndarray of shape (n_batches,) or None
+        Mean squared distance that cells of each batch were moved by; 1 is the variance of all leading axes.
     history_ : DataFrame
         One row an epoch: "network", "stage", "epoch", "train_loss", its terms ("mse", "cut", "alignment", "kl"), "dur".
     interrupted_ : bool
@@ -174,7 +182,9 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         "inputs": [StrOptions({"axes", "counts"})],
         "network": [CellNetwork, None],
         "losses": [CellLosses, None],
+        "batch_effect": [StrOptions(set(CORRECTIONS)), None],
         "normalize": ["boolean"],
+        "batch_key": [str, None],
     }
 
     def __init__(
@@ -189,9 +199,11 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         network=None,
         losses=None,
         clusterer="mixture",
+        batch_effect=None,
         normalize=True,
         gene_names=None,
         layer=None,
+        batch_key=None,
         random_state=None,
         verbose=0,
     ):
@@ -204,9 +216,11 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         self.network = network
         self.losses = losses
         self.clusterer = clusterer
+        self.batch_effect = batch_effect
         self.normalize = normalize
         self.gene_names = gene_names
         self.layer = layer
+        self.batch_key = batch_key
         self.random_state = random_state
         self.verbose = verbose
 
@@ -256,7 +270,7 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
     def _two_paths(self):
         return GeneTextEncoder(mode="dual", k_g=60, max_texts=1000, normalize=self.normalize, verbose=self.verbose)
 
-    def fit(self, X: Expression, y: object = None) -> Self:
+    def fit(self, X: Expression, y: object = None, *, batch: PerSpot = None) -> Self:
         """Train the networks and partition what they find.
 
         Parameters
@@ -265,37 +279,36 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
             Raw counts, unless ``normalize=False``.
         y : None
             Ignored.
+        batch : array-like of shape (n_cells,), default=None
+            Batch of each cell; by default the column `batch_key` of the AnnData.
 
         Returns
         -------
         self : LLMDSCClusterer
         """
         from skst.nn.cell_ensemble import CellEnsemble
+        from skst.nn.cut import make_cut
         from skst.nn.training import resolve_device
 
         self._validate_params()
         network, losses = self.part("network").check(), self.part("losses").check()
-        X = self._open(X, reset=True).X
-        cells, order = self._read(X, reset=True)
+        self._check_batch_effect()
+        opened = self._open(X, batch=batch, reset=True)
+        X = opened.X
+        cells, order, batch = self._read(X, opened.places["batch"], reset=True)
         self._check_partition(cells.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)
         text_seed, partition_seed, *seeds = rng.randint(_MAX_SEED, size=2 + network.n_networks)
 
         self._say(f"axes of {cells.shape[0]} cells x {cells.shape[1]} genes")
-        self._genes = GeneViews(
-            network.n_networks,
-            self.n_top_genes,
-            N_AXES,
-            network.n_components,
-            normalize=self.normalize,
-            raw=self.inputs == "counts",
-        )
-        axes = self._genes.fit_axes(cells, rng)
+        views = network.n_networks, self.n_top_genes, N_AXES, network.n_components
+        self._genes = GeneViews(*views, normalize=self.normalize, raw=self.inputs == "counts")
+        axes = self._fit_batches(self._genes.fit_axes(cells, rng), batch, network.n_components, rng)
         inputs = axes if self.inputs == "axes" else self._genes.inputs(cells)
         self._choose_n_clusters(axes[0], partition_seed, slice(None))
         semantic = self._fit_text(X, cells, order, text_seed)
-        n_cells, cut = cells.shape[0], self._make_cut(cells, losses)
+        n_cells, cut = cells.shape[0], make_cut(self._genes.expression_, cells, N_CUT_GENES, losses)
         del cells  # a copy of the counts in another order, gone before anything is trained
         self._ensemble = CellEnsemble(
             {
@@ -340,37 +353,24 @@ class LLMDSCClusterer(CellTypeMixin, BaseEstimator):
         self._record = record_of(self, self._seen)
         return self
 
-    def _embed(self, X):
-        cells, order = self._read(X)
+    def _embed(self, X, batch):
+        cells, order, batch = self._read(X, batch)
         semantic = None if self.text_ is None else self._text.transform(X, cells, order=order)
-        inputs = self._genes.inputs(cells)
+        inputs = self._without_batches(self._genes.inputs(cells), batch)
         return self._side_by_side(inputs, *self._ensemble.views(self._in_turn(inputs), semantic))[np.argsort(order)]
 
-    def _read(self, X, reset=False):
-        """Expression in an order that does not depend on how cells came, and that order."""
-        cells = self._read_spots(X, reset=reset)
+    def _read(self, X, batch, reset=False):
+        """Expression in an order that does not depend on how cells came, that order, and batches in it."""
+        cells = self._read_spots(X, batch=batch, reset=reset)
         if reset:
             self._seen = data_hash(cells)
         if self.normalize:
             check_counts(cells, X, unless=type(self).__name__)
         ordered, order, self._gene_order = in_content_order(cells.X, None if reset else self._gene_order)
-        return ordered, order
+        return ordered, order, None if cells.batch is None else cells.batch[order]
 
     def _in_turn(self, inputs):
         return [inputs[i] for i in self._genes.which_]
-
-    def _make_cut(self, cells, losses):
-        """Loss of the cut on stabilised expression, or None where it has no weight."""
-        if losses.cut == 0:
-            return None
-        from skst.nn.cut import NormalizedCut
-
-        known = self._genes.expression_
-        values = known.values(cells, known.genes("residual", N_CUT_GENES))
-        if values.min() < 0:
-            raise ValueError(f"X holds {values.min():.3g}, and the cut takes nothing below 0; set losses__cut=0.")
-        settings = {"balance": losses.cut_balance, "ortho_weight": losses.ortho}
-        return NormalizedCut(values, **settings, deflate=True, copy=not self.normalize)
 
     def _fit_text(self, X, cells, order, seed):
         """Columns of the text of the cells; None if nothing tells cells apart."""

@@ -43,6 +43,7 @@ FLOORS = [
     {"embedding", "partition"},
     {"results"},
     {"base", "datasets", "model_selection", "plotting"},
+    {"cells"},
     {"llmdsc", "semst", "spallm", "stllm"},
     {"inspection"},
     {"reporting"},

@@ -287,6 +287,38 @@ class NormalizedCut:
             )
 
 
+def make_cut(expression: Any, cells: Any, n_genes: int, losses: Any) -> NormalizedCut | None:
+    """The cut of the graph of cells that their stabilised expression weighs.
+
+    Parameters
+    ----------
+    expression : CellExpression
+        Fitted.
+    cells : ndarray or csr_array of shape (n_cells, n_genes)
+        Counts.
+    n_genes : int
+        Genes by which cells are alike.
+    losses : CellLosses
+
+    Returns
+    -------
+    NormalizedCut or None
+        None where it has no weight.
+
+    Raises
+    ------
+    ValueError
+        If expression is negative.
+    """
+    if losses.cut == 0:
+        return None
+    values = expression.values(cells, expression.genes("residual", n_genes))
+    if values.min() < 0:
+        raise ValueError(f"X holds {values.min():.3g}, and the cut takes nothing below 0; set losses__cut=0.")
+    settings = {"balance": losses.cut_balance, "ortho_weight": losses.ortho}
+    return NormalizedCut(values, **settings, deflate=True, copy=not expression.normalize)
+
+
 def _unit_rows(C, copy):
     """`C` as a CSR array, of its own where it is a copy, with rows of unit length; all-zero rows stay."""
     if not sparse.issparse(C):
