@@ -72,7 +72,7 @@ class LLMDSCClusterer(CorrectsCells, CellTypeMixin, BaseEstimator):
     clusterer : {"mixture", "kmeans", "leiden", "louvain"} or estimator, default="mixture"
         Partition of the embedding, see :func:`skst.partition.make_clusterer`.
     batch_effect : {"shift", "harmony"} or None, default=None
-        What corrects axes before networks read them, as in :class:`skst.SpatialGraphTransformer`; needs `inputs` "axes".
+        What corrects axes that networks read, as in :class:`skst.SpatialGraphTransformer`; needs ``inputs="axes"``.
     normalize : bool, default=True
         Whether `X` holds counts.  False takes its values as they are, such as logarithms.
     gene_names : array-like of str of shape (n_genes,), default=None
