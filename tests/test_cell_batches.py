@@ -88,7 +88,7 @@ def test_arrays_are_told_their_batches(apart, fitted):
 
 
 def test_harmony_corrects_the_axes_of_each_choice_of_genes(apart, simple_harmony):
-    model = fits(apart, "harmony")
+    model = fits(apart, "harmony", align_to="structure")  # with text, too
     assert ari(apart, model.labels_) > 0.85 and (model.batch_shift_ > 0.01).all()
     np.testing.assert_array_equal(model.predict(apart), model.labels_)
 
