@@ -84,6 +84,7 @@ class CorrectsCells:
     runs on the axes of each choice.  As there, each batch is corrected by itself.
     """
 
+    batch_effect: str | None
     _batches: Any = None
 
     def _check_batch_effect(self):
