@@ -11,13 +11,14 @@ from sklearn.utils import check_random_state
 from skst._constraints import Interval, StrOptions
 from skst._parameters import or_new
 from skst.base import PARTITION, CellTypeMixin, TrainsNetworks
+from skst.embedding.batches import CORRECTIONS, CorrectsCells
 from skst.expression.axes import WithoutDepth
 from skst.expression.gene_views import GeneViews
 from skst.inputs.aside import put_aside
 from skst.inputs.counting import check_counts
 from skst.inputs.order import in_content_order
 from skst.inputs.slices import Slices
-from skst.inputs.types import Expression
+from skst.inputs.types import Expression, PerSpot
 from skst.partition.choice import soft_labels
 from skst.partition.tied import likeliest_clusters
 from skst.results import data_hash, record_of
@@ -30,7 +31,7 @@ N_AXES = 50
 _MAX_SEED = np.iinfo(np.int32).max
 
 
-class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
+class LLMDSCClusterer(CorrectsCells, TrainsNetworks, CellTypeMixin, BaseEstimator):
     r"""Find cell types with autoencoders that cut the graph of cells, and align text to what they find.
 
     No coordinates are needed.  An autoencoder turns the expression of a cell into a structural embedding, and a
@@ -50,14 +51,12 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
     n_clusters : int, default=None
         Number of cell types; estimated by :func:`skst.partition.estimate_n_clusters` if None.
     text : transformer, default=None
-        Makes the text vectors; ``GeneTextEncoder(mode="dual", k_g=60, max_texts=1000)`` by default, the paper's two
-        paths.
+        Makes the text vectors; ``GeneTextEncoder(mode="dual", k_g=60, max_texts=1000)``, the two paths, by default.
     text_weight : float, default=0.1
         Share of the projected text in the embedding, from 0 to 1; the paper's Eq. 13 has 0.5.
     align_to : {"structure", "shared", None}, default="structure"
         "structure": text is projected onto the structural embedding, which the alignment does not move.  "shared": both
-        views are projected into a space of `n_projection` columns, brought to unit length, and moved, as published.
-        None leaves text out.
+        views are projected into a space of `n_projection` columns, brought to unit length, and moved.  None: no text.
     n_top_genes : int or sequence of int, default=(1000, 2000, 4000)
         Numbers of genes to look at; each is chosen by two criteria, see Notes.
     inputs : {"axes", "counts"}, default="axes"
@@ -69,12 +68,16 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
         Weights alpha to delta of the losses, and their forms.
     clusterer : {"mixture", "kmeans", "leiden", "louvain"} or estimator, default="mixture"
         Partition of the embedding, see :func:`skst.partition.make_clusterer`.
+    batch_effect : {"shift", "harmony"} or None, default=None
+        What corrects axes that networks read, as in :class:`skst.SpatialGraphTransformer`; needs ``inputs="axes"``.
     normalize : bool, default=True
         Whether `X` holds counts.  False takes its values as they are, such as logarithms.
     gene_names : array-like of str of shape (n_genes,), default=None
         Names of the columns of an `X` that carries none.
     layer : str, default=None
         Layer of an AnnData that holds the counts; ``X.X`` by default.
+    batch_key : str, default=None
+        Column of ``X.obs`` that names batches, for `batch_effect`; items of a list are batches of their own.
     random_state : int, RandomState instance or None, default=None
         Determines everything; two runs on a CPU with the same int are identical.
     verbose : int, default=0
@@ -94,6 +97,8 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
         What networks make of expression, each of unit total variance.
     semantic_embedding_ : ndarray of the shape of `structural_embedding_`, float32, or None
         What they make of the text, beside it.
+    batch_shift_ : ndarray of shape (n_batches,) or None
+        Mean squared distance that cells of each batch were moved by; 1 is the variance of all leading axes.
     history_ : DataFrame
         One row an epoch: "network", "stage", "epoch", "train_loss", its terms ("mse", "cut", "alignment", "kl"), "dur".
     interrupted_ : bool
@@ -131,7 +136,7 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
 
     Notes
     -----
-    Deviations from the paper and its published code:
+    :meth:`paper` gives the published settings.  Deviations from the paper and its published code:
 
     - The published code keeps the epoch that scores best against the true labels, twice.  Here labels are never seen.
     - It never trains its projection heads, partitions the structural view and not Z, refreshes the target in the first
@@ -144,8 +149,6 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
       residuals.  Which types a single choice finds is a matter of luck; a consensus of several networks, and of
       the axes that they begin at, is steadier.
     - The cut leaves out the trivial direction in which all affinities are positive.
-
-    :meth:`paper` gives the published settings.
 
     References
     ----------
@@ -174,7 +177,9 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
         "inputs": [StrOptions({"axes", "counts"})],
         "network": [CellNetwork, None],
         "losses": [CellLosses, None],
+        "batch_effect": [StrOptions(set(CORRECTIONS)), None],
         "normalize": ["boolean"],
+        "batch_key": [str, None],
     }
 
     def __init__(
@@ -189,9 +194,11 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
         network=None,
         losses=None,
         clusterer="mixture",
+        batch_effect=None,
         normalize=True,
         gene_names=None,
         layer=None,
+        batch_key=None,
         random_state=None,
         verbose=0,
     ):
@@ -204,9 +211,11 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
         self.network = network
         self.losses = losses
         self.clusterer = clusterer
+        self.batch_effect = batch_effect
         self.normalize = normalize
         self.gene_names = gene_names
         self.layer = layer
+        self.batch_key = batch_key
         self.random_state = random_state
         self.verbose = verbose
 
@@ -256,7 +265,7 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
     def _two_paths(self):
         return GeneTextEncoder(mode="dual", k_g=60, max_texts=1000, normalize=self.normalize, verbose=self.verbose)
 
-    def fit(self, X: Expression, y: object = None) -> Self:
+    def fit(self, X: Expression, y: object = None, *, batch: PerSpot = None) -> Self:
         """Train the networks and partition what they find.
 
         Parameters
@@ -265,6 +274,8 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
             Raw counts, unless ``normalize=False``; files of more than 20,000 cells are read one at a time.
         y : None
             Ignored.
+        batch : array-like of shape (n_cells,), default=None
+            Batch of each cell; by default the column `batch_key` of the AnnData.
 
         Returns
         -------
@@ -276,27 +287,22 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
 
         self._validate_params()
         network, losses = self.part("network").check(), self.part("losses").check()
-        X, cells, order = self._read(self._open(X, reset=True).source, reset=True)
+        self._check_batch_effect()
+        opened = self._open(X, batch=batch, reset=True)
+        X, cells, order, batch = self._read(opened.source, opened.places["batch"], reset=True)
         self._check_partition(cells.shape[0])
         # All seeds are drawn before anything else, so that variants can be compared seed by seed.
         rng = check_random_state(self.random_state)
         text_seed, partition_seed, *seeds = rng.randint(_MAX_SEED, size=2 + network.n_networks)
 
         self._say(f"axes of {cells.shape[0]} cells x {cells.shape[1]} genes")
-        self._genes = GeneViews(
-            network.n_networks,
-            self.n_top_genes,
-            N_AXES,
-            network.n_components,
-            normalize=self.normalize,
-            raw=self.inputs == "counts",
-        )
-        axes = self._genes.fit_axes(cells, rng)
+        views = network.n_networks, self.n_top_genes, N_AXES, network.n_components
+        self._genes = GeneViews(*views, normalize=self.normalize, raw=self.inputs == "counts")
+        axes = self._fit_batches(self._genes.fit_axes(cells, rng), batch, network.n_components, rng)
         inputs = axes if self.inputs == "axes" else self._genes.inputs(cells)
         self._choose_n_clusters(axes[0], partition_seed, slice(None))
         semantic = self._fit_text(X, cells, order, text_seed)
-        n_cells = cells.shape[0]
-        cut = cut_of_cells(self._genes.expression_, cells, losses, copy=not self.normalize)
+        n_cells, cut = cells.shape[0], cut_of_cells(self._genes.expression_, cells, losses)
         del cells  # a copy of the counts in another order, gone before anything is trained
         self._ensemble = CellEnsemble(
             {
@@ -341,29 +347,27 @@ class LLMDSCClusterer(TrainsNetworks, CellTypeMixin, BaseEstimator):
         self._record = record_of(self, self._seen)
         return self
 
-    def _embed(self, X):
-        X, cells, order = self._read(X)
+    def _embed(self, X, batch):
+        X, cells, order, batch = self._read(X, batch)
         semantic = None if self.text_ is None else self._text.transform(X, cells, order=order)
-        inputs = self._genes.inputs(cells)
+        inputs = self._without_batches(self._genes.inputs(cells), batch)
         return self._side_by_side(inputs, *self._ensemble.views(self._in_turn(inputs), semantic))[np.argsort(order)]
 
-    def _read(self, X, reset=False):
-        """What text is made of, expression in an order that does not depend on how cells came, and that order."""
+    def _read(self, X, batch, reset=False):
+        """What text is made of; expression in an order that does not depend on how cells came; that order; batches."""
         if isinstance(X, Slices):
             X = cells = put_aside(X, counts=self.normalize)
         else:
-            cells = self._read_spots(X, reset=reset)
+            cells = self._read_spots(X, batch=batch, reset=reset)
             if self.normalize:
                 check_counts(cells, X, unless=type(self).__name__)
         if reset:
             self._seen = data_hash(cells)
         ordered, order, self._gene_order = in_content_order(cells.X, None if reset else self._gene_order)
-        return X, ordered, order
+        return X, ordered, order, None if cells.batch is None else cells.batch[order]
 
     def _reads_whole(self):
-        if self.inputs == "counts":
-            return "inputs='counts'"
-        return None if self.align_to is None else text_reads_whole(self.part("text"))
+        return "inputs='counts'" if self.inputs == "counts" else self.align_to and text_reads_whole(self.part("text"))
 
     def _in_turn(self, inputs):
         return [inputs[i] for i in self._genes.which_]

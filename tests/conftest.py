@@ -2,14 +2,17 @@
 
 import json
 import socket
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from llmdsc_fits import quick_llmdsc
 from semst_fits import quick_semst
+from sklearn.cluster import KMeans
 from stllm_fits import quick_stllm
 
 from skst.datasets import make_spatial_domains
@@ -287,3 +290,17 @@ def server(monkeypatch):
     server.http.shutdown()
     thread.join()
     server.http.server_close()
+
+
+@pytest.fixture
+def simple_harmony(monkeypatch):
+    """In place of Harmony: slices moved to one mean, and clusters of the result."""
+
+    def run_harmony(values, told, key, **settings):
+        codes = np.unique(told[key], return_inverse=True)[1]
+        means = np.stack([values[codes == code].mean(axis=0) for code in range(codes.max() + 1)])
+        corrected = values - means[codes] + means.mean(axis=0)
+        found = KMeans(8, n_init=1, random_state=settings["random_state"] % 2**31).fit(corrected)
+        return SimpleNamespace(R=np.eye(8)[found.labels_], Z_corr=corrected)
+
+    monkeypatch.setitem(sys.modules, "harmonypy", SimpleNamespace(run_harmony=run_harmony))

@@ -1,12 +1,10 @@
 """Slices that differ by more than their domains: what is taken for an effect of batch, and what is left alone."""
 
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from skst import SpaLLMFusion, SpatialGraphTransformer
@@ -48,20 +46,6 @@ def shares(labels, adata):
     return np.stack(
         [np.bincount(labels[adata.obs["part"] == part], minlength=9) for part in adata.obs["part"].unique()]
     )
-
-
-@pytest.fixture
-def simple_harmony(monkeypatch):
-    """In place of Harmony: slices moved to one mean, and clusters of the result."""
-
-    def run_harmony(values, told, key, **settings):
-        codes = np.unique(told[key], return_inverse=True)[1]
-        means = np.stack([values[codes == code].mean(axis=0) for code in range(codes.max() + 1)])
-        corrected = values - means[codes] + means.mean(axis=0)
-        found = KMeans(8, n_init=1, random_state=settings["random_state"] % 2**31).fit(corrected)
-        return SimpleNamespace(R=np.eye(8)[found.labels_], Z_corr=corrected)
-
-    monkeypatch.setitem(sys.modules, "harmonypy", SimpleNamespace(run_harmony=run_harmony))
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ TINY = {
         {"batches": (2 + N_HARMONY) * 8 + 4},
         set(),
     ),
+    "cell_batches": (["--data", "sc_mixology, plates"], {"cell_batches": (2 + N_HARMONY) * 3}, set()),
     "consensus": ([*ONE, "--quality", "Q0", "Q4"], {"consensus": 2 * 8}, set(data.SPATIAL) - {"osmFISH"}),
     "cuda": (
         ["--device", "cpu", "--method", "SemSTClusterer", "LLMDSCClusterer", "--data", "simulated"],
@@ -59,6 +60,11 @@ TINY = {
     "llmdsc_cost": (["--sizes", "100", "150"], {"llmdsc_cost": 6 + 4}, set()),
     "max_texts": (ONE, {"max_texts": 2}, set()),
     "models": (["--data", "osmFISH", "PBMC3k", "--models", "lexical"], {"models": 4}, set()),
+    "panel_text": (
+        ["--data", "osmFISH, halves"],
+        {"panel_text": 2 + 4 * 6 + 3},
+        {"DLPFC 151673, 151674", "DLPFC 151507, 151510"},
+    ),
     "panels": (
         ["--data", "osmFISH, halves"],
         {"panels": 1 + 6 * 4 + 4},

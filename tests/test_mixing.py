@@ -135,9 +135,9 @@ def test_duplicates_and_small_domains():
     points = np.zeros((40, 2))
     batch = np.tile(["a", "b"], 20)
     assert 0.9 < ilisi_score(points, batch, n_neighbors=40) <= 1
-    # a domain of one spot has no neighbours, and no say
-    labels = np.array(["big"] * 39 + ["one"])
-    assert ilisi_score(points, batch, labels=labels) == ilisi_score(points[:39], batch[:39])
+    # domains of so few spots that they cannot mix have no say
+    labels = np.array(["big"] * 29 + ["five"] * 5 + ["four"] * 4 + ["one"] * 2)
+    assert ilisi_score(points, batch, labels=labels) == ilisi_score(points[:29], batch[:29])
     assert graph_connectivity(points, labels) > 0
 
 
@@ -185,11 +185,19 @@ def test_bad_labels_are_named():
         clisi_score(points, [None, "NA", np.nan])
     with pytest.raises(ValueError, match="labels has one value"):
         clisi_score(points, ["L1"] * 3)
-    with pytest.raises(ValueError, match="no scored spot has another of its label"):
+    with pytest.raises(ValueError, match="no scored spot has 5 others of its label"):
         ilisi_score(points, batch, labels=["L1", "L2", "L3"])
-    for score in (ilisi_score, clisi_score, graph_connectivity):
-        with pytest.raises(ValueError, match="n_neighbors=1 is not an integer of at least 2"):
-            score(points, batch, n_neighbors=1)
+    with pytest.raises(ValueError, match="n_neighbors=1 is not an integer of at least 2"):
+        graph_connectivity(points, batch, n_neighbors=1)
+
+
+def test_neighbours_are_enough_to_be_mixed():
+    points, batch = np.random.default_rng(0).normal(size=(200, 2)), np.tile([0, 1], 100)
+    mixed = ilisi_score(points, batch, n_neighbors=6)
+    assert mixed == pytest.approx(np.median(_lisi(points, batch, 6)) - 1, abs=1e-6) and mixed > 0.05
+    for score in (ilisi_score, clisi_score):
+        with pytest.raises(ValueError, match="n_neighbors=5 is not an integer of at least 6"):
+            score(points, batch, n_neighbors=5)
 
 
 class Shifted(BaseEstimator):

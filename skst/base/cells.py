@@ -1,5 +1,6 @@
-"""What estimators of cell types do alike: predict and transform cells."""
+"""What estimators of cell types do alike: embed, predict and write cells, by batch where these are named."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,37 +8,41 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skst.base.partition import PartitionMixin
-from skst.inputs.types import Expression
+from skst.inputs.types import Expression, PerSpot
 from skst.partition.numbers import renumber
 from skst.results import every_item
 
 
 class CellTypeMixin(PartitionMixin):
-    """Methods of an estimator that embeds cells; ``_embed(X)`` embeds others, or those of slices."""
+    """Methods of an estimator that embeds cells; ``_embed(X, batch)`` embeds others, or those of slices."""
 
-    def transform(self, X: Expression) -> NDArray[np.float32]:
+    def transform(self, X: Expression, *, batch: PerSpot = None) -> NDArray[np.float32]:
         """Embedding of cells, new ones included.
 
         Parameters
         ----------
         X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths
-            Cells with the genes seen in ``fit``.
+            Cells with the genes seen in ``fit``; give whole batches if effects of batch are corrected.
+        batch
+            As in ``fit``.
 
         Returns
         -------
         ndarray of shape (n_cells, n_columns), float32; a list of these if X is a list
         """
         check_is_fitted(self)
-        opened = self._open(X)
-        return opened.given_back(self._embed(opened.source))
+        opened = self._open(X, batch=batch)
+        return opened.given_back(self._embed(opened.source, opened.places["batch"]))
 
-    def predict(self, X: Expression) -> NDArray[np.integer]:
+    def predict(self, X: Expression, *, batch: PerSpot = None) -> NDArray[np.integer]:
         """Type of each cell, new ones included.
 
         Parameters
         ----------
         X : AnnData, DataFrame, ndarray, sparse, or list of AnnData or paths
-            Cells with the genes seen in ``fit``.
+            Cells with the genes seen in ``fit``; give whole batches if effects of batch are corrected.
+        batch
+            As in ``fit``.
 
         Returns
         -------
@@ -45,10 +50,11 @@ class CellTypeMixin(PartitionMixin):
             Types numbered as in ``labels_``; a list of these if X is a list.
         """
         check_is_fitted(self)
-        opened = self._open(X)
-        return opened.given_back(renumber(self._partition_of(self._embed(opened.source)), self._numbers))
+        opened = self._open(X, batch=batch)
+        embedding = self._embed(opened.source, opened.places["batch"])
+        return opened.given_back(renumber(self._partition_of(embedding), self._numbers))
 
-    def write(self, adata: Any, *, key_added: str = "cluster") -> None:
+    def write(self, adata: Any, *, key_added: str = "cluster", batch: PerSpot = None) -> None:
         """Write types and embedding into an AnnData, where scanpy looks for them.
 
         Parameters
@@ -58,6 +64,8 @@ class CellTypeMixin(PartitionMixin):
             :meth:`skst.SpaLLMFusion.write`.
         key_added : str, default="cluster"
             Column of ``obs``.
+        batch
+            As in ``fit``.
 
         Raises
         ------
@@ -65,21 +73,36 @@ class CellTypeMixin(PartitionMixin):
             As there.
         """
         check_is_fitted(self)
-        items = every_item(adata, key_added)
-        opened = self._open(adata, whole=True)
-        spots, rows = self._read_spots(opened.X), opened.rows
-        self._write(items, rows, opened.X, key_added, spots, self._embed)
+        items = every_item(adata, key_added, batch=batch)
+        opened = self._open(adata, batch=batch, whole=True)
+        batch = opened.places["batch"]
+        spots, embed = self._read_spots(opened.X, batch=batch), partial(self._embed, batch=batch)
+        self._write(items, opened.rows, opened.X, key_added, spots, embed)
 
-    def fit_transform(self, X: Expression, y: object = None) -> NDArray[np.float32]:
+    def fit_predict(self, X: Expression, y: object = None, *, batch: PerSpot = None) -> NDArray[np.integer]:
+        """Fit and return ``labels_``.
+
+        Parameters
+        ----------
+        X, y, batch
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of int of shape (n_cells,)
+        """
+        return self.fit(X, y, batch=batch).labels_
+
+    def fit_transform(self, X: Expression, y: object = None, *, batch: PerSpot = None) -> NDArray[np.float32]:
         """Fit and return ``embedding_``.
 
         Parameters
         ----------
-        X, y
+        X, y, batch
             As in ``fit``.
 
         Returns
         -------
         ndarray of shape (n_cells, n_columns), float32
         """
-        return self.fit(X, y).embedding_
+        return self.fit(X, y, batch=batch).embedding_

@@ -85,7 +85,13 @@ class SliceShifts:
     def __init__(self, n_alike=1):
         self.n_alike = n_alike
 
-    def fit(self, embedding: NDArray[np.floating], slices: NDArray[np.integer], n_views: int = 1) -> "SliceShifts":
+    def fit(
+        self,
+        embedding: NDArray[np.floating],
+        slices: NDArray[np.integer],
+        n_views: int = 1,
+        n_columns: int | None = None,
+    ) -> "SliceShifts":
         """Learn the domains that slices share.
 
         Parameters
@@ -95,12 +101,14 @@ class SliceShifts:
         slices : ndarray of int of shape (n_spots,)
             Slice of each spot, as codes from 0.
         n_views : int, default=1
+        n_columns : int, default=None
+            Columns of the first view that domains are found in; all by default.
 
         Returns
         -------
         self
         """
-        self.n_columns_ = embedding.shape[1] // n_views
+        self.n_columns_ = embedding.shape[1] // n_views if n_columns is None else n_columns
         first = np.asarray(embedding[:, : self.n_columns_], dtype=np.float64)
         # In an order of their own, so that draws do not depend on how spots came.
         order = np.lexsort(first.T[::-1])

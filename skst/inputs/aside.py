@@ -46,4 +46,4 @@ def put_aside(slices: Slices, *, counts: bool) -> Spots:
             aside.append(block, rows[some])
     if counts:
         check_range(aside.min(), highest, fractions, lambda: fix)
-    return Spots(aside, slices.genes, None, None)
+    return Spots(aside, slices.genes, None, slices.spots().batch)

@@ -35,10 +35,10 @@ def ilisi_score(
         Slice of each spot.
     labels : array-like of shape (n_spots,), default=None
         Domain of each spot.  Neighbours are looked for among the spots of its domain alone, so that slices of
-        different shares of domains can be mixed as well as they should be; spots without a domain (NaN, None, "NA")
-        are left out.
+        different shares of domains can be mixed as well as they should be; spots without a domain (NaN, None, "NA"),
+        and those of a domain of fewer than six, are left out.
     n_neighbors : int, default=90
-        Nearest spots looked at, the spot itself among them; fewer in a domain that has no more.
+        Nearest spots looked at, the spot itself among them, six at least; fewer in a domain that has no more.
     sample_size : int or None, default=10,000
         Spots whose neighbours are looked for, in larger data drawn by chance, so that the cost grows with the number
         of spots and not with its square; their neighbours are looked for among all.  None takes all.
@@ -53,7 +53,7 @@ def ilisi_score(
     Raises
     ------
     ValueError
-        If there is one slice only, lengths differ, `n_neighbors` is below 2, or the embedding is not finite.
+        If there is one slice only, lengths differ, `n_neighbors` is below 6, or the embedding is not finite.
 
     See Also
     --------
@@ -63,8 +63,9 @@ def ilisi_score(
     Notes
     -----
     The local inverse Simpson index of a spot [1]_ is the number of slices that are equally frequent around it, its
-    neighbours being weighted by their distance with a perplexity of a third of their number.  The score is the median
-    over spots, put from the range between 1 and the number of slices to that between 0 and 1 [2]_.
+    neighbours being weighted by their distance with a perplexity of a third of their number; of fewer than six it
+    would be one, the nearest.  The score is the median over spots, put from the range between 1 and the number of
+    slices to that between 0 and 1 [2]_.
 
     References
     ----------
@@ -166,7 +167,7 @@ def graph_connectivity(
     Raises
     ------
     ValueError
-        As :func:`ilisi_score`.
+        If lengths differ, `n_neighbors` is below 2, or the embedding is not finite.
 
     References
     ----------

@@ -14,6 +14,8 @@ from skst.metrics.places import _groups
 
 # Spots whose neighbours are held at a time.
 CHUNK = 4096
+# Fewer have a perplexity, a third of them, of one spot: they are never mixed, whatever they are.
+LEAST_MIXING = 6
 
 
 class Mixing(NamedTuple):
@@ -37,19 +39,24 @@ def mixing(
     n_codes = int(codes.max()) + 1
     if n_codes < 2:
         raise ValueError(f"{name} has one value for all scored spots, so nothing can mix; pass two at least.")
+    check_integer("n_neighbors", n_neighbors, LEAST_MIXING)
     drawn = np.zeros(len(codes), dtype=bool)
     drawn[drawn_rows(len(codes), sample_size, random_state)] = True
     shuffle = np.random.default_rng(0).permutation  # chance is the same in every call
     found_so, by_chance = [np.empty(0)], [np.empty(0)]
     for members in _groups(within):
+        if len(members) < LEAST_MIXING:
+            continue
         own = codes[members]
         shuffled = shuffle(own)
         for _, found, lengths in nearest_others(points[members], np.flatnonzero(drawn[members]), n_neighbors):
-            weights = kernel_weights(lengths, max((lengths.shape[1] + 1) // 3, 1))
+            weights = kernel_weights(lengths, (lengths.shape[1] + 1) // 3)
             found_so.append(_lisi(own[found], weights, n_codes))
             by_chance.append(_lisi(shuffled[found], weights, n_codes))
     if not sum(map(len, found_so)):
-        raise ValueError("no scored spot has another of its label, so nothing can mix; check the labels.")
+        raise ValueError(
+            f"no scored spot has {LEAST_MIXING - 1} others of its label, fewer than which cannot mix; check the labels."
+        )
     return Mixing(*(float((np.median(np.concatenate(of)) - 1) / (n_codes - 1)) for of in (found_so, by_chance)))
 
 

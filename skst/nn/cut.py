@@ -292,17 +292,25 @@ class NormalizedCut:
             )
 
 
-def cut_of_cells(expression: CellExpression, cells: Any, losses: Any, *, copy: bool) -> NormalizedCut | None:
-    """The loss on stabilised expression of cells, or None where it has no weight.
+def cut_of_cells(expression: CellExpression, cells: Any, losses: Any) -> NormalizedCut | None:
+    """The cut of the graph of cells that their stabilised expression weighs, or None where it has no weight.
 
     Parameters
     ----------
     expression : CellExpression
         Fitted.
     cells : ndarray, csr_array or RowsAside of shape (n_cells, n_genes)
+        Counts.
     losses : CellLosses
-    copy : bool
-        As of :class:`NormalizedCut`; whether what `expression` makes of the cells is theirs.
+
+    Returns
+    -------
+    NormalizedCut or None
+
+    Raises
+    ------
+    ValueError
+        If expression is negative.
     """
     if losses.cut == 0:
         return None
@@ -310,7 +318,8 @@ def cut_of_cells(expression: CellExpression, cells: Any, losses: Any, *, copy: b
     if values.min() < 0:
         raise ValueError(f"X holds {values.min():.3g}, and the cut takes nothing below 0; set losses__cut=0.")
     settings = {"balance": losses.cut_balance, "ortho_weight": losses.ortho}
-    return NormalizedCut(values, **settings, deflate=True, copy=copy)
+    # What is made of counts is no array of somebody else's.
+    return NormalizedCut(values, **settings, deflate=True, copy=not expression.normalize)
 
 
 def _unit_rows(C, copy):
