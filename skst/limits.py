@@ -1,6 +1,6 @@
 """Numbers of spots and cells at which something is done in another way, all in one place."""
 
-# Networks see all spots or cells at once up to here, and mini-batches beyond.
+# Networks see all spots or cells at once up to here, in memory, and beyond mini-batches, also of files.
 MAX_FULL_BATCH = 20_000
 # Spots in a tile of tissue, of which several make a mini-batch.
 TILE_SIZE = 512

@@ -308,7 +308,8 @@ class SemSTClusterer(OnGraph, TrainsNetworks, DomainMixin, BaseEstimator):
         self._tile, self._start = network.batch_size, network.start
         tissue = WholeTissue(X, spots, self._pca) if slices is None else self._slices_of(slices)
         learnt = tissue.learn(spatial, self._new_text(text_seed), network.n_top_genes, text_seed, rng)
-        scores, semantic, self.denoised_genes_, self._decoded, log_rates, loadings, counts, sizes = learnt
+        scores, semantic, counts, sizes = learnt.scores, learnt.semantic, learnt.counts, learnt.sizes
+        self.denoised_genes_, self._decoded = learnt.genes, learnt.order
         self.text_ = None if semantic is None else self._text.encoder
         self._depth = np.float32(median_depth(sizes))
         batches = self._batches(spots, spatial, scores, semantic, counts=counts, sizes=sizes, rng=rng)
@@ -321,7 +322,8 @@ class SemSTClusterer(OnGraph, TrainsNetworks, DomainMixin, BaseEstimator):
             "fusion": None if semantic is None else self.fusion,
             "zero_inflation": network.zero_inflation,
         }
-        self._ensemble = NetworkEnsemble(shape, loadings / np.float32(np.sqrt(scores.shape[1])), log_rates)
+        loadings = learnt.loadings / np.float32(np.sqrt(scores.shape[1]))
+        self._ensemble = NetworkEnsemble(shape, loadings, learnt.log_rates)
         embeddings = self._ensemble.fit(
             batches,
             seeds,
