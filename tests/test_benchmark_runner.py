@@ -210,7 +210,7 @@ def test_markdown_is_padded_and_shows_gaps():
 def test_the_command_lists_all_and_knows_what_it_has_not(capsys):
     assert command.main(["--list"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in said] == command.NAMES and len(said) == 28
+    assert [line.split()[0] for line in said] == command.NAMES and len(said) == 30
     assert command.main(["no_such"]) == 2
     assert "NAME='no_such' is not one of accuracy, " in capsys.readouterr().err
 
