@@ -4,12 +4,14 @@ import json
 import socket
 import threading
 import time
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from llmdsc_fits import quick_llmdsc
 from semst_fits import quick_semst
+from sklearn.base import BaseEstimator
 from stllm_fits import quick_stllm
 
 from skst.datasets import make_spatial_domains
@@ -48,6 +50,14 @@ def _texts_are_hashed_once(monkeypatch):
         return np.array([known[text] for text in texts], dtype=np.float32).reshape(-1, self.n_components)
 
     monkeypatch.setattr(LexicalBackend, "encode", encode)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signatures_are_read_once():
+    """Keep the names of a class's parameters: to inspect them anew, as scikit-learn does, is a tenth of a quick fit."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseEstimator, "_get_param_names", classmethod(cache(BaseEstimator._get_param_names.__func__)))
+        yield
 
 
 @pytest.fixture
