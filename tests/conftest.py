@@ -107,9 +107,9 @@ def epoch_watch():
 
 
 @pytest.fixture
-def bare_home(tmp_path, monkeypatch):
+def bare_home(nowhere, monkeypatch):
     """A data home with nothing in it: genes are described by the marker table of the package."""
-    monkeypatch.setenv("SKST_DATA_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("SKST_DATA_HOME", str(nowhere / "empty"))
 
 
 @pytest.fixture(scope="session")

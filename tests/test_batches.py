@@ -242,7 +242,7 @@ def test_drawing_keeps_row_sums_for_any_weights(degree, fanout, seed, heavy):
 @pytest.mark.parametrize("fanout", [1, 4])
 def test_the_mean_of_many_draws_is_the_operator(fanout):
     operator = _weighted(60, 10)
-    halo, rng, n_draws = Halo([operator], hops=1, fanout=fanout), np.random.default_rng(0), 3000
+    halo, rng, n_draws = Halo([operator], hops=1, fanout=fanout), np.random.default_rng(0), 1000
     total, square = np.zeros((60, 60)), np.zeros((60, 60))
     for _ in range(n_draws):
         drawn = halo(np.arange(60), rng).operators[0].toarray()
