@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections import Counter
 
 import pytest
 from bad_inputs import CASES, TOPICS
@@ -49,6 +50,20 @@ def _refusal(case, kit):
     return [*of_skst(caught), str(refusal.value)]
 
 
+_ADVICE = Counter(case.right for case in CASES)
+_FOLLOWED = {}
+
+
+def _right(case, kit):
+    """What following the advice comes to; where cases share it, the first of an estimator's is there for all."""
+    if _ADVICE[case.right] == 1:
+        return _run(case.right, kit)
+    key = case.right, kit.name
+    if key not in _FOLLOWED:
+        _FOLLOWED[key] = _run(case.right, kit)
+    return _FOLLOWED[key]
+
+
 @pytest.mark.parametrize(("case", "name"), list(_parameters()))
 def test_case(case, name, tmp_path, monkeypatch, bare_home):
     kit = Kit(name, tmp_path, monkeypatch)
@@ -62,7 +77,7 @@ def test_case(case, name, tmp_path, monkeypatch, bare_home):
             assert re.search(case.match, text), text
             if case.in_words_of_skst:
                 is_one_sentence(text)
-        result, messages = _run(case.right, kit)
+        result, messages = _right(case, kit)
     assert messages == []
     if case.check is not None:
         case.check(kit, result)

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from llmdsc_fits import FEW
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 
@@ -33,7 +34,13 @@ def joined(*slices):
 def fusion(batch_effect="shift", **parameters):
     spatial = SpatialGraphTransformer("views", n_components=8, batch_effect=batch_effect)
     return SpaLLMFusion(
-        spatial, strategy="expression", n_clusters=N_DOMAINS, batch_key="part", random_state=0, **parameters
+        spatial,
+        strategy="expression",
+        n_clusters=N_DOMAINS,
+        clusterer=FEW,
+        batch_key="part",
+        random_state=0,
+        **parameters,
     )
 
 

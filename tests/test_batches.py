@@ -241,13 +241,14 @@ def test_drawing_keeps_row_sums_for_any_weights(degree, fanout, seed, heavy):
 
 @pytest.mark.parametrize("fanout", [1, 4])
 def test_the_mean_of_many_draws_is_the_operator(fanout):
-    operator = _weighted(60, 10)
-    halo, rng, n_draws = Halo([operator], hops=1, fanout=fanout), np.random.default_rng(0), 3000
-    total, square = np.zeros((60, 60)), np.zeros((60, 60))
-    for _ in range(n_draws):
-        drawn = halo(np.arange(60), rng).operators[0].toarray()
-        total += drawn
-        square += drawn**2
+    operator, n_draws, n_copies = _weighted(60, 10), 3000, 30  # of which copies are drawn at once
+    halo = Halo([sparse.csr_array(sparse.block_diag([operator] * n_copies))], hops=1, fanout=fanout)
+    rng, total, square = np.random.default_rng(0), np.zeros((60, 60)), np.zeros((60, 60))
+    for _ in range(n_draws // n_copies):
+        drawn = halo(np.arange(60 * n_copies), rng).operators[0].tocoo()
+        at = drawn.row % 60, drawn.col % 60
+        np.add.at(total, at, drawn.data)
+        np.add.at(square, at, drawn.data**2)
     mean = total / n_draws
     neighbors = (operator - sparse.diags_array(operator.diagonal())).toarray() > 0
     np.testing.assert_allclose(mean[~neighbors], operator.toarray()[~neighbors], atol=1e-10)

@@ -14,6 +14,7 @@ from skorch import NeuralNet
 
 from skst.datasets import make_spatial_domains
 from skst.partition import ConsensusMixture
+from skst.settings import CellNetwork, GraphNetwork
 from skst.text import named_models
 
 ROOT = Path(__file__).parents[1]
@@ -121,7 +122,7 @@ def home_of(name):
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path, bare_home):
-    """One simulated tissue for all data, words for a language model, two epochs, all in this process."""
+    """One simulated tissue for all data, words for a language model, one network, two epochs, all in this process."""
     for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
     tissue, cells = simulated(), simulated()
@@ -135,6 +136,8 @@ def tiny(monkeypatch, tmp_path, bare_home):
     monkeypatch.setattr(named_models, "_hub_fault", lambda name: "none in a test")
     fit_loop = NeuralNet.fit_loop
     monkeypatch.setattr(NeuralNet, "fit_loop", lambda self, X, y=None, epochs=None, **rest: fit_loop(self, X, y, 2))
+    for network in (CellNetwork, GraphNetwork):
+        monkeypatch.setitem(network.__init__.__kwdefaults__, "n_networks", 1)
     fit = ConsensusMixture.fit
     monkeypatch.setattr(ConsensusMixture, "fit", lambda self, *rest: fit(self.set_params(n_init=1, n_keep=1), *rest))
     monkeypatch.setattr(runner, "call_apart", processes.call_here)

@@ -187,9 +187,12 @@ def _write_and_read(directory, seed):
 
 
 def test_several_processes_write_merge_and_read_at_once(tmp_path):
+    processes = get_context("forkserver" if hasattr(os, "fork") else "spawn")
+    if hasattr(os, "fork"):
+        processes.set_forkserver_preload([__name__])  # what each would load anew
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(3, mp_context=processes) as pool:
             faults = list(pool.map(_write_and_read, [tmp_path] * 3, range(3)))
     assert faults == [""] * 3
     cache = VectorCache("m", tmp_path)

@@ -11,6 +11,8 @@ from skst import SpaLLMFusion
 from skst.datasets import make_spatial_domains
 
 distributed = pytest.importorskip("distributed")
+import dask  # noqa: E402
+from distributed.utils import get_mp_context  # noqa: E402
 
 
 class _Dies(distributed.WorkerPlugin):
@@ -31,9 +33,12 @@ class _Dies(distributed.WorkerPlugin):
 
 @pytest.fixture
 def client():
-    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
-    with cluster, distributed.Client(cluster) as client:
-        yield client
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        # Workers, and that in the place of the dead one, are forked from a process that has loaded all.
+        get_mp_context().set_forkserver_preload(["distributed", "anndata", "skst.spallm"])
+        with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+            yield client
 
 
 def test_workers_of_dask_find_the_same_domains_even_if_one_dies(client, tmp_path):

@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import warnings
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def _text(**parameters):
 
 
 def _semst(**parameters):
-    quick = {"n_clusters": 3, "network__max_epochs": 2, "clusterer": "kmeans"}
+    quick = {"n_clusters": 3, "network__max_epochs": 2, "clusterer": KMeans(n_init=1)}
     return SemSTClusterer().set_params(**({"text": _text(mode="prompt")} | quick | parameters))
 
 
@@ -48,13 +49,13 @@ def _llmdsc(**parameters):
         "network__n_networks": 1,
         "n_top_genes": 40,
         "network__max_epochs": 1,
-        "clusterer": "kmeans",
+        "clusterer": KMeans(n_init=1),
     }
     return LLMDSCClusterer().set_params(**({"text": _text(mode="dual")} | quick | parameters))
 
 
 def _stllm(**parameters):
-    quick = {"n_clusters": 3, "narration__n_regions": 5, "graph": "knn", "clusterer": "kmeans"}
+    quick = {"n_clusters": 3, "narration__n_regions": 5, "graph": "knn", "clusterer": KMeans(n_init=1)}
     return STLLMClusterer().set_params(**({"text": _text()} | quick | parameters))
 
 
@@ -120,13 +121,17 @@ def _expected_failures(estimator):
     return failures
 
 
+# An estimator has many checks, and writing it out for the name of each takes longer than most of them.
+CHECKS = parametrize_with_checks(ESTIMATORS, expected_failed_checks=_expected_failures)
+
+
 @pytest.mark.filterwarnings(
     "ignore:X has no gene names",
     "ignore:X has no coordinates",
     "ignore:X holds fractions",
     "ignore:No resolution tried",
 )
-@parametrize_with_checks(ESTIMATORS, expected_failed_checks=_expected_failures)
+@pytest.mark.parametrize(*CHECKS.args, ids=cache(CHECKS.kwargs["ids"]))
 def test_sklearn(estimator, check):
     check(estimator)
 

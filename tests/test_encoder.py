@@ -2,8 +2,6 @@
 
 import inspect
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -203,13 +201,6 @@ def test_set_output_and_pipeline(counts):
 def test_parameters_are_few_and_keyword_only():
     parameters = list(inspect.signature(GeneTextEncoder).parameters.values())
     assert {parameter.kind for parameter in parameters} == {inspect.Parameter.KEYWORD_ONLY}
-
-
-def test_import_is_light():
-    heavy = {"torch", "transformers", "sentence_transformers", "anndata", "requests"}
-    code = f"import sys, skst.genes; print(sorted({heavy} & set(sys.modules)))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
 
 
 def _load(name):

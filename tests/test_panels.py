@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llmdsc_fits import FEW
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 from stllm_fits import quick_stllm
@@ -37,7 +38,9 @@ def fitted(slices):
 
 @pytest.fixture(scope="module")
 def fusion(slices):
-    return SpaLLMFusion(n_clusters=4, text=GeneTextEncoder(model="lexical"), random_state=0).fit(slices[0])
+    return SpaLLMFusion(n_clusters=4, text=GeneTextEncoder(model="lexical"), clusterer=FEW, random_state=0).fit(
+        slices[0]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +207,7 @@ def test_a_panel_leaves_the_fit_as_it_is(slices, fitted, present):
 
 def test_unknown_is_not_zero(slices):
     """The genes that vary most are absent: domains are found by the others, and not if those are taken for zeros."""
-    model = SpaLLMFusion(strategy="expression", n_clusters=4, random_state=0).fit(slices[0])
+    model = SpaLLMFusion(strategy="expression", n_clusters=4, clusterer=FEW, random_state=0).fit(slices[0])
     whole = model.predict(slices[1])
     X = slices[0].X.toarray()
     lacking = np.argsort(-np.sqrt(X / X.sum(axis=1, keepdims=True)).var(axis=0))[:15]
@@ -327,11 +330,11 @@ def test_slices_of_different_genes_are_fitted_by_those_in_common(form, slices, t
         X = [tmp_path / f"{number}.h5ad" for number in range(2)]
         for part, path in zip(parts, X, strict=True):
             part.write_h5ad(path)
-    model = SpaLLMFusion(n_clusters=4, text=GeneTextEncoder(model="lexical"), random_state=0)
+    model = SpaLLMFusion(n_clusters=4, text=GeneTextEncoder(model="lexical"), clusterer=FEW, random_state=0)
     with pytest.warns(UserWarning, match=told) as caught:
         model.fit(X)
     assert len(caught) == 1 and model.feature_names_in_.tolist() == slices[0].var_names[10:50].tolist()
-    expected = SpaLLMFusion(n_clusters=4, text=GeneTextEncoder(model="lexical"), random_state=0)
+    expected = SpaLLMFusion(n_clusters=4, text=GeneTextEncoder(model="lexical"), clusterer=FEW, random_state=0)
     expected.fit([one[:, 10:50].copy() for one in slices])
     np.testing.assert_array_equal(model.labels_, expected.labels_)
     np.testing.assert_array_equal(np.concatenate(model.predict(X)), model.labels_)

@@ -250,9 +250,9 @@ BOMBS = {
     "dicts in dicts": b"\x80\x04}\x94"
     + b"".join(b"}" + _text("A") + b"h" + bytes([i]) + b"s\x94" for i in range(9))
     + b".",
-    "deep tuple as key": b"}" + b")" + b"\x85" * 5_000_000 + ONE + b"s.",
-    "deep list": b"}" + _text("A") + b"]" * 5_000_000 + b"a" * 4_999_999 + b"s.",
-    "marks": b"}" + b"(" * 5_000_000 + b".",
+    "deep tuple as key": b"}" + b")" + b"\x85" * 2_000_000 + ONE + b"s.",
+    "deep list": b"}" + _text("A") + b"]" * 2_000_000 + b"a" * 1_999_999 + b"s.",
+    "marks": b"}" + b"(" * 2_000_000 + b".",
     "colliding keys": b"}("
     + b"".join(b"\x8a\x0a" + (i * (2**61 - 1)).to_bytes(10, "little") + b"]" for i in range(40_000))
     + b"u.",

@@ -1,5 +1,6 @@
 """An HDF5 file that ends the process that reads it is read by another process first."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -62,11 +63,32 @@ def test_a_process_that_dies_is_not_this_one(whole, hurried, tmp_path, monkeypat
 
 def test_a_file_whose_reading_ends_is_whole(whole, tmp_path, monkeypatch):
     assert survives(whole, 2**28)
+    rehearsal._SURVIVED.clear()
     folder = tmp_path / "library"
     folder.mkdir()
     _library(folder, "raise RuntimeError('no file')")
     monkeypatch.syspath_prepend(folder)
     assert survives(whole, 2**28)  # whoever reads it meets the error
+
+
+def test_a_file_is_rehearsed_once_until_it_changes(whole, monkeypatch):
+    asked, words = [], rehearsal._words_of
+    monkeypatch.setattr(rehearsal, "_words_of", lambda *told: asked.append(told) or words(*told))
+    assert survives(whole, 2**28) and survives(str(whole), 2**28) and len(asked) == 1
+    assert survives(whole, 2**27) and len(asked) == 2
+    # Another content of the same size and time, in the place of the file and in the file.
+    stat, content = whole.stat(), whole.read_bytes()
+    for write in (lambda: whole.unlink() or whole.write_bytes(content), lambda: whole.write_bytes(content[::-1])):
+        before = len(asked)
+        write()
+        os.utime(whole, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert survives(whole, 2**28) and len(asked) == before + 1
+
+
+def test_what_did_not_come_back_is_asked_again(whole, monkeypatch):
+    told = iter(["begun\n", "begun\n", "begun\ndone\n"])
+    monkeypatch.setattr(rehearsal, "_words_of", lambda *command: next(told))
+    assert [survives(whole, 2**28) for _ in range(4)] == [False, False, True, True]
 
 
 # Four names, each found to lead nowhere after half a second.

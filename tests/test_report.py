@@ -6,6 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from llmdsc_fits import FEW
 
 import skst
 from skst.datasets import make_spatial_domains
@@ -41,7 +42,9 @@ def _read(path):
 
 
 def _fitted(adata, **parameters):
-    return skst.SpaLLMFusion(strategy="expression", n_clusters=3, random_state=0, **parameters).fit(adata)
+    return skst.SpaLLMFusion(strategy="expression", n_clusters=3, clusterer=FEW, random_state=0, **parameters).fit(
+        adata
+    )
 
 
 @pytest.fixture
@@ -126,7 +129,7 @@ def test_cells_without_places_are_drawn_and_named(tmp_path):
     cells = make_spatial_domains(200, n_genes=200, n_domains=3, effect=6, depth=1000, random_state=0)
     del cells.obsm["spatial"]
     network = skst.settings.CellNetwork(n_networks=1, max_epochs=3)
-    model = skst.LLMDSCClusterer(3, align_to=None, network=network, random_state=0).fit(cells)
+    model = skst.LLMDSCClusterer(3, align_to=None, network=network, clusterer=FEW, random_state=0).fit(cells)
     _, page = _read(skst.report(model, cells, tmp_path / "found.html"))
     words = " ".join(page.text)
     assert "two main axes of the embedding" in words and "PAS" not in words
@@ -167,7 +170,7 @@ def test_a_picture_of_many_spots_stays_small(adata, tmp_path):
 def test_domains_have_the_names_that_they_were_told_by(tmp_path):
     adata = make_spatial_domains(200, n_domains=3, random_state=0)
     text = skst.GeneTextEncoder(model="lexical")
-    model = skst.STLLMClusterer(3, text=text, random_state=0).fit(adata)
+    model = skst.STLLMClusterer(3, text=text, clusterer=FEW, random_state=0).fit(adata)
     _, page = _read(skst.report(model, adata, tmp_path / "found.html"))
     assert set(model.domains_["name"]) <= set(page.text)
     assert any("Whether it mattered is not to be seen here" in part for part in page.text)

@@ -105,6 +105,9 @@ def test_no_module_loads_a_deep_learning_library():
     assert "skst.genes.templates" in names
     script = (
         "import importlib, sys\n"
+        "import skst.genes\n"
+        "for heavy in ('anndata', 'requests'):\n"
+        "    assert heavy not in sys.modules, f'skst.genes loads {heavy}'\n"
         f"for name in {names}:\n"
         "    importlib.import_module(name)\n"
         "    for heavy in ('torch', 'transformers', 'sentence_transformers'):\n"

@@ -22,13 +22,14 @@ _LEAST, _BYTES_A_SECOND = 60, 100_000  # for all of them, on a slow machine
 _MEMORY = 2**28
 _NUMBERS = 2**23  # bytes of a dataset of numbers that are read whole
 _TEXTS = 100_000  # read at a time
+_SURVIVED: set[tuple[str | int, ...]] = set()  # a file is often read again, by fit and by predict
 
 
 def survives(path: str | os.PathLike[str], n_bytes: int) -> bool:
     """Whether a process comes back from reading all attributes and texts of a file, and what numbers are few.
 
-    It takes a fifth of a second and as long again as reading the texts.  Errors of any kind are no harm: whoever reads
-    the file meets them.  Nor is it any if no such process can be started.
+    It takes a fifth of a second and as long again as reading the texts, once for each state of a file.  Errors of any
+    kind are no harm: whoever reads the file meets them.  Nor is it any if no such process can be started.
 
     Parameters
     ----------
@@ -44,8 +45,15 @@ def survives(path: str | os.PathLike[str], n_bytes: int) -> bool:
     """
     if getattr(sys, "frozen", False) or not sys.executable:
         return True
-    seconds = _LEAST + os.path.getsize(path) // _BYTES_A_SECOND
-    told = _words_of(map(str, (sys.executable, "-P", __file__, os.path.abspath(path), n_bytes, seconds)), 2 * seconds)
+    path, stat = os.path.abspath(path), os.stat(path)
+    # Nobody can set the last of the times, so another content is always seen.
+    state = path, n_bytes, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    if state in _SURVIVED:
+        return True
+    seconds = _LEAST + stat.st_size // _BYTES_A_SECOND
+    told = _words_of(map(str, (sys.executable, "-P", __file__, path, n_bytes, seconds)), 2 * seconds)
+    if _DONE in told:
+        _SURVIVED.add(state)
     return _BEGUN not in told or _DONE in told
 
 
