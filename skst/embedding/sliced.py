@@ -110,6 +110,8 @@ class Passes:
         What is fitted, or was.
     memory : joblib.Memory, default=None
         Keeps what is found in each slice.
+    fix : str, default="pass raw counts, or set normalize=False"
+        What to do about a slice that holds no counts.
     verbose : int, default=0
         Whether there are bars of progress.
 
@@ -123,9 +125,10 @@ class Passes:
         Spots that the graph tells nothing about, once the first pass is done.
     """
 
-    def __init__(self, slices, graph, pca, *, memory=None, verbose=0):
+    def __init__(self, slices, graph, pca, *, memory=None, fix="pass raw counts, or set normalize=False", verbose=0):
         self.slices = slices
         self.pca = pca
+        self.fix = fix
         self.verbose = verbose
         self.n_passes = 0
         self.from_memory = False
@@ -153,7 +156,7 @@ class Passes:
         sampled = np.zeros(self.slices.n_spots, dtype=bool)
         sampled[sampled_rows(self.slices.n_spots)] = True
         each = [np.flatnonzero(sampled[rows]) for rows in self.slices.rows]
-        found = list(self.run(_look, "depth", self.graph, n_hops, pca.normalize, text, each=each))
+        found = list(self.run(_look, "depth", self.graph, n_hops, pca.normalize, text, self.fix, each=each))
         if pca.normalize:
             depths = [float(np.median(part.sizes)) for part, _, _ in found]
             warn_of_shallow([one.called for one in self.slices.slices], depths)
@@ -278,7 +281,7 @@ def _reach(pca):
     return pca.n_pool_ + len(pca.hop_weights_) - 1
 
 
-def _look(one, key, sampled, graph, n_hops, normalize, text):
+def _look(one, key, sampled, graph, n_hops, normalize, text, fix):
     average = _operator(graph, one)
     sizes = np.empty(len(one.places))
 
@@ -286,7 +289,7 @@ def _look(one, key, sampled, graph, n_hops, normalize, text):
         seen = survey(block.X, block.average, block.core, normalize=normalize)
         if normalize:
             with of_slice(one.called):
-                check_range(seen.lowest.min(), 0.0, False, lambda: "pass raw counts, or set normalize=False")
+                check_range(seen.lowest.min(), 0.0, False, lambda: fix)
         sizes[block.rows] = seen.sizes
         if text is None:
             return seen, None

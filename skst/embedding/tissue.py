@@ -141,7 +141,7 @@ class SlicedTissue:
     def __init__(self, slices: Slices, graph: SpatialNeighbors, pca: AveragedPCA, *, verbose: int = 0):
         self.slices = slices
         self.pca = pca
-        self._passes = Passes(slices, graph, pca, verbose=verbose)
+        self._passes = Passes(slices, graph, pca, fix="pass raw counts", verbose=verbose)
 
     def learn(
         self, average: csr_array, text: TextOfSpots | None, n_decoded: int, seed: int, rng: np.random.RandomState
