@@ -249,6 +249,33 @@ def test_what_is_read_otherwise_is_kept_apart(encoder, monkeypatch):
     assert len(set(keys)) == len(keys) and all(key.startswith(keys[0]) for key in keys)
 
 
+def test_several_devices_share_the_texts(encoder, monkeypatch):
+    from sentence_transformers import SentenceTransformer
+
+    # Processes of its own take seconds to begin; here they are played.
+    pools, alone = [], SentenceTransformer.encode
+
+    def encode(model, texts, pool=None, **parameters):
+        if pool is None:
+            return alone(model, texts, **parameters)
+        assert pool in pools
+        return np.concatenate([alone(model, part) for part in np.array_split(texts, len(pool))])
+
+    monkeypatch.setattr(SentenceTransformer, "start_multi_process_pool", lambda _, names: pools.append(names) or names)
+    monkeypatch.setattr(SentenceTransformer, "encode", encode)
+    monkeypatch.setattr(SentenceTransformer, "stop_multi_process_pool", lambda _, pool: pools.remove(pool))
+    expected = vectors_of(encoder, dtype="float32")
+    found = vectors_of(encoder, dtype="float32", device=["cpu", "cpu"])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not pools
+    with pytest.raises(ValueError, match="which is no device"):
+        vectors_of(encoder, device=["cuda:0", "auto"])
+    monkeypatch.setattr(SentenceTransformer, "encode", lambda _, texts, pool=None, **parameters: texts[-1][0] / 0)
+    with pytest.raises(ValueError, match="cannot make vectors of texts"):
+        vectors_of(encoder, dtype="float32", device=("cpu", "cpu"))
+    assert not pools  # its processes have ended
+
+
 def test_an_instance_is_told_too(encoder):
     from sentence_transformers import SentenceTransformer
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -11,7 +12,9 @@ from skst.text.reading import PLAIN, Reading
 from skst.text.vectors import _ObjectBackend, check_loaded
 
 
-def resolve_backend(model: Any, *, device: str = "auto", batch_size: int = 64, reading: Reading = PLAIN) -> Any:
+def resolve_backend(
+    model: Any, *, device: str | Sequence[str] = "auto", batch_size: int = 64, reading: Reading = PLAIN
+) -> Any:
     """Find the backend that `model` stands for.
 
     No weights are loaded before the first ``encode``, so a run whose vectors are all cached never imports
@@ -29,8 +32,8 @@ def resolve_backend(model: Any, *, device: str = "auto", batch_size: int = 64, r
           need code of their own are refused;
         - a SentenceTransformer;
         - any object with ``encode(list of str) -> array of shape (n_texts, d)``.
-    device : str, default="auto"
-        Torch device of a model given by name; "auto" is CUDA where available, else the CPU.
+    device : str or list of str, default="auto"
+        Torch device of a model given by name, or several; "auto" is CUDA where available, else the CPU.
     batch_size : int, default=64
         Texts that a SentenceTransformer handles at once.
     reading : Reading, default=PLAIN
@@ -64,8 +67,12 @@ def resolve_backend(model: Any, *, device: str = "auto", batch_size: int = 64, r
     >>> backend.name, backend.encode(["insulin"]).shape
     ('lexical', (1, 384))
     """
-    if not isinstance(device, str) or not device:
+    several = isinstance(device, (list, tuple))
+    devices: list[Any] = list(device) if several else [device]
+    if not devices or not all(isinstance(one, str) and one for one in devices):
         raise ValueError(f'device={device!r} is not the name of a torch device; use "auto", "cpu" or "cuda".')
+    if several and "auto" in devices:
+        raise ValueError(f'device={device!r} holds "auto", which is no device; name each, such as "cuda:0".')
     if not isinstance(batch_size, Integral) or isinstance(batch_size, bool) or batch_size < 1:  # type: ignore[unreachable]
         raise ValueError(f"batch_size={batch_size!r} is not a positive integer; 64 is the default.")
     if isinstance(model, os.PathLike):  # type: ignore[unreachable]

@@ -33,8 +33,9 @@ class TextModel(Settings):
         "auto" (all-MiniLM-L6-v2), any Sentence Transformers or Hugging Face name or local path, "lexical" (hashed
         words; no model, no download), or an object whose ``encode`` takes a list of str and returns an array of shape
         (n, d).  In a grid search give a name: an object is copied by each clone.
-    device : str, default="auto"
-        Where the model runs, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.
+    device : str or list of str, default="auto"
+        Where the model runs, such as "cpu" or "cuda"; "auto" takes a GPU if there is one.  Several, such as
+        ``["cuda:0", "cuda:1"]``, have a copy of a model given by name each, in processes of their own.
     batch_size : int, default=64
         Most texts that the model reads at once; on a CPU fewer, if they hold more than 2,048 tokens.
     prompt : str, default=None
@@ -63,7 +64,7 @@ class TextModel(Settings):
 
     _parameter_constraints = {
         "model": "no_validation",
-        "device": [str],
+        "device": [str, list, tuple],
         "batch_size": [Interval(numbers.Integral, 1, None, closed="left")],
         "prompt": [str, None],
         "system": [str, None],

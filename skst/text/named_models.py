@@ -6,6 +6,7 @@ import warnings
 from collections import OrderedDict
 from functools import lru_cache
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,8 @@ class _NamedBackend:
         self.device = device
         self.batch_size = batch_size
         self.reading = reading
-        self._is_fast = reading.dtype == "auto" and device in ("auto", "cpu") and has_tiles()
+        on_cpu = device in ("auto", "cpu") or set(device) == {"cpu"}
+        self._is_fast = reading.dtype == "auto" and on_cpu and has_tiles()
 
     @property
     def key(self):
@@ -52,21 +54,41 @@ class _NamedBackend:
         return limit or _read_json(directory / "config.json").get("max_position_embeddings")
 
     def encode(self, texts):
-        model = _load(self.name, self.device, "bfloat16" if self._is_fast else self.reading.dtype)
-        return _sentence_vectors(model, texts, self.batch_size, self.name, self.reading)
+        dtype = "bfloat16" if self._is_fast else self.reading.dtype
+        if isinstance(self.device, str):
+            model, devices = _load(self.name, self.device, dtype), ()
+        else:  # processes take it to their devices from here
+            model, devices = _load(self.name, "cpu", dtype), self.device
+        return _sentence_vectors(model, texts, self.batch_size, self.name, self.reading, devices)
 
 
-def _sentence_vectors(model, texts, batch_size, name, reading):
+def _sentence_vectors(model, texts, batch_size, name, reading, devices=()):
     texts = reading.written(texts, getattr(model, "tokenizer", None), name)
     on_cpu = getattr(model.device, "type", None) == "cpu"
     with undisturbed(gradients=False), model_folder.saying_why(name):
         lengths = token_lengths(model, texts)
-        batches = list(batches_by_tokens(lengths, batch_size, limits.TOKENS_AT_ONCE if on_cpu else None))
-        found = [
-            model.encode([texts[i] for i in batch], batch_size=len(batch), show_progress_bar=False) for batch in batches
-        ]
+        if devices:
+            batches = [np.argsort(-lengths, kind="stable")]
+            found = [_on_devices(model, [texts[i] for i in batches[0]], batch_size, devices)]
+        else:
+            batches = list(batches_by_tokens(lengths, batch_size, limits.TOKENS_AT_ONCE if on_cpu else None))
+            found = [
+                model.encode([texts[i] for i in batch], batch_size=len(batch), show_progress_bar=False)
+                for batch in batches
+            ]
     places = np.argsort(np.concatenate(batches))
     return reading.kept(_as_vectors(np.concatenate(found)[places], texts, name), name)
+
+
+def _on_devices(model, texts, batch_size, devices):
+    """Vectors by a copy of the model on each device, in processes of their own that end with this."""
+    pool = model.start_multi_process_pool(list(devices))
+    try:
+        if "pool" in signature(model.encode).parameters:
+            return model.encode(texts, pool=pool, batch_size=batch_size, show_progress_bar=False)
+        return model.encode_multi_process(texts, pool, batch_size=batch_size)  # sentence-transformers before 5
+    finally:
+        model.stop_multi_process_pool(pool)
 
 
 def _resolve_name(model, device, batch_size, reading):
