@@ -134,13 +134,17 @@ class Passes:
         self._keys = None if self._memory is None else [_key(one) for one in slices.slices]
         self.graph = _Kept(graph) if self._memory is None and all(one.at_hand for one in slices.slices) else graph
 
-    def look(self, text: Any = None) -> tuple[Survey, ColumnSums | None]:
+    def look(
+        self, text: Any = None, *, fix: str = "pass raw counts, or set normalize=False"
+    ) -> tuple[Survey, ColumnSums | None]:
         """First pass: learn hops, depth and scales of genes, and choose genes.
 
         Parameters
         ----------
         text : tuple (weighting, normalize), default=None
             How text weighs genes, where there is any.
+        fix : str
+            What to do about values that are no counts.
 
         Returns
         -------
@@ -153,7 +157,7 @@ class Passes:
         sampled = np.zeros(self.slices.n_spots, dtype=bool)
         sampled[sampled_rows(self.slices.n_spots)] = True
         each = [np.flatnonzero(sampled[rows]) for rows in self.slices.rows]
-        found = list(self.run(_look, "depth", self.graph, n_hops, pca.normalize, text, each=each))
+        found = list(self.run(_look, "depth", self.graph, n_hops, pca.normalize, text, fix, each=each))
         if pca.normalize:
             depths = [float(np.median(part.sizes)) for part, _, _ in found]
             warn_of_shallow([one.called for one in self.slices.slices], depths)
@@ -278,7 +282,7 @@ def _reach(pca):
     return pca.n_pool_ + len(pca.hop_weights_) - 1
 
 
-def _look(one, key, sampled, graph, n_hops, normalize, text):
+def _look(one, key, sampled, graph, n_hops, normalize, text, fix):
     average = _operator(graph, one)
     sizes = np.empty(len(one.places))
 
@@ -286,7 +290,7 @@ def _look(one, key, sampled, graph, n_hops, normalize, text):
         seen = survey(block.X, block.average, block.core, normalize=normalize)
         if normalize:
             with of_slice(one.called):
-                check_range(seen.lowest.min(), 0.0, False, lambda: "pass raw counts, or set normalize=False")
+                check_range(seen.lowest.min(), 0.0, False, lambda: fix)
         sizes[block.rows] = seen.sizes
         if text is None:
             return seen, None

@@ -148,7 +148,8 @@ class SlicedTissue:
     ) -> Learnt:
         """As there."""
         encoder, pca = None if text is None else text.encoder, self.pca
-        seen, sums = self._passes.look(None if encoder is None else (encoder.weighting, encoder.normalize))
+        weighing = None if encoder is None else (encoder.weighting, encoder.normalize)
+        seen, sums = self._passes.look(weighing, fix="pass raw counts")
         check_range(seen.lowest.min(), seen.highest.max(), seen.fractions, lambda: "pass raw counts")
         warn_if_alike(np.stack([seen.lowest, seen.highest]), self.slices.n_spots)
         self._passes.find_axes()
