@@ -14,7 +14,9 @@ import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
+from skst import limits
 from skst._version import __version__
 from skst.inputs.blocks import row_blocks
 from skst.inputs.rows import is_anndata
@@ -52,8 +54,18 @@ def data_hash(spots: Spots, *beside: Any) -> str:
     """
     # A sum with weights of its own for each gene: plain sums do not tell genes apart.
     weights = np.random.RandomState(0).uniform(1, 2, spots.X.shape[1])
-    sums = np.concatenate([np.asarray(block @ weights, dtype=np.float64).ravel() for _, block in row_blocks(spots.X)])
+    sums = np.concatenate([part for _, block in row_blocks(spots.X) for part in _weighted_sums(block, weights)])
     return joblib.hash((sums, spots.coordinates, spots.batch, spots.graph, beside))
+
+
+def _weighted_sums(block, weights):
+    """Sums over genes, in the order of a sparse matrix: rounding must not tell dense counts from sparse ones."""
+    step = max(1, limits.HELD_ENTRIES // max(1, len(weights)))
+    if sparse.issparse(block):
+        yield block @ weights
+        return
+    for start in range(0, len(block), step):
+        yield sparse.csr_array(block[start : start + step]) @ weights
 
 
 def check_writable(adata: Any, key_added: str) -> None:

@@ -76,6 +76,12 @@ def test_there_may_be_many_columns():
     assert aside.min() == -2
 
 
+def test_a_folder_that_takes_no_file_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(OSError, match=r"none can be made \(.*gone.*\); name a folder .* TMPDIR\.$"):
+        RowsAside(3, 2)
+
+
 def test_a_full_disk_says_which_folder_it_is(matrix, aside, monkeypatch):
     class Full:
         seek = staticmethod(lambda place: None)

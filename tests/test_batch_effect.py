@@ -240,6 +240,28 @@ def test_few_spots_and_spots_that_are_alike(n_columns):
         np.testing.assert_array_equal(SliceShifts().fit(values, slices).correct(values, slices), values)
 
 
+def test_slices_of_one_spot_neither_spoil_the_others_nor_are_moved():
+    rng = np.random.default_rng(0)
+    domains = rng.integers(5, size=5000)
+    values = 3 * rng.normal(size=(5, 4))[domains] + rng.normal(size=(5000, 4))
+    values[1::2] += [0, 3, 0, 0]
+    slices = np.arange(5000) % 2
+    straight = SliceShifts().fit(values, slices).correct(values, slices)
+    alone = [7, 400, 4999]  # more spots than EM sees, so that it misses some of these
+    slices[alone] = [2, 3, 4]
+    model = SliceShifts().fit(values, slices)
+    corrected = model.correct(values, slices)
+    others = np.setdiff1d(np.arange(5000), alone)
+    np.testing.assert_allclose(corrected[others], straight[others], atol=0.1)
+    np.testing.assert_allclose(corrected[alone], values[alone] + model.origin_, atol=1e-5)
+
+
+def test_a_slice_a_spot_tells_nothing():
+    values = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+    slices = np.arange(300)
+    np.testing.assert_array_equal(SliceShifts().fit(values, slices).correct(values, slices), values)
+
+
 def test_shifts_are_the_same_whatever_order_spots_come_in():
     rng = np.random.default_rng(0)
     domains, slices = rng.integers(5, size=900), rng.integers(3, size=900)

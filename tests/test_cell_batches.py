@@ -83,6 +83,8 @@ def test_arrays_are_told_their_batches(apart, fitted):
     np.testing.assert_array_equal(model.fit_predict(X, batch=batch), fitted.labels_)
     with pytest.raises(ValueError, match="batch"):
         model.fit(X, batch=batch[1:])
+    with pytest.raises(ValueError, match="X is an empty list"):
+        fitted.predict([])
     with pytest.warns(UserWarning, match="batch_effect='shift' is given but X names no slices"):
         assert model.fit(X).batch_shift_ is None
 

@@ -190,6 +190,18 @@ def test_files_of_many_spots_are_read_one_at_a_time(name, text, joined, paths, m
         assert_array_equal(fitted.structural_embedding_, whole.structural_embedding_)
 
 
+@pytest.mark.parametrize("form", ["sparse", "dense"])
+def test_cells_of_a_fit_from_files_are_written_as_those_of_the_fit(form, slices, paths, many):
+    written = [adata.copy() for adata in slices]
+    if form == "dense":
+        for adata, path in zip(written, paths, strict=True):
+            adata.X = adata.X.toarray() + np.float32(0.1)
+            adata.write_h5ad(path)
+    model = MAKE["llmdsc"]().set_params(clusterer="kmeans", align_to=None, normalize=form == "sparse").fit(paths)
+    model.write(written)
+    assert [adata.uns["cluster"]["predicted"] for adata in written] == [False, False]
+
+
 def test_networks_read_a_backed_file_by_slices(joined, many, tmp_path, monkeypatch):
     shuffled = joined[np.random.default_rng(0).permutation(len(joined))].copy()
     shuffled.write_h5ad(tmp_path / "all.h5ad")
@@ -237,9 +249,10 @@ def _cut(path):
 )
 def test_a_fault_of_one_of_many_files_is_told_of_that_file(name, spoil, message, paths, many):
     spoil(paths[1])
-    with pytest.raises(ValueError, match=rf"Slice 1 of X, '.*1.h5ad', cannot be used: .*{message}") as caught:
-        MAKE[name]().set_params(text__max_texts=1000).fit(paths)
-    assert "normalize" not in str(caught.value) or name == "llmdsc"  # the other has no such parameter
+    model = MAKE[name]().set_params(text__max_texts=1000)
+    with pytest.raises(ValueError, match=rf"Slice 1 of X, '.*1.h5ad', cannot be used: .*{message}") as told:
+        model.fit(paths)
+    assert "normalize=" not in str(told.value) or "normalize" in model.get_params()
 
 
 @pytest.mark.parametrize("name", TEXTS)

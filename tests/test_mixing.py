@@ -177,6 +177,9 @@ def test_an_anndata_is_no_embedding(slides):
     for score in (ilisi_score, clisi_score, graph_connectivity, score_mixing):
         with pytest.raises(TypeError, match=r"embedding is an AnnData; pass the array itself, such as adata.obsm"):
             score(slides, slides.obs["label"])
+        for slices in ([slides, slides], [slides.X[:9], slides.X[9:]]):
+            with pytest.raises(TypeError, match=r"embedding is a list of .*, one a slice; put the arrays together"):
+                score(slices, slides.obs["label"])
 
 
 def test_bad_labels_are_named():

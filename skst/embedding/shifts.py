@@ -114,9 +114,13 @@ class SliceShifts:
         order = np.lexsort(first.T[::-1])
         if len(order) > MAX_ROWS:
             order = order[np.linspace(0, len(order) - 1, MAX_ROWS).astype(int)]
-        best = self._likeliest(first[order], slices[order], len(first))
+        known, sampled = _several(slices[order]), slices[order]
+        if not len(known):  # a slice a spot tells nothing of slices
+            known, slices, sampled = np.zeros(1, dtype=int), np.zeros_like(slices), np.zeros_like(sampled)
+        taken = np.isin(sampled, known)
+        best = self._likeliest(first[order[taken]], np.searchsorted(known, sampled[taken]), len(first))
         self._factor = best.factor
-        members = [np.flatnonzero(slices == code) for code in range(slices.max() + 1)]
+        members = [np.flatnonzero(slices == code) for code in known]
         self.shares_ = best.shares.mean(axis=0)
         sizes, sums = [], []
         for rows, shift, shares in zip(members, best.shifts, best.shares, strict=True):
@@ -126,7 +130,8 @@ class SliceShifts:
         self.centres_ = _centres(np.stack(sizes), np.stack(sums))
         self.shown_ = bool(best.shifts.any())
         found = [self._found(embedding[rows]) for rows in members]
-        self._most = max(gain for gain, _ in found)
+        few = [self._found(embedding[slices == code]) for code in np.setdiff1d(slices, known)]
+        self._most = max(gain for gain, _ in found + few)
         self.origin_ = np.mean([shift for _, shift in found], axis=0) * self.shown_
         return self
 
@@ -183,7 +188,7 @@ class SliceShifts:
             gains[begin] = gain
             if begin != "none" and gain >= max(gains.values()):
                 best = posterior
-        if best is None:
+        if best is None or len(first) < 2:  # one spot can be moved onto any domain
             return 0.0, np.zeros(embedding.shape[1])
         sizes = best.sum(axis=0) + 1e-9
         between = best.T @ embedding.astype(np.float64) / sizes[:, None] - self.centres_
@@ -196,6 +201,11 @@ class SliceShifts:
 
     def _posterior(self, values, centres, shares):
         return _posterior(values, centres, shares, self._factor)
+
+
+def _several(slices):
+    """Codes of slices that have more spots than one, which a shift would put anywhere."""
+    return np.flatnonzero(np.bincount(slices) > 1)
 
 
 def _shared_domains(values, slices, n_domains, begin, seed):

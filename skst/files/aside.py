@@ -19,6 +19,11 @@ class RowsAside:
     ----------
     n_rows, n_columns : int
 
+    Raises
+    ------
+    OSError
+        If no temporary file can be made.
+
     Attributes
     ----------
     shape : (int, int)
@@ -151,5 +156,11 @@ class _Scratch:
     """A temporary file that is gone with the last look at it."""
 
     def __init__(self):
-        self.file = tempfile.TemporaryFile(prefix="skst-", buffering=0)
+        try:
+            self.file = tempfile.TemporaryFile(prefix="skst-", buffering=0)
+        except OSError as error:
+            raise OSError(
+                f"Counts of spots are put aside in a temporary file, and none can be made ({error}); name a folder "
+                "that can be written to by the environment variable TMPDIR."
+            ) from error
         weakref.finalize(self, self.file.close)

@@ -222,11 +222,11 @@ def open_slices(
     TypeError, ValueError
         In one sentence that names the slice, if one cannot be used.
     """
+    fixes = {"coordinates": "put the places of each slice into its obsm", "batch": "give each batch as one item"}
     for argument, value in (("coordinates", coordinates), ("batch", batch)):
         if value is not None:
             raise ValueError(
-                f"{argument}= is given, but X is read slice by slice; leave {argument} out, and put the places of each "
-                "slice into its obsm."
+                f"{argument}= is given, but X is read slice by slice; leave {argument} out, and {fixes[argument]}."
             )
     listed = not is_anndata(X)
     found = _listed(list(X), where) if listed else _batches(X, where)

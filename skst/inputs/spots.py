@@ -252,6 +252,8 @@ def _batch_of(adata, key):
 
 def _refuse_keys(X, where, batch):
     """Raise if a part of an AnnData is asked for, which `X` is not."""
+    if isinstance(X, (list, tuple)) and not X:
+        return  # that there is nothing in it is told further on
     asked = {"layer": "leave layer out", "use_rep": "leave use_rep out, as X itself is used"}
     asked |= {"batch_key": "pass batch="} if batch is None else {}
     for name, otherwise in asked.items():

@@ -269,6 +269,11 @@ def _read(embedding: ArrayLike, batch: Labels | None, labels: Labels | None, *, 
     """The labelled spots; zeros are the codes of what is None and is not needed."""
     if is_anndata(embedding):
         raise TypeError("embedding is an AnnData; pass the array itself, such as adata.obsm['X_domain'].")
+    if isinstance(embedding, (list, tuple)) and any(is_anndata(item) or np.ndim(item) > 1 for item in embedding):
+        raise TypeError(
+            f"embedding is a {type(embedding).__name__} of {type(embedding[0]).__name__}, one a slice; put the arrays "
+            "together, such as numpy.vstack(model.transform(X))."
+        )
     if {"batch": batch, "labels": labels}[needs] is None:
         raise ValueError(f"{needs} is None; pass one a spot, such as a column of adata.obs.")
     batch, labels = match_rows(embedding, origin="embedding", batch=batch, labels=labels)

@@ -276,8 +276,8 @@ CASES = [
     ),
     error(
         "``coordinates=`` or ``batch=`` beside a list",
-        "batch= is given, but X is read slice by slice; leave batch out, and put the places of each slice .*",
-        "says where places belong.",
+        "batch= is given, but X is read slice by slice; leave batch out, and give each batch as one .*",
+        "says where these belong.",
         "Leave them out.",
         lambda kit: kit.make().fit(_halves(kit), batch=[0] * 200),
         _fit_halves,
