@@ -73,3 +73,11 @@ def current_rows(path, stamp=None):
         return rows
     stamp = stamp or provenance()
     return rows[(rows["version"] == stamp["version"]) & rows["code"].isin([stamp["code"], PUBLISHED])]
+
+
+def latest_rows(path, names):
+    """Rows of a CSV by whatever code; of runs whose columns `names` are equal, those of the code that came last."""
+    rows = rows_of(path)
+    if not len(rows):
+        return rows
+    return rows[rows["code"] == rows.groupby(list(names), dropna=False)["code"].transform("last")]

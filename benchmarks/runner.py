@@ -15,7 +15,7 @@ import pandas as pd
 from benchmarks.fits import encode
 from benchmarks.pages import head, in_order, page
 from benchmarks.processes import Ended, call_apart, call_here
-from benchmarks.records import RESULTS, append, current_rows, provenance
+from benchmarks.records import RESULTS, append, current_rows, latest_rows, provenance
 
 # Columns that are printed as runs end.
 SHOWN = ("stage", "what", "ari", "k-means", "mixture", "seconds", "peak_mib", "oracle epoch", "last epoch", "outcome")
@@ -39,6 +39,7 @@ def parser_of(name, benchmark):
         parser.add_argument(flag, **_parameters(default, what))
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
+    parser.add_argument("--earlier", action="store_true", help="show runs that earlier code made and this has not, too")
     return parser
 
 
@@ -74,7 +75,11 @@ def run(name, module, argv):
     for file in {run.file for run in runs} if options.fresh else ():
         files[file].unlink(missing_ok=True)
     failed = _make(benchmark, runs, files, stamp, options)
-    tables = {file: current_rows(path, stamp) for file, path in files.items()}
+    names = {run.file: [*run.names] for run in runs}
+    tables = {
+        file: latest_rows(path, names[file]) if options.earlier and file in names else current_rows(path, stamp)
+        for file, path in files.items()
+    }
     if any(len(rows) for rows in tables.values()):
         order = {**benchmark.axes, "seed": None} if benchmark.order is None else benchmark.order
         rows = in_order(tables[name], order)

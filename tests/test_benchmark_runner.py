@@ -166,6 +166,21 @@ def test_rows_of_other_code_do_not_count_but_stay(tmp_path):
     assert records.current_rows(tmp_path / "none.csv").empty
 
 
+def test_runs_of_earlier_code_are_shown_on_demand(module, tmp_path):
+    options = ["--seeds", "1", "--output", str(tmp_path)]
+    assert runner.run("accuracy", module, [*options, "--method", "again"]) == 0
+    rows = pd.read_csv(tmp_path / "accuracy.csv", dtype=str)
+    earlier = [
+        rows.assign(method=method, code="f" * 12, commit="0ld", ari="-0.25") for method in ("expression", "again")
+    ]
+    pd.concat([*earlier, rows]).to_csv(tmp_path / "accuracy.csv", index=False)
+    assert runner.run("accuracy", module, [*options, "--method", "again"]) == 0
+    assert "expression" not in (tmp_path / "accuracy.md").read_text("utf-8")
+    assert runner.run("accuracy", module, [*options, "--method", "again", "--earlier"]) == 0
+    page = (tmp_path / "accuracy.md").read_text("utf-8")
+    assert "0ld" in page and "expression" in page and page.count("-0.25") == 1
+
+
 def test_tables_of_one_estimator_share_their_runs():
     options = runner.parser_of("stllm", COMPARED.declare(question="")).parse_args([])
     names = [tuple(run.names.values()) for run in COMPARED.runs(options)]
