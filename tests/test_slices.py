@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 
 import anndata
 import h5py
@@ -16,7 +17,9 @@ from sklearn.metrics import adjusted_rand_score
 
 from skst import GeneTextEncoder, SpaLLMFusion, SpatialGraphTransformer, limits
 from skst.datasets import make_spatial_domains
+from skst.embedding import sliced
 from skst.embedding.sliced import Passes
+from skst.expression.moments import averaged_moments
 from skst.graph import SpatialNeighbors
 from skst.inputs.slices import open_slices
 from skst.inputs.sources import FileCounts, read_rows
@@ -155,18 +158,37 @@ def test_settings_mean_what_they_mean_for_the_whole(method, settings, n_passes, 
     _alike(fitted.embedding_, expected.embedding_)
 
 
-@pytest.mark.parametrize("read_at_once", [True, False])
-def test_large_slices_are_averaged_in_tiles(read_at_once, folder, monkeypatch):
+@pytest.mark.parametrize("reading", ["at once", "by tiles", "put aside"])
+def test_large_slices_are_averaged_in_tiles(reading, folder, monkeypatch):
     whole = SpatialGraphTransformer("views", n_top_genes=40).fit(_paths(folder))
     monkeypatch.setattr(limits, "TILE_ENTRIES", 80 * 45)
     sizes = []
     read = FileCounts.read
     monkeypatch.setattr(FileCounts, "read", lambda self, rows=None: (sizes.append(rows), read(self, rows))[1])
-    if not read_at_once:
+    if reading != "at once":
         monkeypatch.setattr(limits, "SLICE_ENTRIES", 1)
+        monkeypatch.setattr(sliced, "MAX_SPREAD", 0 if reading == "put aside" else N_SPOTS)
     tiled = SpatialGraphTransformer("views", n_top_genes=40).fit(_paths(folder))
-    assert all((rows is None) == read_at_once for rows in sizes)
+    assert all((rows is None) == (reading == "at once") for rows in sizes)
+    if reading != "at once":  # rows around a tile are read with it, or each row once a pass
+        n_read = sum(map(len, sizes)) / tiled.n_passes_
+        assert n_read == N_SPOTS if reading == "put aside" else n_read > N_SPOTS
     _alike(tiled.embedding_, whole.embedding_)
+
+
+def test_moments_of_tiles_are_not_held(folder, monkeypatch):
+    monkeypatch.setattr(limits, "TILE_ENTRIES", 10 * 45)
+    made, held = [], []
+
+    def spy(*arguments):
+        found = averaged_moments(*arguments)
+        made.append(weakref.ref(found.scatter))
+        held.append(sum(one() is not None for one in made))
+        return found
+
+    monkeypatch.setattr(sliced, "averaged_moments", spy)
+    SpatialGraphTransformer("views", n_top_genes=40).fit(_paths(folder))
+    assert len(held) > 8 and max(held) < 4
 
 
 def test_a_backed_file_is_read_by_slices(tmp_path, monkeypatch):

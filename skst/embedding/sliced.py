@@ -21,6 +21,7 @@ from skst.expression.smooth import AveragedPCA, propagate, single_hop
 from skst.expression.survey import ColumnSums, Survey, add_surveys, reach_of, sampled_rows, survey
 from skst.expression.views import AveragedViews
 from skst.graph.build import averaging_operator
+from skst.inputs.aside import aside_of
 from skst.inputs.counting import check_range, warn_of_shallow
 from skst.inputs.places import Faults, faults_of_degrees
 from skst.inputs.slices import Slice, of_slice
@@ -29,6 +30,8 @@ from skst.text.gene_sums import GeneSums, weights_of_genes
 
 # Blocks that are done side by side, each with matrices of its own.
 MAX_THREADS = 4
+# Rows of a file that a tile lies among, for each of its own: beyond, finding them costs more than a copy of the file.
+MAX_SPREAD = 4
 
 
 class Block(NamedTuple):
@@ -75,14 +78,18 @@ def blocks(one: Slice, average: csr_array, n_hops: int, n_columns: int) -> Itera
         size = max(1, min(size, limits.HELD_ENTRIES // n_columns))
     from skst.nn.batches import Halo, tiles
 
-    halo = Halo([average], hops=max(n_hops, 1))
+    halo, rows = Halo([average], hops=max(n_hops, 1)), whole
     for core in tiles(one.places, size):
         patch = halo(core)
-        X = one.read(patch.nodes) if whole is None else whole[patch.nodes]
+        if rows is None and np.ptp(patch.nodes) > MAX_SPREAD * len(patch.nodes):
+            rows = aside_of(one)
+        X = one.read(patch.nodes) if rows is None else rows[patch.nodes]
         yield Block(core, X, patch.operators[0], np.arange(patch.n_core))
 
 
-def over_blocks(work: Callable[[Block], Any], one: Slice, average: csr_array, n_hops: int, n_columns: int) -> list[Any]:
+def over_blocks(
+    work: Callable[[Block], Any], one: Slice, average: csr_array, n_hops: int, n_columns: int
+) -> Iterator[Any]:
     """What a function says of each block of a slice, in order; blocks of what is in memory are done side by side.
 
     Parameters
@@ -93,8 +100,9 @@ def over_blocks(work: Callable[[Block], Any], one: Slice, average: csr_array, n_
     """
     found = blocks(one, average, n_hops, n_columns)
     if not one.at_hand or len(one.places) * n_columns <= limits.TILE_ENTRIES:  # in a file, or one block
-        return list(map(work, found))
-    threads = joblib.Parallel(min(joblib.cpu_count(), MAX_THREADS), require="sharedmem", pre_dispatch="n_jobs")
+        return map(work, found)
+    settings = {"require": "sharedmem", "pre_dispatch": "n_jobs", "return_as": "generator"}
+    threads = joblib.Parallel(min(joblib.cpu_count(), MAX_THREADS), **settings)
     return threads(joblib.delayed(work)(block) for block in found)
 
 
@@ -320,8 +328,7 @@ def _covary(one, key, each, graph, pca, genes, text):
         return expression, averaged_moments(pooled, block.average, pca.hop_weights_, block.core)
 
     width = max(len(genes), 0 if text is None else text.vectors.shape[1])
-    expression, meaning = zip(*over_blocks(covary, one, _operator(graph, one), _reach(pca), width), strict=True)
-    return add_moments(expression), None if text is None else add_moments(meaning)
+    return _add_pairs(over_blocks(covary, one, _operator(graph, one), _reach(pca), width))
 
 
 def _score(one, key, each, graph, pca, text):

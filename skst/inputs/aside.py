@@ -7,7 +7,7 @@ from skst import limits
 from skst.files.aside import RowsAside
 from skst.inputs.blocks import is_whole
 from skst.inputs.counting import check_range
-from skst.inputs.slices import Slices, of_slice
+from skst.inputs.slices import Slice, Slices, of_slice
 from skst.inputs.spots import Spots
 
 
@@ -47,3 +47,23 @@ def put_aside(slices: Slices, *, counts: bool) -> Spots:
     if counts:
         check_range(aside.min(), highest, fractions, lambda: fix)
     return Spots(aside, slices.genes, None, slices.spots().batch)
+
+
+def aside_of(one: Slice) -> RowsAside:
+    """The counts of a slice whose rows are wanted in another order than they lie in its file.
+
+    Parameters
+    ----------
+    one : Slice
+
+    Returns
+    -------
+    RowsAside
+    """
+    n_spots = len(one.places)
+    aside = RowsAside(n_spots, one.n_genes)
+    size = max(1, limits.TILE_ENTRIES // one.n_genes)
+    for start in range(0, n_spots, size):
+        some = np.arange(start, min(start + size, n_spots))
+        aside.append(sparse.csr_array(one.read(some)), some)
+    return aside
