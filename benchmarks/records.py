@@ -76,8 +76,7 @@ def current_rows(path, stamp=None):
 
 
 def latest_rows(path, names):
-    """Rows of a CSV by whatever code; of runs whose columns `names` are equal, those of the code that came last."""
+    """Rows of a CSV by whatever code; of those that are alike in `names`, the ones of the code that came last."""
     rows = rows_of(path)
-    if not len(rows):
-        return rows
-    return rows[rows["code"] == rows.groupby(list(names), dropna=False)["code"].transform("last")]
+    names = [name for name in names if name in rows]
+    return rows[rows["code"] == rows.groupby(names, dropna=False)["code"].transform("last")] if names else rows

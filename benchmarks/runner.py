@@ -75,13 +75,11 @@ def run(name, module, argv):
     for file in {run.file for run in runs} if options.fresh else ():
         files[file].unlink(missing_ok=True)
     failed = _make(benchmark, runs, files, stamp, options)
-    names = {run.file: [*run.names] for run in runs}
+    order = {**benchmark.axes, "seed": None} if benchmark.order is None else benchmark.order
     tables = {
-        file: latest_rows(path, names[file]) if options.earlier and file in names else current_rows(path, stamp)
-        for file, path in files.items()
+        file: latest_rows(path, order) if options.earlier else current_rows(path, stamp) for file, path in files.items()
     }
     if any(len(rows) for rows in tables.values()):
-        order = {**benchmark.axes, "seed": None} if benchmark.order is None else benchmark.order
         rows = in_order(tables[name], order)
         made = next((table for table in tables.values() if "code" in table and len(table)), pd.DataFrame([stamp]))
         command = f"{name} {_told(argv, options)}".strip()
