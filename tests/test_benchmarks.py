@@ -54,7 +54,7 @@ TINY = {
     "domains": (ONE, {"domains": 2 + 3}, set()),
     "encoders": ([*ONE, "--sizes", "80", "--epochs", "2"], {"encoders": 5 + 8 + 5}, set()),
     "in_place": (ONE, {"in_place": 6}, set()),
-    "large": (["--sizes", "100", "--shapes", "--networks", "90"], {"large": 3 + 4}, set()),
+    "large": (["--sizes", "100", "--shapes", "--networks", "90"], {"large": 3 + 4}, {"Other shapes"}),
     "learned_graph": (ONE, {"learned_graph": 1}, set()),
     "likeness": (ONE, {"likeness": 6 * 6}, set()),
     "llmdsc": (["--data", "PBMC3k", "--recall"], {"llmdsc": 21, "llmdsc_recall": 2 * 4 * 3}, set()),
