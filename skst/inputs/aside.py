@@ -33,11 +33,8 @@ def put_aside(slices: Slices, *, counts: bool) -> Spots:
     aside = RowsAside(slices.n_spots, slices.n_genes)
     highest, fractions = 0.0, False
     fix = f"pass raw counts, or set normalize=False of {slices.slices[0].reader} to use X as it is"
-    size = max(1, limits.TILE_ENTRIES // slices.n_genes)
     for one, rows in zip(slices.slices, slices.rows, strict=True):
-        for start in range(0, len(rows), size):
-            some = np.arange(start, min(start + size, len(rows)))
-            block = sparse.csr_array(one.read(None if len(some) == len(rows) else some))
+        for some, block in _in_turn(one, len(rows)):
             if counts:
                 with of_slice(one.called):
                     check_range(block.data.min(initial=0), 0.0, False, lambda: fix)
@@ -60,10 +57,15 @@ def aside_of(one: Slice) -> RowsAside:
     -------
     RowsAside
     """
-    n_spots = len(one.places)
-    aside = RowsAside(n_spots, one.n_genes)
+    aside = RowsAside(len(one.places), one.n_genes)
+    for some, block in _in_turn(one, len(one.places)):
+        aside.append(block, some)
+    return aside
+
+
+def _in_turn(one, n_spots):
+    """Numbers of rows of a slice, a block at a time, and their counts."""
     size = max(1, limits.TILE_ENTRIES // one.n_genes)
     for start in range(0, n_spots, size):
         some = np.arange(start, min(start + size, n_spots))
-        aside.append(sparse.csr_array(one.read(some)), some)
-    return aside
+        yield some, sparse.csr_array(one.read(None if len(some) == n_spots else some))

@@ -24,6 +24,10 @@ from skst.text.spot_texts import SpotTexts
 from skst.text.text_vectors import TextVectors
 
 
+# Spots whose vectors are held at a time.
+_VECTORS = 16_384
+
+
 class LearnsText:
     """Methods of :class:`~skst.GeneTextEncoder` between reading X and its vectors."""
 
@@ -168,9 +172,8 @@ class LearnsText:
         ranked: RankedGenes | None,
         X: RowsAside | None = None,
         order: NDArray[np.integer] | None = None,
-        most: int = 16_384,
     ) -> Iterator[NDArray[np.float32]]:
-        """Vectors of spots, of so many at a time.
+        """Vectors of spots, of some at a time.
 
         Parameters
         ----------
@@ -180,14 +183,12 @@ class LearnsText:
             Their counts; needed for the modes "aggregate" and "dual".
         order : ndarray of int of shape (n_spots,), default=None
             In which order the spots are wanted.
-        most : int, default=16384
         """
         encode = None
         if ranked is not None and self._spot_texts.needs_model:
             encode = self._vectors_of_texts(self._model)
         n_spots = len(X) if ranked is None else len(ranked.starts) - 1  # type: ignore[arg-type]
-        for start in range(0, n_spots, most):
-            rows = np.arange(start, min(start + most, n_spots))
+        for rows in _some_at_a_time(n_spots):
             rows = rows if order is None else order[rows]
             counts, named = None if X is None else X[rows], None if ranked is None else ranked.take(rows)
             yield self._embed(counts, encode, named)
@@ -232,10 +233,9 @@ class LearnsText:
         self._paths = PathMixture(self._aggregated(X), written, model=encode.backend.name)
         return written
 
-    def _both_paths(self, ranked, X, encode, most=16_384):
-        """Sums of gene vectors and vectors of texts, of so many spots at a time."""
-        for start in range(0, X.shape[0], most):
-            rows = np.arange(start, min(start + most, X.shape[0]))
+    def _both_paths(self, ranked, X, encode):
+        """Sums of gene vectors and vectors of texts, of some spots at a time."""
+        for rows in _some_at_a_time(X.shape[0]):
             yield self._aggregated(X[rows]), self._spot_texts.vectors(ranked.take(rows), encode)
 
     def _embed(self, X, encode, ranked=None, written=None):
@@ -255,3 +255,7 @@ class LearnsText:
     def _count_lookups(self, encode):
         cache = None if encode is None else encode.cache
         self.cache_hits_, self.cache_misses_ = (0, 0) if cache is None else (cache.hits, cache.misses)
+
+
+def _some_at_a_time(n_spots):
+    return (np.arange(start, min(start + _VECTORS, n_spots)) for start in range(0, n_spots, _VECTORS))
