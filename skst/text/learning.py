@@ -23,7 +23,6 @@ from skst.text.gene_vectors import choose_genes, look_up, vectors_of_genes
 from skst.text.spot_texts import SpotTexts
 from skst.text.text_vectors import TextVectors
 
-
 # Spots whose vectors are held at a time.
 _VECTORS = 16_384
 
