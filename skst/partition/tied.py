@@ -9,6 +9,9 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+# Rows that k-means sees.
+_MAX_START = 10_000
+
 
 class TiedMixture(NamedTuple):
     """A fitted mixture: its posterior is a softmax of linear functions, and that is all it keeps.
@@ -27,7 +30,8 @@ class TiedMixture(NamedTuple):
 
     def posterior(self, X: np.ndarray) -> NDArray[np.float64]:
         """Posterior of each cluster; of X the leading columns are read."""
-        return _softmax(X[:, : len(self.coefficients)] @ self.coefficients + self.intercepts)[0]
+        columns = X[:, : len(self.coefficients)].T
+        return _softmax(self.coefficients.T @ columns + self.intercepts[:, None])[0].T
 
     def bic(self, n_rows: int) -> float:
         """Bayesian information criterion of a fit to `n_rows` rows; lower is better."""
@@ -73,18 +77,19 @@ def fit_tied_mixture(
     n_rows, d = X.shape
     with warnings.catch_warnings():  # fewer distinct rows than clusters: EM goes on from what there is
         warnings.simplefilter("ignore", ConvergenceWarning)
-        labels = KMeans(n_clusters, n_init=1, random_state=random_state).fit(X).labels_
-    responsibilities = np.eye(n_clusters)[labels]
+        labels = _starting_labels(X, n_clusters, random_state)
+    # A row a component, here and below: sums and maxima over components go along the memory.
+    responsibilities = np.equal(np.arange(n_clusters)[:, None], labels).astype(np.float64)
     scatter = X.T @ X
     previous = -np.inf
     for _ in range(max_iter):
-        sizes = responsibilities.sum(axis=0) + 10 * np.finfo(np.float64).eps
-        means = responsibilities.T @ X / sizes[:, None]
+        sizes = responsibilities.sum(axis=1) + 10 * np.finfo(np.float64).eps
+        means = responsibilities @ X / sizes[:, None]
         covariance = (scatter - (means * sizes[:, None]).T @ means) / n_rows + ridge * np.eye(d)
         factor = cho_factor(covariance, lower=True)
         coefficients = cho_solve(factor, means.T)
         intercepts = np.log(sizes / n_rows) - 0.5 * np.einsum("kd,dk->k", means, coefficients)
-        responsibilities, log_sums = _softmax(X @ coefficients + intercepts)
+        responsibilities, log_sums = _softmax(coefficients.T @ X.T + intercepts[:, None])
         # the mean of x'Px is a trace, and twice the log of the Cholesky diagonal the log-determinant
         constant = np.trace(cho_solve(factor, scatter)) / n_rows + d * np.log(2 * np.pi)
         log_likelihood = log_sums.mean() - 0.5 * constant - np.log(np.diag(factor[0])).sum()
@@ -94,10 +99,21 @@ def fit_tied_mixture(
     return TiedMixture(coefficients, intercepts, float(log_likelihood))
 
 
+def _starting_labels(X, n_clusters, random_state):
+    """Labels of one run of k-means, which sees some of many rows: mixtures go on from there."""
+    model = KMeans(n_clusters, n_init=1, random_state=random_state)
+    if len(X) <= _MAX_START:
+        return model.fit(X).labels_
+    rows = np.random.RandomState(random_state).choice(len(X), _MAX_START, replace=False)
+    return model.fit(X[rows]).predict(X)
+
+
 def _softmax(logits):
-    top = logits.max(axis=1, keepdims=True)
-    np.exp(logits - top, out=logits)
-    sums = logits.sum(axis=1, keepdims=True)
+    """Shares of components, which are rows, in their place, and the logarithm of the sum of each column."""
+    top = logits.max(axis=0)
+    logits -= top
+    np.exp(logits, out=logits)
+    sums = logits.sum(axis=0)
     logits /= sums
     return logits, np.log(sums) + top
 
