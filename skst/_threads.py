@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
@@ -29,9 +29,19 @@ def threads_worth(n_rows: int) -> Iterator[None]:
     ...     {library["num_threads"] for library in threadpool_info()} <= {1}
     True
     """
+    with _at_most(max(1, n_rows // limits.ROWS_A_THREAD)):
+        yield
+
+
+def one_thread_each() -> AbstractContextManager[None]:
+    """Leave threads to the caller, who works on several things at once: the libraries have one each."""
+    return _at_most(1)
+
+
+@contextmanager
+def _at_most(n_threads):
     controller = _controller("torch" in sys.modules)
-    worth = max(1, n_rows // limits.ROWS_A_THREAD)
-    with controller.limit(limits={lib["prefix"]: min(lib["num_threads"], worth) for lib in controller.info()}):
+    with controller.limit(limits={lib["prefix"]: min(lib["num_threads"], n_threads) for lib in controller.info()}):
         yield
 
 

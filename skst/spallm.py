@@ -274,7 +274,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         axes = self._fusion.text_axes_
         text_axes = None if axes is None else TextAxes(self.text_.gene_sums(), *axes)
         views = embed_slices(self.spatial_, slices, text_axes=text_axes, verbose=self.verbose)
-        return self._fusion.fuse_reduced(views.structure, views.meaning)
+        return self._fusion.fuse_reduced(views.structure, views.meaning, in_place=True)
 
     def _parts(self):
         return {

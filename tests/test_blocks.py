@@ -5,9 +5,11 @@ import pytest
 from scipy import sparse
 
 from skst import limits
+from skst.embedding.fusion import ViewFusion
 from skst.expression.axes import CellExpression
 from skst.expression.counts import library_sizes
 from skst.expression.gene_views import GeneViews
+from skst.expression.scale import centre_and_scale
 from skst.inputs.blocks import column_sums, is_whole, row_blocks, row_sums, some_columns
 from skst.inputs.order import content_order
 from skst.inputs.spots import Spots
@@ -126,3 +128,24 @@ def test_values_of_some_genes_are_those_of_all_and_leave_the_counts(counts, make
     dense = [part.toarray() if sparse.issparse(part) else part for part in (found, every, X)]
     np.testing.assert_array_equal(dense[0], dense[1][:, genes])
     np.testing.assert_array_equal(dense[2], counts)
+
+
+@pytest.mark.parametrize("strategy", ["expression", "weighted", "concat"])
+def test_fusion(strategy, small_blocks):
+    rng = np.random.default_rng(0)
+    structure, meaning = (rng.normal(size=(60, n)).astype(np.float32) for n in (8, 9))
+    fusion = ViewFusion(strategy, beta=0.5, n_views=2)
+    expected = fusion.fit_fuse(structure, meaning)
+    before = structure.copy()
+    small_blocks()
+    np.testing.assert_allclose(fusion.fuse(structure, meaning), expected, atol=1e-6)
+    np.testing.assert_array_equal(structure, before)
+    scales = [centre_and_scale(part) for part in np.split(structure, 2, axis=1)]
+    for found, (centre, scale) in zip(scales, fusion._scales, strict=True):
+        np.testing.assert_array_equal(found[0], centre)
+        assert found[1] == pytest.approx(scale, rel=1e-6)
+    # In its place where it is as wide.
+    reduced = None if strategy == "expression" else fusion._reduced(meaning)
+    fused = fusion.fuse_reduced(structure, reduced, in_place=True)
+    np.testing.assert_allclose(fused, expected, atol=1e-6)
+    assert np.shares_memory(fused, structure) == (strategy != "concat")

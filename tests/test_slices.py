@@ -24,6 +24,7 @@ from skst.graph import SpatialNeighbors
 from skst.inputs.slices import open_slices
 from skst.inputs.sources import FileCounts, read_rows
 from skst.inputs.spots import Where
+from skst.text.gene_sums import GeneSums
 
 N_SLICES, N_SPOTS = 4, 800
 # anndata says so to whoever writes zarr
@@ -142,6 +143,14 @@ def test_text_of_deep_spots_needs_no_covariance_of_its_own(tmp_path):
     assert fitted.spatial_.n_pool_ == 0
     assert adjusted_rand_score(fitted.labels_, expected.labels_) > 0.99
     _alike(fitted.embedding_, expected.embedding_, atol=2e-3)
+
+
+def test_text_by_weights_of_genes_is_that_by_sums(folder, monkeypatch):
+    found = []
+    for few in (True, False):
+        monkeypatch.setattr(GeneSums, "few", few)
+        found.append(_fusion(strategy="functional", clusterer="kmeans").fit(_paths(folder)).embedding_)
+    _alike(*found, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", ["smooth", "views"])

@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 
 from skst.expression.scale import centre_and_scale
+from skst.inputs.blocks import row_blocks
 
 STRATEGIES = ("expression", "functional", "concat", "weighted")
 ALIGNMENTS = ("procrustes", "regression", "none")
@@ -90,7 +91,7 @@ class ViewFusion:
         Parameters
         ----------
         structure : ndarray of shape (n_spots, n_views * n_columns)
-            First view.
+            First view; the result takes its place where that is as wide.
         reduced : ndarray of shape (n_spots, n_columns) or None
             Scores of the second view, of unit total variance.
         text_axes : tuple of ndarray or None
@@ -101,37 +102,43 @@ class ViewFusion:
         ndarray of shape (n_spots, n_fused), float32
         """
         self.text_axes_ = text_axes
-        return self._fit_fuse(structure, reduced)
+        return self._fit_fuse(structure, reduced, in_place=True)
 
-    def _fit_fuse(self, structure, reduced):
+    def _fit_fuse(self, structure, reduced, in_place=False):
         self.n_fused_ = 1 if self.strategy == "functional" else self.n_views
         parts = np.split(structure, self.n_views, axis=1)
         self._scales = [centre_and_scale(part) for part in parts]
         if reduced is not None and self.strategy == "weighted":
             scaled = ((part - centre) * scale for part, (centre, scale) in zip(parts, self._scales, strict=True))
             self._turns = [self._alignment(reduced, part).astype(np.float32) for part in scaled]
-        return self.fuse_reduced(structure, reduced)
+        return self.fuse_reduced(structure, reduced, in_place=in_place)
 
     def fuse(self, structure: ArrayLike, meaning: np.ndarray | None) -> NDArray[np.float32]:
         """Fuse the views of other spots; parameters and result as in :meth:`fit_fuse`."""
         text = None if self.text_axes_ is None else self._reduced(meaning)
         return self.fuse_reduced(np.asarray(structure, dtype=np.float32), text)
 
-    def fuse_reduced(self, structure: NDArray[np.float32], reduced: NDArray[np.float32] | None) -> NDArray[np.float32]:
-        """Fuse where the text view is on its axes already; parameters and result as in :meth:`fit_fuse_reduced`."""
+    def fuse_reduced(
+        self, structure: NDArray[np.float32], reduced: NDArray[np.float32] | None, *, in_place: bool = False
+    ) -> NDArray[np.float32]:
+        """Fuse where the text view is on its axes already; parameters and result as in :meth:`fit_fuse_reduced`.
+
+        With `in_place`, `structure` becomes the result where that is as wide, so that a large tissue is held once.
+        """
         if reduced is not None and self.strategy == "functional":
             return reduced
-        parts = np.split(structure, self.n_views, axis=1)
-        width = parts[0].shape[1] + (reduced.shape[1] if reduced is not None and self.strategy == "concat" else 0)
-        # Written into its place, so that a large tissue is not held a third time.
-        fused = np.empty((len(structure), width * self.n_views), dtype=np.float32)
-        for i, (part, own) in enumerate(zip(parts, np.split(fused, self.n_views, axis=1), strict=True)):
-            centre, scale = self._scales[i]
-            own[:, : part.shape[1]] = np.float32(self.alpha) * ((part - centre) * scale)
-            if reduced is not None and self.strategy == "concat":
-                own[:, part.shape[1] :] = np.float32(self.beta) * reduced
-            elif reduced is not None:
-                own += np.float32(self.beta) * (reduced @ self._turns[i])
+        n_columns = structure.shape[1] // self.n_views
+        width = n_columns + (reduced.shape[1] if reduced is not None and self.strategy == "concat" else 0)
+        fused = structure if in_place and width == n_columns else np.empty((len(structure), width * self.n_views), "f4")
+        for rows, block in row_blocks(structure):
+            sides = np.split(block, self.n_views, axis=1), np.split(fused[rows], self.n_views, axis=1)
+            for i, (part, own) in enumerate(zip(*sides, strict=True)):
+                centre, scale = self._scales[i]
+                own[:, :n_columns] = np.float32(self.alpha) * ((part - centre) * scale)
+                if reduced is not None and self.strategy == "concat":
+                    own[:, n_columns:] = np.float32(self.beta) * reduced[rows]
+                elif reduced is not None:
+                    own += np.float32(self.beta) * (reduced[rows] @ self._turns[i])
         return fused
 
     def _reduced(self, meaning, n_rows=100_000):

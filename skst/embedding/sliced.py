@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.sparse import csr_array
 
 from skst import limits
+from skst._threads import one_thread_each
 from skst.expression.moments import add_moments, averaged_moments, leading_axes, projected
 from skst.expression.panels import on_genes, share_of_counts
 from skst.expression.pooling import MAX_POOLING
@@ -22,6 +24,7 @@ from skst.expression.survey import ColumnSums, Survey, add_surveys, reach_of, sa
 from skst.expression.views import AveragedViews
 from skst.graph.build import averaging_operator
 from skst.inputs.aside import aside_of
+from skst.inputs.blocks import some_columns
 from skst.inputs.counting import check_range, warn_of_shallow
 from skst.inputs.places import Faults, faults_of_degrees
 from skst.inputs.slices import Slice, of_slice
@@ -69,13 +72,11 @@ def blocks(one: Slice, average: csr_array, n_hops: int, n_columns: int) -> Itera
         Columns of what is held dense.
     """
     n_spots = len(one.places)
-    size = max(1, limits.TILE_ENTRIES // n_columns)
+    size = max(1, (limits.HELD_ENTRIES if one.at_hand else limits.TILE_ENTRIES) // n_columns)
     whole = one.read() if one.at_hand or n_spots * n_columns <= limits.SLICE_ENTRIES else None
     if n_spots <= size and whole is not None:
         yield Block(np.arange(n_spots), whole, average, None)
         return
-    if one.at_hand:
-        size = max(1, min(size, limits.HELD_ENTRIES // n_columns))
     from skst.nn.batches import Halo, tiles
 
     halo, rows = Halo([average], hops=max(n_hops, 1)), whole
@@ -99,11 +100,16 @@ def over_blocks(
         As of :func:`blocks`.
     """
     found = blocks(one, average, n_hops, n_columns)
-    if not one.at_hand or len(one.places) * n_columns <= limits.TILE_ENTRIES:  # in a file, or one block
+    if not one.at_hand or len(one.places) * n_columns <= limits.HELD_ENTRIES:  # in a file, or one block
         return map(work, found)
+    return _side_by_side(work, found)
+
+
+def _side_by_side(work, found):
     settings = {"require": "sharedmem", "pre_dispatch": "n_jobs", "return_as": "generator"}
     threads = joblib.Parallel(min(joblib.cpu_count(), MAX_THREADS), **settings)
-    return threads(joblib.delayed(work)(block) for block in found)
+    with one_thread_each():
+        yield from threads(joblib.delayed(work)(block) for block in found)
 
 
 class Passes:
@@ -193,12 +199,14 @@ class Passes:
         # Text that sums the same square roots has no covariance of its own.
         same = text is not None and not parts[0].n_pool_ and parts[0].normalize
         same = same and text.normalize and text.weighting == "contrast"  # type: ignore[union-attr]
-        told = np.flatnonzero(text.vectors.any(axis=1)) if same else np.empty(0, dtype=int)  # type: ignore[union-attr]
+        told = text.told if same else np.empty(0, dtype=int)  # type: ignore[union-attr]
         genes = np.unique(np.concatenate([told, *(one.kept_ for one in parts)]))
         found = self.run(_covary, "covariances", self.graph, parts[0], genes, None if same else text)
         expression, meaning = _add_pairs(found)
         if same:
             meaning = projected(expression, text.vectors[genes] / np.sqrt(parts[0].depth_))  # type: ignore[union-attr]
+        elif text is not None and text.few:
+            meaning = projected(meaning, text.vectors[text.told])
         for one in parts:
             some = np.searchsorted(genes, one.kept_)
             scales = one.gene_scales_[one.kept_].astype(np.float64)
@@ -324,11 +332,20 @@ def _covary(one, key, each, graph, pca, genes, text):
         expression = averaged_moments(values, block.average, pca.hop_weights_, block.core)
         if text is None:
             return expression, None
-        pooled = propagate(block.average, text.weights(block.X) @ text.vectors, single_hop(pca.n_pool_))
+        pooled = propagate(block.average, _summands(text, block.X), single_hop(pca.n_pool_))
         return expression, averaged_moments(pooled, block.average, pca.hop_weights_, block.core)
 
-    width = max(len(genes), 0 if text is None else text.vectors.shape[1])
+    width = max(len(genes), 0 if text is None else min(text.vectors.shape[1], len(text.told)))
     return _add_pairs(over_blocks(covary, one, _operator(graph, one), _reach(pca), width))
+
+
+def _summands(text, X):
+    """What text is a product of: weights of genes, where they are fewer than numbers of a vector, or else the sums."""
+    weights = text.weights(X)
+    if not text.few:
+        return weights @ text.vectors
+    some = some_columns(weights, text.told)
+    return some.toarray() if sparse.issparse(some) else some
 
 
 def _score(one, key, each, graph, pca, text):

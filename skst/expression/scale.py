@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from skst.inputs.blocks import row_blocks
+
 
 def centre_and_scale(values: np.ndarray) -> tuple[NDArray[np.float32], np.float32]:
     """Learn what centres a view and gives it unit total variance.
@@ -28,6 +30,7 @@ def centre_and_scale(values: np.ndarray) -> tuple[NDArray[np.float32], np.float3
     >>> centre.tolist(), round(float(((values - centre) * scale).var(axis=0).sum()), 6)
     ([2.0, 4.0], 1.0)
     """
-    centre = values.mean(axis=0, dtype=np.float64).astype(np.float32)
-    total = float(np.sqrt(values.var(axis=0, dtype=np.float64).sum()))
-    return centre, np.float32(1.0 / total if total > 0 else 1.0)
+    mean = values.mean(axis=0, dtype=np.float64)
+    squares = sum(np.square(block - mean).sum(axis=0) for _, block in row_blocks(values))
+    total = float(np.sqrt((squares / len(values)).sum()))
+    return mean.astype(np.float32), np.float32(1.0 / total if total > 0 else 1.0)

@@ -1,6 +1,7 @@
 """Spatial graphs: who is whose neighbour, slice by slice."""
 
 import numpy as np
+from joblib import Parallel, cpu_count, delayed
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse import csr_array
@@ -40,7 +41,9 @@ def nearest_neighbors(points: np.ndarray, n_neighbors: int) -> NDArray[np.int64]
         tree = KDTree(points, leaf_size=30)
         order = np.asarray(tree.get_arrays()[1])
         found = np.empty((n_points, k + 1), dtype=np.int64)
-        found[order] = tree.query(points[order], k + 1, return_distance=False)
+        parts = np.array_split(order, cpu_count())
+        asked = (delayed(tree.query)(points[part], k + 1, return_distance=False) for part in parts)
+        found[order] = np.concatenate(Parallel(len(parts), require="sharedmem")(asked))
     else:
         found = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points, return_distance=False)
     # Among exact duplicates a point need not come first, or at all: drop it where it is, else drop the last.

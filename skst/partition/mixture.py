@@ -4,7 +4,7 @@ import numbers
 from typing import Self
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.base import BaseEstimator, ClusterMixin
@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skst import limits
 from skst._constraints import Interval
-from skst._threads import threads_worth
+from skst._threads import one_thread_each
 from skst.metrics import agreement_matrix
 from skst.partition.nested import merge_tree
 from skst.partition.tied import TiedMixture, fit_tied_mixture
@@ -59,7 +59,8 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
     max_samples : int, default=50_000
         Rows, drawn at random, on which mixtures are fitted when there are more; all rows are then assigned.
     n_jobs : int, default=None
-        Mixtures fitted at the same time, in joblib's sense.
+        Threads, in joblib's sense, that fit mixtures at the same time; by default one for each 10,000 rows that are
+        fitted, as far as there are cores.
     random_state : int, RandomState instance or None, default=None
         Determines starts and drawn rows.
 
@@ -158,20 +159,31 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
             for depth in depths
             for _ in range(self.n_init)
         ]
-        with threads_worth(len(sample)):
-            fitted = Parallel(n_jobs=self.n_jobs)(
-                delayed(fit_tied_mixture)(rows[view][:, :depth], self.n_clusters, seed) for view, depth, seed in starts
-            )
+        found = (
+            delayed(fit_tied_mixture)(rows[view][:, :depth], self.n_clusters, seed) for view, depth, seed in starts
+        )
+        with one_thread_each():
+            fitted = self._side_by_side(found, len(sample))
+            self._keep(fitted, [view for view, _, _ in starts])
+            self._match(rows)
+            self.children_ = merge_tree(np.hstack(rows), self._posterior(sample))
+        self.labels_ = self._predict(X)
+        return self
+
+    def _side_by_side(self, tasks, n_rows):
+        """Results of tasks on so many rows, which are worth threads where those of libraries wait for each other."""
+        worth = min(cpu_count(), n_rows // limits.ROWS_A_THREAD)
+        n_jobs = worth if self.n_jobs is None and worth > 1 else self.n_jobs
+        return Parallel(n_jobs, require="sharedmem")(tasks)
+
+    def _keep(self, fitted, view_of):
+        """Keep the likeliest of the mixtures of each view and depth."""
         # Likelihoods can be compared at one depth of one view only.
         self.mixtures_: list[TiedMixture] = []
         self._view_of: list[int] = []
         for i in range(0, len(fitted), self.n_init):
             self.mixtures_ += sorted(fitted[i : i + self.n_init], key=lambda m: -m.log_likelihood)[: self.n_keep]
-            self._view_of += [starts[i][0]] * (len(self.mixtures_) - len(self._view_of))
-        self._match(rows)
-        self.children_ = merge_tree(np.hstack(rows), self._posterior(sample))
-        self.labels_ = self._predict(X)
-        return self
+            self._view_of += [view_of[i]] * (len(self.mixtures_) - len(self._view_of))
 
     def _match(self, rows):
         """Renumber the components of each mixture so that they mean the same as those of the medoid of medoids."""
@@ -214,8 +226,9 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
     def _predict(self, X):
         if len(X) <= limits.MAX_POSTERIOR:
             return self._posterior(X).argmax(axis=1).astype(np.int64)
-        starts = range(0, len(X), _ROWS)
-        return np.concatenate([self._predict_block(X[start : start + _ROWS]) for start in starts])
+        blocks = (delayed(self._predict_block)(X[start : start + _ROWS]) for start in range(0, len(X), _ROWS))
+        with one_thread_each():
+            return np.concatenate(self._side_by_side(blocks, len(X)))
 
     def _predict_block(self, X):
         """The same with a row a component, so that maxima and sums over components go along the memory."""

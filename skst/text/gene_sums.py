@@ -65,6 +65,16 @@ class GeneSums(NamedTuple):
     mean: NDArray[np.float32] | None = None
     share: float = 1.0
 
+    @property
+    def told(self) -> NDArray[np.integer]:
+        """Genes that have a vector, ascending."""
+        return np.flatnonzero(self.vectors.any(axis=1))
+
+    @property
+    def few(self) -> bool:
+        """Whether these are fewer than the numbers of a vector, so that weights take less than sums."""
+        return len(self.told) < self.vectors.shape[1]
+
     def weights(self, X: Matrix) -> Matrix:
         """How much each gene counts in each cell."""
         return weights_of_genes(X, self.weighting, self.normalize, self.share)
