@@ -8,7 +8,6 @@ from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
-from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -237,6 +236,8 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
         -------
         self : STLLMClusterer
         """
+        from sklearn.cluster import KMeans
+
         self._validate_params()
         # What was fitted is told likewise of new slices.
         self._narration = clone(self.part("narration").check())
@@ -259,8 +260,7 @@ class STLLMClusterer(OnGraph, DomainMixin, BaseEstimator):
         # Sorted, and from the same start for any random_state: what is told depends on the tissue alone, and what was
         # read for one seed is in the cache for the next.
         ordered = structure[content_order(spots.X, spots.coordinates)]
-        with warnings.catch_warnings():  # rows that differ by rounding alone are one to k-means
-            warnings.filterwarnings("ignore", "Number of distinct clusters", ConvergenceWarning)
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # of rows alike but for rounding
             self._regions = KMeans(n_regions, n_init=3, random_state=0).fit(ordered)
         self._name_genes(spots)
         self.narrator_ = self._narrate(spots, average, self._regions.predict(structure))

@@ -393,9 +393,7 @@ def test_lexical_projection_keeps_cosines():
     texts = [" ".join(rng.choice(words, size=30)) for _ in range(40)]
     from skst.text import lexical
 
-    exact = sum(
-        counts @ counts.T for counts in (lexical._sqrt_counts(v, texts) for v in (lexical._WORDS, lexical._LETTERS))
-    )
+    exact = sum(counts @ counts.T for counts in (lexical._sqrt_counts(v, texts) for v in lexical._vectorizers()))
     error = LexicalBackend(1024).encode(texts) @ LexicalBackend(1024).encode(texts).T - exact.toarray() / 2
     assert np.abs(error).max() < 5 / np.sqrt(1024)
     assert np.sqrt(np.mean(error**2)) < 1.5 / np.sqrt(1024)

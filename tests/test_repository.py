@@ -117,6 +117,22 @@ def test_no_module_loads_a_deep_learning_library():
     assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
 
 
+def test_estimators_load_no_more_of_sklearn_than_their_base_class():
+    script = (
+        "import sys\n"
+        "def loaded():\n"
+        "    return {'.'.join(name.split('.')[:2]) for name in sys.modules if name.startswith(('sklearn', 'rich'))}\n"
+        "import sklearn.base\n"
+        "before = loaded()\n"
+        "import skst\n"
+        f"for name in {[name for name in skst._HOMES if name != 'report']}:\n"
+        "    getattr(skst, name)\n"
+        "    assert not loaded() - before, f'{name} loads {sorted(loaded() - before)}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
+
+
 @pytest.mark.parametrize("path", [p for p in SOURCES if not _dotted(p).startswith(TORCH_CODE)], ids=_name)
 def test_heavy_libraries_are_imported_where_they_are_used(path):
     loaded = {name.split(".")[0] for name in _imports(_run_at_import(ast.parse(path.read_text("utf-8"))))}

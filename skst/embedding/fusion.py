@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.decomposition import PCA
 
 from skst.expression.scale import centre_and_scale
 from skst.inputs.blocks import row_blocks
@@ -71,6 +70,8 @@ class ViewFusion:
         structure = np.asarray(structure, dtype=np.float32)
         reduced = self.text_axes_ = None
         if meaning is not None and self.strategy != "expression":
+            from sklearn.decomposition import PCA
+
             n_columns = min(structure.shape[1] // self.n_views, *meaning.shape)
             pca = PCA(n_columns, random_state=0).set_output(transform="default").fit(meaning)
             axes = pca.components_.T.astype(np.float32)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
-from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 # Numbers of domains that slices are compared by: few, as slices that could have domains of their own would share none.
@@ -210,6 +209,8 @@ def _several(slices):
 
 def _shared_domains(values, slices, n_domains, begin, seed):
     """EM from one start: shifts of slices that stay "none", or begin at "zero" or at the "mean" of each slice."""
+    from sklearn.cluster import KMeans
+
     n_spots, n_columns = values.shape
     each = np.eye(slices.max() + 1)[slices]
     sizes = each.sum(axis=0)[:, None]

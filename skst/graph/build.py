@@ -6,7 +6,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse import csr_array
 from scipy.spatial import Delaunay, cKDTree
-from sklearn.neighbors import KDTree, NearestNeighbors
 
 from skst import limits
 from skst.graph.approximate import neighbors_in_parts
@@ -32,6 +31,8 @@ def nearest_neighbors(points: np.ndarray, n_neighbors: int) -> NDArray[np.int64]
     ndarray of shape (n_points, min(n_neighbors, n_points - 1)), int64
         Neighbours in order of distance.  A point is never its own neighbour; exact duplicates of it are.
     """
+    from sklearn.neighbors import KDTree, NearestNeighbors
+
     n_points = len(points)
     k = min(n_neighbors, n_points - 1)
     if k < 1:
@@ -132,6 +133,8 @@ def _edges(points, kind, n_neighbors, radius):
         j = nearest_neighbors(points, n_neighbors)
         return np.repeat(np.arange(n_points), j.shape[1]), j.ravel()
     if kind == "radius":
+        from sklearn.neighbors import NearestNeighbors
+
         _check_reach(points, radius)
         found = NearestNeighbors(radius=radius).fit(points).radius_neighbors_graph().tocoo()
         return found.row, found.col

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.preprocessing import normalize
 
 # What the policy sees of a candidate edge, in the order of the columns.
 FEATURES = (
@@ -71,6 +70,8 @@ def edge_features(edges, spots, expression, surroundings):
     ndarray of shape (n_edges, n_features), float32
         Columns as in FEATURES; neither order of two spots nor the units of coordinates and components matter.
     """
+    from sklearn.preprocessing import normalize
+
     i, j = edges
     n_spots = len(spots.coordinates)
     lengths = np.linalg.norm(spots.coordinates[i] - spots.coordinates[j], axis=1)
@@ -119,6 +120,8 @@ def _rank(values, edges, n_spots):
 
 def chance_cosine(vectors: np.ndarray, batch: NDArray[np.integer] | None) -> NDArray[np.float64]:
     """Mean cosine of two different spots of its slice, for each spot; float64."""
+    from sklearn.preprocessing import normalize
+
     units = normalize(vectors)
     batch = np.zeros(len(units), dtype=np.int64) if batch is None else batch
     chance = np.zeros(len(units))

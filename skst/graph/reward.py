@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr, expit
-from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from skst.graph.candidates import spot_sums
@@ -44,6 +43,8 @@ class GraphReward:
 
     def settle(self, embedding: np.ndarray, random_state: np.random.RandomState) -> None:
         """Take clusters of the embedding of the spots for communities."""
+        from sklearn.cluster import KMeans
+
         n_spots = len(embedding)
         sample = embedding
         if n_spots > MAX_CLUSTERED:

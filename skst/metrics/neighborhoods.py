@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
 from skst._constraints import check_integer
@@ -79,6 +78,8 @@ def nearest_others(
     points: np.ndarray, rows: np.ndarray, n_neighbors: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Some rows, their nearest others and the distances to these, a chunk at a time."""
+    from sklearn.neighbors import NearestNeighbors
+
     check_integer("n_neighbors", n_neighbors, 2)  # a spot is one of its own
     k = min(n_neighbors, len(points))
     if k < 2:

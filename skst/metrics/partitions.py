@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-from sklearn.metrics.cluster import contingency_matrix
 
 from skst.inputs.labels import UNLABELLED, Labels, column_of, labelled
 from skst.inputs.rows import match_rows
@@ -233,6 +231,8 @@ def _clusters(labels: Labels, name: str) -> np.ndarray:
 
 def _contingency(true: np.ndarray, pred: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counts of shape (n_classes, n_clusters), and the names of rows and columns."""
+    from sklearn.metrics.cluster import contingency_matrix
+
     true_codes, classes = pd.factorize(true)
     pred_codes, clusters = pd.factorize(pred)
     return contingency_matrix(true_codes, pred_codes), classes, clusters
@@ -267,10 +267,14 @@ def _weighted_f1(true: np.ndarray, pred: np.ndarray) -> float:
 
 
 def _ari(true: np.ndarray, pred: np.ndarray) -> float:
+    from sklearn.metrics import adjusted_rand_score
+
     return adjusted_rand_score(pd.factorize(true)[0], pd.factorize(pred)[0])
 
 
 def _nmi(true: np.ndarray, pred: np.ndarray) -> float:
+    from sklearn.metrics import normalized_mutual_info_score
+
     return normalized_mutual_info_score(pd.factorize(true)[0], pd.factorize(pred)[0])
 
 

@@ -3,8 +3,6 @@
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.metrics import silhouette_score
-from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
 from skst.inputs.labels import UNLABELLED, Labels, column_of, known_labels
@@ -56,6 +54,8 @@ def chaos_score(labels: Labels, coordinates: ArrayLike, batch: Labels | None = N
     >>> bool(chaos_score(halves, coordinates) < chaos_score(stripes, coordinates))
     True
     """
+    from sklearn.neighbors import NearestNeighbors
+
     labels, coordinates, batch = _placed(labels, coordinates, batch)
     lengths = []
     for rows in _groups(batch):
@@ -111,6 +111,8 @@ def pas_score(labels: Labels, coordinates: ArrayLike, *, n_neighbors: int = 10, 
     >>> pas_score(coordinates[:, 0] < 3, coordinates)
     0.0
     """
+    from sklearn.neighbors import NearestNeighbors
+
     if n_neighbors < 1:
         raise ValueError(f"n_neighbors={n_neighbors} must be at least 1.")
     labels, coordinates, batch = _placed(labels, coordinates, batch)
@@ -170,6 +172,8 @@ def spatial_silhouette(
     >>> round(spatial_silhouette(coordinates[:, 0] < 3, coordinates), 2)
     0.33
     """
+    from sklearn.metrics import silhouette_score
+
     labels, coordinates, batch = _placed(labels, coordinates, batch)
     random_state = check_random_state(random_state)
     scores, weights = [], []

@@ -9,8 +9,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import clone
-from sklearn.cluster import KMeans
-from sklearn.metrics.pairwise import euclidean_distances
 
 from skst.graph.build import spatial_graph
 from skst.inputs.labels import Labels, column_of
@@ -61,6 +59,8 @@ def make_clusterer(clusterer: Any, n_clusters: int, random_state: RandomState = 
         if clusterer not in (None, *CLUSTERERS):
             raise ValueError(f"clusterer={clusterer!r} is not one of {CLUSTERERS}, nor an estimator.")
         if clusterer == "kmeans":
+            from sklearn.cluster import KMeans
+
             return KMeans(n_clusters, n_init=10, random_state=random_state)
         if clusterer in ("leiden", "louvain"):
             return GraphCommunities(n_clusters, method=clusterer, random_state=random_state)
@@ -109,6 +109,8 @@ def soft_labels(
     if hasattr(clusterer, "predict_proba"):
         shares = clusterer.predict_proba(embedding.astype(np.float64))
         return shares if numbers is None else shares[:, np.argsort(renumber(np.arange(shares.shape[1]), numbers))]
+    from sklearn.metrics.pairwise import euclidean_distances
+
     present = np.unique(labels)
     means = np.stack([embedding[labels == label].mean(axis=0, dtype=np.float64) for label in present])
     kernel = 1.0 / (1.0 + euclidean_distances(embedding.astype(np.float64), means, squared=True))

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -100,6 +99,8 @@ class GraphCommunities(ClusterMixin, BaseEstimator):
         -------
         self : GraphCommunities
         """
+        from sklearn.neighbors import NearestNeighbors
+
         self._validate_params()
         X = validate_data(self, X, dtype=np.float32)
         check_n_clusters(self.n_clusters, len(X))
@@ -159,6 +160,8 @@ class GraphCommunities(ClusterMixin, BaseEstimator):
 
 def _neighbor_overlap(X, n_neighbors, seed):
     """Symmetric graph of nearest neighbours weighted by the Jaccard overlap of their neighbourhoods."""
+    from sklearn.neighbors import NearestNeighbors
+
     k = min(n_neighbors, len(X) - 1)
     if k < 1:
         return sparse.coo_array((len(X), len(X)))

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.decomposition import PCA
 from sklearn.utils import check_array, check_random_state
 
 from skst._progress import progress_bar
@@ -97,6 +96,8 @@ def estimate_n_clusters(
     >>> curve.nlargest(2, "criterion")["n_clusters"].sort_values().tolist()
     [4, 5]
     """
+    from sklearn.decomposition import PCA
+
     if criterion not in CRITERIA:
         raise ValueError(f"criterion={criterion!r} is not one of {CRITERIA}.")
     wanted = np.asarray(n_clusters)

@@ -8,7 +8,6 @@ from joblib import Parallel, cpu_count, delayed
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -278,6 +277,8 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
 
 def _fit_views(rows, n_views):
     """PCA and one overall scale a view, so that the ridge on the covariance means the same for every embedding."""
+    from sklearn.decomposition import PCA
+
     views, scaled = [], []
     for part in np.split(rows, n_views, axis=1):
         pca = PCA(svd_solver="covariance_eigh" if len(part) > part.shape[1] else "full")

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
-from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 # Rows that k-means sees.
@@ -101,6 +100,8 @@ def fit_tied_mixture(
 
 def _starting_labels(X, n_clusters, random_state):
     """Labels of one run of k-means, which sees some of many rows: mixtures go on from there."""
+    from sklearn.cluster import KMeans
+
     model = KMeans(n_clusters, n_init=1, random_state=random_state)
     if len(X) <= _MAX_START:
         return model.fit(X).labels_

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.decomposition import PCA
 
 from skst.expression.moments import add_moments, leading_axes, moments_of
 from skst.files.aside import RowsAside
@@ -54,6 +53,8 @@ class TextColumns:
         ndarray of shape (n_spots, n_columns), float32
             Zeros if it is not informative.
         """
+        from sklearn.decomposition import PCA
+
         vectors = np.asarray(vectors, dtype=np.float32)
         # A few columns at a time, as the deviations of all are a matrix as large as that of the vectors.
         total = sum(

@@ -7,8 +7,6 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.preprocessing import normalize
 
 # Vectors of keys that begin so are made faster than they are found.
 KEY_PREFIX = "skst-lexical-"
@@ -85,26 +83,36 @@ class LexicalBackend:
         ndarray of shape (n_texts, n_components), float32
             Rows of unit length; a text without a letter or digit is a row of zeros.
         """
+        from sklearn.preprocessing import normalize
+
         words, letters = _projections(self.n_components)
-        vectors = _sqrt_counts(_WORDS, texts) @ words + _sqrt_counts(_LETTERS, texts) @ letters
+        of_words, of_letters = _vectorizers()
+        vectors = _sqrt_counts(of_words, texts) @ words + _sqrt_counts(of_letters, texts) @ letters
         return normalize(vectors.toarray()).astype(np.float32)
 
 
-# One-letter words stay: "T cell" and "B cell" differ by nothing else.
-_WORDS = HashingVectorizer(
-    n_features=_N_HASHES,
-    ngram_range=(1, 2),
-    token_pattern=r"(?u)\b\w+\b",
-    stop_words="english",
-    alternate_sign=False,
-    norm=None,
-)
-_LETTERS = HashingVectorizer(
-    n_features=_N_HASHES, analyzer="char_wb", ngram_range=(3, 5), alternate_sign=False, norm=None
-)
+@lru_cache(maxsize=1)
+def _vectorizers():
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    # One-letter words stay: "T cell" and "B cell" differ by nothing else.
+    words = HashingVectorizer(
+        n_features=_N_HASHES,
+        ngram_range=(1, 2),
+        token_pattern=r"(?u)\b\w+\b",
+        stop_words="english",
+        alternate_sign=False,
+        norm=None,
+    )
+    letters = HashingVectorizer(
+        n_features=_N_HASHES, analyzer="char_wb", ngram_range=(3, 5), alternate_sign=False, norm=None
+    )
+    return words, letters
 
 
 def _sqrt_counts(vectorizer, texts):
+    from sklearn.preprocessing import normalize
+
     counts = vectorizer.transform(texts)
     return normalize(counts.sqrt(), copy=False)
 

@@ -5,7 +5,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.linear_model import RidgeCV
 
 from skst.genes.ranking import RankedGenes
 
@@ -61,6 +60,8 @@ class TextRegression:
         -------
         self
         """
+        from sklearn.linear_model import RidgeCV
+
         self._genes = np.unique(ranked.columns)
         vectors = vectors.astype(np.float64)
         ridge = RidgeCV(alphas=_ALPHAS).fit(self._describe(ranked), vectors)
