@@ -14,7 +14,7 @@ ROWS_A_THREAD = 10_000
 MAX_EXACT_GRAPH = 100_000
 MAX_EXACT_COMMUNITIES = 20_000
 # Spots of a tissue that is in memory up to which it is worked on as a whole, and not in parts as one in files is.
-MAX_WHOLE = 100_000
+MAX_WHOLE = 50_000
 # Spots of slices that are read one at a time whose embeddings are held at once to be assigned to domains.
 MAX_PREDICTED = 1_000_000
 # Rows up to which posteriors are computed as they are fitted, and not in blocks.

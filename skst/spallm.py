@@ -92,7 +92,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         Only if `n_clusters` is None: the criterion at each number.
     spatial_, text_ : estimator or None
         Fitted transformers; None where the strategy does not use them.  Of slices that are read one at a time, and of
-        more than 100,000 spots, the former keeps no ``embedding_``.
+        more than 50,000 spots, the former keeps no ``embedding_``.
     clusterer_ : estimator
         Fitted partition of the embedding.
     from_cache_ : dict
