@@ -12,12 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from llmdsc_fits import quick_llmdsc
+from rehearsing import Rehearser
 from semst_fits import quick_semst
 from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
 from stllm_fits import quick_stllm
 
 from skst.datasets import make_spatial_domains
+from skst.files import rehearsal
 from skst.genes import load_marker_descriptions
 from skst.graph import SpatialGraphLearner
 from skst.text import LexicalBackend, asking
@@ -61,6 +63,16 @@ def _signatures_are_read_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BaseEstimator, "_get_param_names", classmethod(cache(BaseEstimator._get_param_names.__func__)))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rehearsals_are_forked():
+    """Have files read beforehand by forks of one process; to start a program for each is most of reading a small one."""
+    rehearser = Rehearser()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rehearsal, "_words_of", rehearser.words_of)
+        yield
+    rehearser.end()
 
 
 @pytest.fixture
