@@ -67,7 +67,7 @@ def _signatures_are_read_once():
 
 @pytest.fixture(scope="session", autouse=True)
 def _rehearsals_are_forked():
-    """Have files read beforehand by forks of one process; to start a program for each is most of reading a small one."""
+    """Have forks of one process read files beforehand; to start a program for each is most of reading a small one."""
     rehearser = Rehearser()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rehearsal, "_words_of", rehearser.words_of)
