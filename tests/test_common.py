@@ -59,6 +59,10 @@ def _stllm(**parameters):
     return STLLMClusterer().set_params(**({"text": _text()} | quick | parameters))
 
 
+# The default mixture with few of its starts and depths.
+FEW = ConsensusMixture(3, n_leading=(8, 15), n_init=2, n_keep=1)
+
+
 def _encoded(encoder, **parameters):
     return SpatialGraphTransformer(encoder(n_hidden=8, max_epochs=2, **parameters), random_state=0)
 
@@ -72,16 +76,16 @@ ESTIMATORS = [
     _encoded(GraphST, batch_size=16),
     _encoded(SpaceFlow),
     _encoded(StCluster),
-    SpaLLMFusion(text=_text(), n_clusters=3),
+    SpaLLMFusion(text=_text(), n_clusters=3, clusterer=clone(FEW).set_params(n_views=3)),
     SpaLLMFusion(SpatialGraphTransformer(normalize=False), _text(normalize=False), n_clusters=3, clusterer="kmeans"),
     _semst(),
     _semst(fusion=None, network__start="random", network__batch_size=16, network__n_networks=1),
     _stllm(),
-    _stllm(graph=SpatialGraphLearner(max_epochs=5), narration__levels=("region",), clusterer="mixture"),
-    _llmdsc(network__n_networks=2, n_top_genes=(40, 80)),
+    _stllm(graph=SpatialGraphLearner(max_epochs=5), narration__levels=("region",), clusterer=FEW),
+    _llmdsc(n_top_genes=(40, 80)),
     _llmdsc(align_to=None, inputs="counts", network__batch_size=16, network__max_epochs=2),
     _llmdsc(text=_text(normalize=False), align_to="shared", normalize=False, losses__cut=0.0),
-    ConsensusMixture(3),
+    FEW,
     GraphCommunities(3),
 ]
 TRANSFORMERS = [
