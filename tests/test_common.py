@@ -59,10 +59,6 @@ def _stllm(**parameters):
     return STLLMClusterer().set_params(**({"text": _text()} | quick | parameters))
 
 
-# The default mixture with few of its starts and depths.
-FEW = ConsensusMixture(3, n_leading=(8, 15), n_init=2, n_keep=1)
-
-
 def _encoded(encoder, **parameters):
     return SpatialGraphTransformer(encoder(n_hidden=8, max_epochs=2, **parameters), random_state=0)
 
@@ -76,16 +72,16 @@ ESTIMATORS = [
     _encoded(GraphST, batch_size=16),
     _encoded(SpaceFlow),
     _encoded(StCluster),
-    SpaLLMFusion(text=_text(), n_clusters=3, clusterer=clone(FEW).set_params(n_views=3)),
+    SpaLLMFusion(text=_text(), n_clusters=3),
     SpaLLMFusion(SpatialGraphTransformer(normalize=False), _text(normalize=False), n_clusters=3, clusterer="kmeans"),
     _semst(),
     _semst(fusion=None, network__start="random", network__batch_size=16, network__n_networks=1),
     _stllm(),
-    _stllm(graph=SpatialGraphLearner(max_epochs=5), narration__levels=("region",), clusterer=FEW),
+    _stllm(graph=SpatialGraphLearner(max_epochs=5), narration__levels=("region",), clusterer="mixture"),
     _llmdsc(n_top_genes=(40, 80)),
     _llmdsc(align_to=None, inputs="counts", network__batch_size=16, network__max_epochs=2),
     _llmdsc(text=_text(normalize=False), align_to="shared", normalize=False, losses__cut=0.0),
-    FEW,
+    ConsensusMixture(3, n_init=2, n_keep=1),
     GraphCommunities(3),
 ]
 TRANSFORMERS = [
@@ -123,6 +119,13 @@ def _expected_failures(estimator):
         failures["check_methods_subset_invariance"] = "the expression graph of new spots joins those given together"
         failures["check_methods_sample_order_invariance"] = "it sets one component, where all cosines are 1 or -1: ties"
     return failures
+
+
+@pytest.fixture(autouse=True)
+def _few_starts(monkeypatch):
+    """A quarter of the starts of the mixture that estimators have by default: nobody asks here how good it is."""
+    monkeypatch.setitem(ConsensusMixture.__init__.__kwdefaults__, "n_init", 2)
+    monkeypatch.setitem(ConsensusMixture.__init__.__kwdefaults__, "n_keep", 1)
 
 
 # An estimator has many checks, and writing it out for the name of each takes longer than most of them.
