@@ -23,7 +23,7 @@ from skst.datasets import make_spatial_domains
 from skst.embedding import sliced
 from skst.expression import pooling
 from skst.files import rehearsal
-from skst.genes import load_marker_descriptions
+from skst.genes import descriptions, load_marker_descriptions
 from skst.graph import SpatialGraphLearner, build
 from skst.text import LexicalBackend, asking
 
@@ -79,6 +79,16 @@ def _graphs_are_surveyed_once():
         patch.setattr(build, "nearest_neighbors", remembered(build.nearest_neighbors))
         for module in (pooling, sliced):
             patch.setattr(module, "reach_of", remembered(module.reach_of))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _markers_are_read_once():
+    """Keep the marker table of the package, which each fit without a data home reads."""
+    read, path = descriptions._read_table, descriptions._MARKERS
+    markers = read(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(descriptions, "_read_table", lambda asked: markers.copy() if asked == path else read(asked))
         yield
 
 
