@@ -32,6 +32,8 @@ test test-oldest: export OMP_NUM_THREADS := 1
 test test-oldest: export MALLOC_MMAP_MAX_ := 0
 test test-oldest: export MALLOC_TRIM_THRESHOLD_ := 100000000000
 test test-oldest: export MALLOC_TOP_PAD_ := 67108864
+# Tests start many processes; each would compile the package anew where Python is told to keep nothing.
+test test-oldest: export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test lint docs test-docs test-oldest test-scverse cuda dist
 

@@ -9,8 +9,9 @@ _NUMBERS = count()
 
 
 def pytest_collection_finish():
-    """Have garbage looked for only among what tests make: what was imported and collected stays."""
+    """Have garbage looked for seldom, and only among what tests make: what was imported and collected stays."""
     gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 @pytest.fixture

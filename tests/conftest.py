@@ -12,21 +12,26 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from llmdsc_fits import quick_llmdsc
+from rehearsing import Rehearser
+from remembered import remembered
 from semst_fits import quick_semst
 from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
 from stllm_fits import quick_stllm
 
 from skst.datasets import make_spatial_domains
-from skst.genes import load_marker_descriptions
-from skst.graph import SpatialGraphLearner
+from skst.embedding import sliced
+from skst.expression import pooling
+from skst.files import rehearsal
+from skst.genes import descriptions, load_marker_descriptions
+from skst.graph import SpatialGraphLearner, build
 from skst.text import LexicalBackend, asking
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
-@pytest.fixture(autouse=True)
-def _loopback_only(monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_only():
     """Fail a test that reaches for the network; servers of its own are fine."""
     connect = socket.socket.connect
 
@@ -35,15 +40,17 @@ def _loopback_only(monkeypatch):
             pytest.fail(f"a test connects to {address[0]}")
         return connect(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded)
+        yield
 
 
 _HASHED = {}
 _hash_texts = LexicalBackend.encode
 
 
-@pytest.fixture(autouse=True)
-def _texts_are_hashed_once(monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def _texts_are_hashed_once():
     """Keep the vector of a text, which depends on nothing else: hashing is half of the time of a quick fit."""
 
     def encode(self, texts):
@@ -52,7 +59,9 @@ def _texts_are_hashed_once(monkeypatch):
             known.update(zip(new, _hash_texts(self, new), strict=True))
         return np.array([known[text] for text in texts], dtype=np.float32).reshape(-1, self.n_components)
 
-    monkeypatch.setattr(LexicalBackend, "encode", encode)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LexicalBackend, "encode", encode)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,6 +70,36 @@ def _signatures_are_read_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BaseEstimator, "_get_param_names", classmethod(cache(BaseEstimator._get_param_names.__func__)))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _graphs_are_surveyed_once():
+    """Keep the neighbours of points and the reach of averages, of which nothing is drawn: tissues are fitted often."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "nearest_neighbors", remembered(build.nearest_neighbors))
+        for module in (pooling, sliced):
+            patch.setattr(module, "reach_of", remembered(module.reach_of))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _markers_are_read_once():
+    """Keep the marker table of the package, which each fit without a data home reads."""
+    read, path = descriptions._read_table, descriptions._MARKERS
+    markers = read(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(descriptions, "_read_table", lambda asked: markers.copy() if asked == path else read(asked))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rehearsals_are_forked():
+    """Have forks of one process read files beforehand; to start a program for each is most of reading a small one."""
+    rehearser = Rehearser()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rehearsal, "_words_of", rehearser.words_of)
+        yield
+    rehearser.end()
 
 
 @pytest.fixture

@@ -78,10 +78,10 @@ ESTIMATORS = [
     _semst(fusion=None, network__start="random", network__batch_size=16, network__n_networks=1),
     _stllm(),
     _stllm(graph=SpatialGraphLearner(max_epochs=5), narration__levels=("region",), clusterer="mixture"),
-    _llmdsc(network__n_networks=2, n_top_genes=(40, 80)),
+    _llmdsc(n_top_genes=(40, 80)),
     _llmdsc(align_to=None, inputs="counts", network__batch_size=16, network__max_epochs=2),
     _llmdsc(text=_text(normalize=False), align_to="shared", normalize=False, losses__cut=0.0),
-    ConsensusMixture(3),
+    ConsensusMixture(3, n_init=2, n_keep=1),
     GraphCommunities(3),
 ]
 TRANSFORMERS = [
@@ -119,6 +119,13 @@ def _expected_failures(estimator):
         failures["check_methods_subset_invariance"] = "the expression graph of new spots joins those given together"
         failures["check_methods_sample_order_invariance"] = "it sets one component, where all cosines are 1 or -1: ties"
     return failures
+
+
+@pytest.fixture(autouse=True)
+def _few_starts(monkeypatch):
+    """A quarter of the starts of the mixture that estimators have by default: nobody asks here how good it is."""
+    monkeypatch.setitem(ConsensusMixture.__init__.__kwdefaults__, "n_init", 2)
+    monkeypatch.setitem(ConsensusMixture.__init__.__kwdefaults__, "n_keep", 1)
 
 
 # An estimator has many checks, and writing it out for the name of each takes longer than most of them.

@@ -23,7 +23,7 @@ def embed(adata, share, method="smooth"):
 
 def fusion(share, n_clusters, **parameters):
     spatial = SpatialGraphTransformer("views", spatial_weight=share)
-    few = ConsensusMixture(n_leading=(10, 20), n_init=2, n_keep=1)
+    few = ConsensusMixture(n_leading=(10,), n_init=1, n_keep=1)
     return SpaLLMFusion(
         spatial, strategy="expression", n_clusters=n_clusters, clusterer=few, random_state=0, **parameters
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from rehearsing import STARTS_A_PROGRAM
 
 from skst.files import rehearsal
 from skst.files.hdf5 import open_h5
@@ -19,6 +20,11 @@ DEEDS = {
     "no end": "while True: pass",
     "any memory": "bytearray(2**34)",
 }
+
+
+@pytest.fixture(autouse=True)
+def _as_for_users(monkeypatch):
+    monkeypatch.setattr(rehearsal, "_words_of", STARTS_A_PROGRAM)
 
 
 def _library(folder, deed):
