@@ -18,6 +18,8 @@ from scipy import sparse
 
 from skst import limits
 from skst._version import __version__
+from skst.expression.counts import library_sizes
+from skst.expression.survey import gene_totals, mark_of
 from skst.inputs.blocks import row_blocks
 from skst.inputs.rows import is_anndata
 from skst.inputs.spots import Spots
@@ -255,6 +257,9 @@ class WritesResults:
     It sets ``labels_``, ``embedding_``, ``n_clusters_``, ``clusterer_``, ``_numbers`` and ``_record`` in ``fit``.
     """
 
+    # Rows of each slice of ``fit`` by what tells it from others, where slices were read one at a time.
+    _marked: Mapping[str, NDArray[np.integer]] | None = None
+
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         if "fit" in vars(cls):
@@ -278,14 +283,32 @@ class WritesResults:
 
         Others than those of ``fit`` are embedded by `embed`; `settle` turns labels of the clusterer into final ones.
         """
-        known = data_hash(spots, *self._beside(X)) == self._record["data_hash"]
-        embedding, labels = self.embedding_, self.labels_
-        if not known:
+        known = self._rows_of_fit(X, spots)
+        if known is not None:
+            embedding, labels = self.embedding_[known], self.labels_[known]
+        else:
             embedding = embed(X)
             raw = self._partition_of(embedding)
             labels = renumber(raw if settle is None else settle(raw), self._numbers)
-        record = {**self._record, "predicted": not known}
+        record = {**self._record, "predicted": known is None}
         posterior = self._posterior_of(embedding)
         for adata, own in zip(items, rows, strict=True):
             told = None if posterior is None else posterior[own]
             write_results(adata, key_added, labels[own], self.n_clusters_, embedding[own], told, record)
+
+    def _rows_of_fit(self, X, spots):
+        """Rows of the data of ``fit`` that `spots` are, None if they are others."""
+        if self._marked is None:
+            return slice(None) if data_hash(spots, *self._beside(X)) == self._record["data_hash"] else None
+        n_spots = spots.X.shape[0]
+        codes = np.zeros(n_spots, dtype=int) if spots.batch is None else spots.batch
+        places = np.zeros((n_spots, 0)) if spots.coordinates is None else spots.coordinates
+        known = np.empty(n_spots, dtype=int)
+        for code in range(codes.max(initial=-1) + 1):
+            rows = np.flatnonzero(codes == code)
+            one = spots.X[rows]
+            found = self._marked.get(mark_of(library_sizes(one), gene_totals(one), places[rows]))
+            if found is None:
+                return None
+            known[rows] = found
+        return known

@@ -345,7 +345,8 @@ class SemSTClusterer(OnGraph, TrainsNetworks, DomainMixin, BaseEstimator):
         self.embedding_ = self._side_by_side(batches, embeddings)
         del batches, embeddings, semantic, learnt, counts  # what was learnt from is gone before the partition
         spots = spots if slices is None else slices.spots(sizes)
-        self._find_domains(spots, partition_seed, n_views=self.embedding_.shape[1] // scores.shape[1])
+        n_views = self.embedding_.shape[1] // scores.shape[1]
+        self._find_domains(spots, partition_seed, n_views, slices=slices, marks=tissue.marks)
         return self
 
     @property

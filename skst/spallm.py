@@ -222,9 +222,10 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         if parts is None:
             self.embedding_ = self._fit_views(X, spots, memory, seeds)
         else:
-            self.embedding_, sizes = self._fit_slices(parts, memory, seeds)
+            self.embedding_, sizes, marks = self._fit_slices(parts, memory, seeds)
             spots = spots if slices is None else slices.spots(sizes)
-        self._find_domains(spots, seeds["partition"], n_views=self._fusion.n_fused_, beside=self._beside(X))
+        found_in = {"beside": self._beside(X)} if slices is None else {"slices": slices, "marks": marks}
+        self._find_domains(spots, seeds["partition"], self._fusion.n_fused_, **found_in)
         return self
 
     def _fit_views(self, X, spots, memory, seeds):
@@ -255,7 +256,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         return super()._read_spots(X, **given, unknown=self._reads_whole() is None)
 
     def _fit_slices(self, slices, memory, seeds):
-        """Fit both views and the fusion one slice at a time; return the fused embedding, and library sizes."""
+        """Fit both views and the fusion one slice at a time; return the fused embedding, library sizes and marks."""
         spatial, text = self._handed_on(self.part("spatial"), seeds["spatial"]), None
         if self.strategy != "expression":
             text = self._handed_on(self.part("text"), seeds["text"])
@@ -268,7 +269,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             self._check_text()
         self._fusion = self._new_fusion()
         fused = self._fusion.fit_fuse_reduced(views.structure, views.meaning, text_axes)
-        return fused, views.sizes
+        return fused, views.sizes, views.marks
 
     def _embed_slices(self, slices):
         axes = self._fusion.text_axes_

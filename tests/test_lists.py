@@ -202,6 +202,26 @@ def test_cells_of_a_fit_from_files_are_written_as_those_of_the_fit(form, slices,
     assert [adata.uns["cluster"]["predicted"] for adata in written] == [False, False]
 
 
+@pytest.mark.parametrize("form", ["paths", "list", "backed"])
+def test_slices_of_the_fit_are_known_again(form, slices, joined, paths, tmp_path, monkeypatch):
+    model, X = SpaLLMFusion(n_clusters=3, text=_text(), **QUICK), {"paths": paths, "list": slices}.get(form)
+    if form == "backed":
+        joined.write_h5ad(tmp_path / "all.h5ad")
+        model, X = model.set_params(batch_key="slice"), anndata.read_h5ad(tmp_path / "all.h5ad", backed="r")
+    model.fit(X)
+    items = [joined.copy()] if form == "backed" else [adata.copy() for adata in slices][::-1]
+    labels = [model.labels_] if form == "backed" else _parts(model.labels_, slices)[::-1]
+    with monkeypatch.context() as patch:
+        patch.setattr(SpaLLMFusion, "_embed", _refuse)
+        model.write(items)
+    for adata, own in zip(items, labels, strict=True):
+        assert_array_equal(adata.obs["domain"].astype(int), own)
+        assert not adata.uns["domain"]["predicted"]
+    items[0].X = items[0].X[:, ::-1]  # as many counts in each spot, of other genes
+    model.write(items[0])
+    assert items[0].uns["domain"]["predicted"]
+
+
 def test_networks_read_a_backed_file_by_slices(joined, many, tmp_path, monkeypatch):
     shuffled = joined[np.random.default_rng(0).permutation(len(joined))].copy()
     shuffled.write_h5ad(tmp_path / "all.h5ad")
@@ -211,6 +231,8 @@ def test_networks_read_a_backed_file_by_slices(joined, many, tmp_path, monkeypat
     monkeypatch.setattr("skst.semst.WholeTissue", _refuse)
     fitted = clone(model).fit(backed)
     assert adjusted_rand_score(fitted.labels_, whole.labels_) > 0.99
+    fitted.write(shuffled)
+    assert not shuffled.uns["domain"]["predicted"]
     assert_array_equal(fitted.predict(backed), fitted.labels_)
     assert_allclose(fitted.denoised_, whole.denoised_, rtol=0.05)
 

@@ -207,8 +207,11 @@ class DomainMixin(PartitionMixin):
             return nodes[children]
         return merge_tree(self.embedding_, self.labels_[:, None] == np.arange(self.labels_.max() + 1))
 
-    def _find_domains(self, spots, seed, n_views=1, beside=()):
-        """Set the number of domains, the clusterer and the labels from ``embedding_``."""
+    def _find_domains(self, spots, seed, n_views=1, *, beside=(), slices=None, marks=None):
+        """Set the number of domains, the clusterer and the labels from ``embedding_``.
+
+        `beside` is what else was read; `slices`, if they were read one at a time, are known again by their `marks`.
+        """
         order = content_order(spots.X, spots.coordinates)
         self._choose_n_clusters(self.embedding_[:, : self.embedding_.shape[1] // n_views], seed, order)
         self._fit_clusterer(seed, order, n_views, settle=lambda labels: self._voted(labels, spots))
@@ -218,6 +221,7 @@ class DomainMixin(PartitionMixin):
         self._check_collapse(advice, "spots")
         self._check_question(spots)
         self._record = record_of(self, data_hash(spots, *beside))
+        self._marked = None if slices is None else dict(zip(marks, slices.rows, strict=True))
 
     def _check_question(self, spots):
         """Warn if types of cells seem to be asked for, which averages over neighbours cannot tell."""

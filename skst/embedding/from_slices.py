@@ -31,6 +31,8 @@ class SlicedViews(NamedTuple):
     text_axes : TextAxes or None
     sizes : ndarray of shape (n_spots,) or None
         Library sizes; not of slices that nothing was fitted to.
+    marks : list of str or None
+        What tells each slice from others; likewise.
     from_memory : bool
         Whether all scores were kept from an earlier fit.
     """
@@ -39,6 +41,7 @@ class SlicedViews(NamedTuple):
     meaning: NDArray[np.float32] | None
     text_axes: TextAxes | None = None
     sizes: NDArray[np.float64] | None = None
+    marks: list[str] | None = None
     from_memory: bool = False
 
 
@@ -122,7 +125,7 @@ def fit_slices(
     transformer.n_components_ = structure.shape[1]
     rng = check_random_state(transformer.random_state)
     structure = transformer._fit_batches(structure, slices.spots().batch, rng)
-    return SlicedViews(structure, meaning, text_axes, seen.sizes, passes.from_memory)
+    return SlicedViews(structure, meaning, text_axes, seen.sizes, passes.marks, passes.from_memory)
 
 
 def embed_slices(

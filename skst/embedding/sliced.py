@@ -20,7 +20,7 @@ from skst.expression.moments import add_moments, averaged_moments, leading_axes,
 from skst.expression.panels import on_genes, share_of_counts
 from skst.expression.pooling import MAX_POOLING
 from skst.expression.smooth import AveragedPCA, propagate, single_hop
-from skst.expression.survey import ColumnSums, Survey, add_surveys, reach_of, sampled_rows, survey
+from skst.expression.survey import ColumnSums, Survey, add_surveys, mark_of, reach_of, sampled_rows, survey
 from skst.expression.views import AveragedViews
 from skst.graph.build import averaging_operator
 from skst.inputs.aside import aside_of
@@ -137,6 +137,8 @@ class Passes:
         Whether all of the last pass was kept from an earlier fit.
     faults : Faults
         Spots that the graph tells nothing about, once the first pass is done.
+    marks : list of str
+        What tells each slice from others, from then on.
     """
 
     def __init__(self, slices, graph, pca, *, memory=None, fix="pass raw counts, or set normalize=False", verbose=0):
@@ -174,6 +176,8 @@ class Passes:
         if pca.normalize:
             depths = [float(np.median(part.sizes)) for part, _, _ in found]
             warn_of_shallow([one.called for one in self.slices.slices], depths)
+        parts = zip(found, self.slices.slices, strict=True)
+        self.marks = [mark_of(part.sizes, part.counts, one.places) for (part, _, _), one in parts]
         seen = add_surveys([part for part, _, _ in found])
         seen = seen._replace(sizes=self.slices.joined([part.sizes for part, _, _ in found]))
         alone, crowded, most = zip(*(faults for _, _, faults in found), strict=True)

@@ -80,6 +80,8 @@ class WholeTissue:
         Fitted by :meth:`learn`, or before.
     """
 
+    marks = None
+
     def __init__(self, X: Any, spots: Spots, pca: AveragedPCA):
         self.X = X
         self.spots = spots
@@ -142,6 +144,11 @@ class SlicedTissue:
         self.slices = slices
         self.pca = pca
         self._passes = Passes(slices, graph, pca, fix="pass raw counts", verbose=verbose)
+
+    @property
+    def marks(self) -> list[str]:
+        """What tells each slice from others, once it was learnt from."""
+        return self._passes.marks
 
     def learn(
         self, average: csr_array, text: TextOfSpots | None, n_decoded: int, seed: int, rng: np.random.RandomState

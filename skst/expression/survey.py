@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -139,11 +140,21 @@ def survey(X: Matrix, average: csr_array, core: NDArray[np.integer] | None = Non
         np.zeros(1),
         0,
         average.nnz,
-        np.asarray(abs(X).sum(axis=0, dtype=np.float64)).ravel(),
+        gene_totals(X),
         lowest,
         highest,
         not np.array_equal(entries, np.floor(entries)),
     )
+
+
+def gene_totals(X: Matrix) -> NDArray[np.float64]:
+    """Absolute counts of each gene, float64."""
+    return np.asarray(abs(X).sum(axis=0, dtype=np.float64)).ravel()
+
+
+def mark_of(sizes: NDArray[np.float64], totals: NDArray[np.float64], places: NDArray[np.float64]) -> str:
+    """What tells a slice from others, hexadecimal: library sizes, totals of genes, and places, in their order."""
+    return joblib.hash((sizes, totals, np.ascontiguousarray(places)))
 
 
 def add_surveys(parts: Sequence[Survey]) -> Survey:
