@@ -42,9 +42,12 @@ def nearest_neighbors(points: np.ndarray, n_neighbors: int) -> NDArray[np.int64]
         tree = KDTree(points, leaf_size=30)
         order = np.asarray(tree.get_arrays()[1])
         found = np.empty((n_points, k + 1), dtype=np.int64)
-        parts = np.array_split(order, cpu_count())
-        asked = (delayed(tree.query)(points[part], k + 1, return_distance=False) for part in parts)
-        found[order] = np.concatenate(Parallel(len(parts), require="sharedmem")(asked))
+
+        def ask(part):
+            found[part] = tree.query(points[part], k + 1, return_distance=False)
+
+        parts = np.array_split(order, -(-n_points // _MANY))
+        Parallel(min(cpu_count(), len(parts)), require="sharedmem")(delayed(ask)(part) for part in parts)
     else:
         found = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points, return_distance=False)
     # Among exact duplicates a point need not come first, or at all: drop it where it is, else drop the last.
@@ -105,45 +108,61 @@ def spatial_graph(
     (batch,) = match_rows(coordinates, origin="coordinates", batch=batch)
     n_spots = len(coordinates)  # type: ignore[arg-type]
     coordinates, batch = read_coordinates(coordinates, n_spots), read_batch(batch, n_spots)
-    batch = np.zeros(n_spots, dtype=np.int64) if batch is None else batch
+    if batch is None:
+        return _graph_of(coordinates, kind, n_neighbors, radius)
     rows, cols = [], []
     for code in range(batch.max(initial=-1) + 1):
         members = np.flatnonzero(batch == code)
-        i, j = _edges(coordinates[members], kind, n_neighbors, radius)  # type: ignore[index]
-        rows.append(members[i])
-        cols.append(members[j])
-    rows, cols = np.concatenate(rows), np.concatenate(cols)
-    return _adjacency(rows, cols, n_spots)
+        edges = _graph_of(coordinates[members], kind, n_neighbors, radius).tocoo()  # type: ignore[index]
+        rows.append(members[edges.row])
+        cols.append(members[edges.col])
+    return _zeros_and_ones(np.concatenate(rows), np.concatenate(cols), n_spots)
 
 
-def _adjacency(rows, cols, n_spots):
-    """Zeros and ones, with an edge both ways where there is one either way."""
+def _zeros_and_ones(rows, cols, n_spots):
+    """The matrix of some entries, whether they are told once or twice."""
     if n_spots <= np.iinfo(np.int32).max:
         rows, cols = rows.astype(np.int32), cols.astype(np.int32)
-    ones = np.ones(2 * len(rows), dtype=np.float32)
-    both_ways = (np.concatenate([rows, cols]), np.concatenate([cols, rows]))
-    graph = sparse.coo_array((ones, both_ways), shape=(n_spots, n_spots)).tocsr()
+    ones = np.ones(len(rows), dtype=np.float32)
+    graph = sparse.coo_array((ones, (rows, cols)), shape=(n_spots, n_spots)).tocsr()
     graph.data[:] = 1.0
     return graph
 
 
-def _edges(points, kind, n_neighbors, radius):
+def _adjacency(rows, cols, n_spots):
+    """Zeros and ones, with an edge both ways where there is one either way."""
+    return _zeros_and_ones(np.concatenate([rows, cols]), np.concatenate([cols, rows]), n_spots)
+
+
+def _either_way(neighbors):
+    """The same of the neighbours of each point; as rows of a matrix, since a list of edges takes five times as much."""
+    n_points, k = neighbors.shape
+    integers = np.int32 if n_points * max(k, 1) <= np.iinfo(np.int32).max else np.int64
+    columns = np.sort(neighbors.astype(integers), axis=1).ravel()
+    ends = np.arange(n_points + 1, dtype=integers) * integers(k)
+    told = sparse.csr_array((np.ones(len(columns), dtype=np.float32), columns, ends), shape=(n_points, n_points))
+    graph = sparse.csr_array(told + told.T.tocsr())
+    graph.data[:] = 1.0
+    return graph
+
+
+def _graph_of(points, kind, n_neighbors, radius):
+    """Graph of the spots of one slice."""
     n_points = len(points)
     if kind == "knn":
-        j = nearest_neighbors(points, n_neighbors)
-        return np.repeat(np.arange(n_points), j.shape[1]), j.ravel()
+        return _either_way(nearest_neighbors(points, n_neighbors))
     if kind == "radius":
         from sklearn.neighbors import NearestNeighbors
 
         _check_reach(points, radius)
         found = NearestNeighbors(radius=radius).fit(points).radius_neighbors_graph().tocoo()
-        return found.row, found.col
+        return _adjacency(found.row, found.col, n_points)
     # Qhull merges duplicates: triangulate distinct places, then join the spots of one place to each other's star.
     places, place = np.unique(points, axis=0, return_inverse=True)
     at = sparse.csr_array((np.ones(n_points), (np.arange(n_points), place.ravel())), shape=(n_points, len(places)))
     found = (at @ (_triangulation(places) + sparse.eye_array(len(places))) @ at.T).tocoo()
     keep = found.row != found.col
-    return found.row[keep], found.col[keep]
+    return _adjacency(found.row[keep], found.col[keep], n_points)
 
 
 def _check_reach(points, radius):
