@@ -5,7 +5,7 @@ Each is a function of one slice, which may run in another process and is kept by
 chooses genes where counts have to be pooled first.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import joblib
@@ -229,17 +229,9 @@ class Passes:
 
     def scores(self, text: "TextAxes | None" = None) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Third pass: averaged scores of all spots, neither centred nor scaled, and of their text."""
-        structure = meaning = None
-        found = self.run(_score, "scores", self.graph, self.pca, text)
-        for rows, (own, told) in zip(self.slices.rows, found, strict=True):
-            if structure is None:
-                structure = np.empty((self.slices.n_spots, own.shape[1]), dtype=np.float32)
-            structure[rows] = own
-            if told is not None:
-                if meaning is None:
-                    meaning = np.empty((self.slices.n_spots, told.shape[1]), dtype=np.float32)
-                meaning[rows] = told
-        return structure, meaning  # type: ignore[return-value]
+        found = zip(self.slices.rows, self.run(_score, "scores", self.graph, self.pca, text), strict=True)
+        structure, meaning = in_rows(self.slices.n_spots, ((rows, *sides) for rows, sides in found))
+        return structure, meaning
 
     def run(self, function, name, *constant, each=None):
         """What a function says of each slice, from memory where it is there."""
@@ -372,16 +364,28 @@ def _score(one, key, each, graph, pca, text):
         told = pca.spread(text.sums.weights(block.X) @ (text.sums.vectors @ text.axes), block.average)[chosen]
         return block.rows, own, told - (text.mean + offset) @ text.axes
 
-    rows, *sides = zip(*over_blocks(score, one, _operator(graph, one), _reach(leading), len(genes)), strict=True)
-    return tuple(None if side[0] is None else in_rows(rows, side) for side in sides)
+    return in_rows(len(one.places), over_blocks(score, one, _operator(graph, one), _reach(leading), len(genes)))
 
 
-def in_rows(rows, parts):
-    """What is told of the rows of blocks of a slice, as one array."""
-    whole = np.empty((sum(map(len, rows)), parts[0].shape[1]), dtype=np.float32)
-    for some, part in zip(rows, parts, strict=True):
-        whole[some] = part
-    return whole
+def in_rows(n_rows: int, found: Iterable[tuple]) -> list[Any]:
+    """Arrays of all rows from those of some, as they come.
+
+    Parameters
+    ----------
+    n_rows : int
+    found : iterable of tuple
+        Rows, and what is told of them, None where nothing is.
+    """
+    wholes: list[Any] = []
+    for rows, *parts in found:
+        if len(rows) == n_rows and (np.diff(rows) == 1).all():  # all there are, in their order
+            wholes = parts
+            continue
+        wholes = wholes or [None if part is None else np.empty((n_rows, part.shape[1]), "f4") for part in parts]
+        for whole, part in zip(wholes, parts, strict=True):
+            if part is not None:
+                whole[rows] = part
+    return wholes
 
 
 def _add_pairs(found):

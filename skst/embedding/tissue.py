@@ -219,7 +219,7 @@ def _read(one, key, each, graph, pca, decoded, rank):
     rows, scores, counts, ranked = zip(*over_blocks(read, one, average, n_hops, width), strict=True)
     place = np.concatenate(rows)
     return (
-        None if pca is None else in_rows(rows, scores),
+        None if pca is None else in_rows(len(one.places), zip(rows, scores, strict=True))[0],
         None if decoded is None else sparse.vstack(counts, format="csr")[np.argsort(place)],
         None if rank is None else _in_turn(RankedGenes.join(ranked), place),
     )
