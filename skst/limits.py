@@ -30,5 +30,7 @@ SLICE_ENTRIES = 2**28
 TILE_ENTRIES = 2**25
 # The same of a slice in memory that is larger than that: 16 MiB, which the allocator keeps and the cache nearly holds.
 HELD_ENTRIES = 2**22
+# One that is not larger is worked on in such parts, too, where they have so many spots.
+HELD_SPOTS = 10_000
 # Tokens that a language model reads at once on a CPU, however many texts it may: what stays in the processor's cache.
 TOKENS_AT_ONCE = 2048

@@ -14,13 +14,10 @@ import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
 
-from skst import limits
 from skst._version import __version__
-from skst.expression.counts import library_sizes
-from skst.expression.survey import gene_totals, mark_of
-from skst.inputs.blocks import row_blocks
+from skst.expression.counts import telling_sums
+from skst.expression.survey import mark_of
 from skst.inputs.rows import is_anndata
 from skst.inputs.spots import Spots
 from skst.inputs.tables import tables_of
@@ -54,20 +51,7 @@ def data_hash(spots: Spots, *beside: Any) -> str:
     >>> data_hash(Spots(X, None, None, None)) == data_hash(Spots(X[::-1], None, None, None))
     False
     """
-    # A sum with weights of its own for each gene: plain sums do not tell genes apart.
-    weights = np.random.RandomState(0).uniform(1, 2, spots.X.shape[1])
-    sums = np.concatenate([part for _, block in row_blocks(spots.X) for part in _weighted_sums(block, weights)])
-    return joblib.hash((sums, spots.coordinates, spots.batch, spots.graph, beside))
-
-
-def _weighted_sums(block, weights):
-    """Sums over genes, in the order of a sparse matrix: rounding must not tell dense counts from sparse ones."""
-    step = max(1, limits.HELD_ENTRIES // max(1, len(weights)))
-    if sparse.issparse(block):
-        yield block @ weights
-        return
-    for start in range(0, len(block), step):
-        yield sparse.csr_array(block[start : start + step]) @ weights
+    return joblib.hash((telling_sums(spots.X), spots.coordinates, spots.batch, spots.graph, beside))
 
 
 def check_writable(adata: Any, key_added: str) -> None:
@@ -300,14 +284,13 @@ class WritesResults:
         """Rows of the data of ``fit`` that `spots` are, None if they are others."""
         if self._marked is None:
             return slice(None) if data_hash(spots, *self._beside(X)) == self._record["data_hash"] else None
-        n_spots = spots.X.shape[0]
-        codes = np.zeros(n_spots, dtype=int) if spots.batch is None else spots.batch
-        places = np.zeros((n_spots, 0)) if spots.coordinates is None else spots.coordinates
-        known = np.empty(n_spots, dtype=int)
+        sums = telling_sums(spots.X)
+        codes = np.zeros(len(sums), dtype=int) if spots.batch is None else spots.batch
+        places = np.zeros((len(sums), 0)) if spots.coordinates is None else spots.coordinates
+        known = np.empty(len(sums), dtype=int)
         for code in range(codes.max(initial=-1) + 1):
             rows = np.flatnonzero(codes == code)
-            one = spots.X[rows]
-            found = self._marked.get(mark_of(library_sizes(one), gene_totals(one), places[rows]))
+            found = self._marked.get(mark_of(sums[rows], places[rows]))
             if found is None:
                 return None
             known[rows] = found

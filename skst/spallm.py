@@ -210,6 +210,7 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
             raise ValueError(f"alpha=0 and beta={self.beta} leave nothing of the spots; give one a weight above 0.")
         X, places, slices, _ = self._open(X, coordinates, batch, reset=True)
         spots = self._read_spots(X, **places, reset=True) if slices is None else slices.spots()
+        self._marked = None  # of an earlier fit
         parts = self._parts_of(spots) if slices is None else slices
         self._check_partition(spots.X.shape[0])
         # All seeds are drawn before anything else, so that strategies can be compared seed by seed.
@@ -247,8 +248,9 @@ class SpaLLMFusion(DomainMixin, BaseEstimator):
         return views_read_whole(spatial, text) if ours else f"spatial={spatial!r}"
 
     def _parts_of(self, spots):
-        """Slices of spots in memory that are so many that their views are made in parts; None if they are not."""
-        if spots.X.shape[0] <= limits.MAX_WHOLE or spots.coordinates is None or self._reads_whole():
+        """Slices of spots in memory that are many, or others than slices of the fit; None where they are one whole."""
+        few = spots.X.shape[0] <= limits.MAX_WHOLE and self._marked is None
+        if few or spots.coordinates is None or self._reads_whole():
             return None
         return slices_in_memory(spots, type(self).__name__)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from llmdsc_fits import FEW
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.metrics import adjusted_rand_score
 
@@ -220,6 +221,30 @@ def test_slices_of_the_fit_are_known_again(form, slices, joined, paths, tmp_path
     items[0].X = items[0].X[:, ::-1]  # as many counts in each spot, of other genes
     model.write(items[0])
     assert items[0].uns["domain"]["predicted"]
+
+
+def test_slices_are_told_apart_by_more_than_their_sums(slices):
+    (adata,), rng = [slices[0].copy()], np.random.default_rng(0)
+    genes = [np.repeat(np.arange(adata.n_vars), row)[:60] for row in adata.X.toarray().astype(int)]
+    counts = np.array([np.bincount(rng.permutation(found), minlength=adata.n_vars) for found in genes])
+    adata = adata[counts.sum(axis=1) == 60].copy()  # all spots of one depth, as after thinning
+    adata.X = np.float32(0.1) * counts[counts.sum(axis=1) == 60].astype(np.float32)
+    model = SpaLLMFusion(n_clusters=3, strategy="expression", **QUICK)
+    model.set_params(spatial__normalize=False).fit([adata])
+    shuffled, sparser = adata.copy(), adata.copy()
+    shuffled.X, sparser.X = shuffled.X[rng.permutation(len(adata))], sparse.csr_matrix(adata.X)
+    for other, predicted in ((shuffled, True), (sparser, False)):
+        model.write(other)
+        assert other.uns["domain"]["predicted"] == predicted
+
+
+@pytest.mark.filterwarnings("ignore:.*lacks 100 of the 200 genes")
+def test_one_tissue_without_some_genes_is_predicted_as_a_list_of_it(slices):
+    model = SpaLLMFusion(n_clusters=3, strategy="expression", **QUICK).fit(slices)
+    part = slices[0][:, : slices[0].n_vars // 2].copy()
+    assert_array_equal(model.predict(part), model.predict([part])[0])
+    model.write(part)
+    assert_array_equal(part.obs["domain"].astype(int), model.predict(part))
 
 
 def test_networks_read_a_backed_file_by_slices(joined, many, tmp_path, monkeypatch):

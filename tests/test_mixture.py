@@ -12,6 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from tissues import blobs
 
+from skst import limits
 from skst.partition import (
     ConsensusMixture,
     GraphCommunities,
@@ -67,6 +68,22 @@ def test_a_seed_makes_it_repeatable():
         parallel = ConsensusMixture(5, random_state=0, n_jobs=2).fit(X)
     np.testing.assert_array_equal(parallel.labels_, labels[0])
     assert 0 < parallel.agreement_ < 1
+
+
+def test_threads_leave_warnings_as_they_were(monkeypatch):
+    monkeypatch.setattr(limits, "ROWS_A_THREAD", 50)
+    X, _ = blobs(4)
+    before = list(warnings.filters)
+    for _ in range(4):
+        ConsensusMixture(6, n_leading=(2, 3), random_state=0).fit(np.repeat(X[:4], 50, axis=0))  # four distinct rows
+    assert warnings.filters == before
+
+
+def test_preferred_processes_are_threads():
+    X, _ = blobs(3)
+    expected = ConsensusMixture(3, random_state=0).fit(X).labels_
+    with parallel_config(prefer="processes"):
+        np.testing.assert_array_equal(ConsensusMixture(3, random_state=0).fit(X).labels_, expected)
 
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters", "ignore:invalid value:RuntimeWarning")

@@ -402,6 +402,7 @@ def test_large_tissue_in_memory_is_worked_on_in_parts(strategy, batch_key, folde
     expected = clone(model).fit(whole)
     monkeypatch.setattr(limits, "MAX_WHOLE", N_SPOTS - 1)
     monkeypatch.setattr(limits, "HELD_ENTRIES", 80 * 100)
+    monkeypatch.setattr(limits, "HELD_SPOTS", 1)
     built, build = [], SpatialNeighbors.build
     monkeypatch.setattr(SpatialNeighbors, "build", lambda *given, **more: built.append(1) or build(*given, **more))
     fitted = clone(model).fit(whole)

@@ -5,7 +5,7 @@ Each is a function of one slice, which may run in another process and is kept by
 chooses genes where counts have to be pooled first.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import joblib
@@ -24,7 +24,7 @@ from skst.expression.survey import ColumnSums, Survey, add_surveys, mark_of, rea
 from skst.expression.views import AveragedViews
 from skst.graph.build import averaging_operator
 from skst.inputs.aside import aside_of
-from skst.inputs.blocks import some_columns
+from skst.inputs.blocks import in_rows, some_columns
 from skst.inputs.counting import check_range, warn_of_shallow
 from skst.inputs.places import Faults, faults_of_degrees
 from skst.inputs.slices import Slice, of_slice
@@ -72,7 +72,7 @@ def blocks(one: Slice, average: csr_array, n_hops: int, n_columns: int) -> Itera
         Columns of what is held dense.
     """
     n_spots = len(one.places)
-    size = max(1, (limits.HELD_ENTRIES if one.at_hand else limits.TILE_ENTRIES) // n_columns)
+    size = _spots_a_block(one, n_columns)
     whole = one.read() if one.at_hand or n_spots * n_columns <= limits.SLICE_ENTRIES else None
     if n_spots <= size and whole is not None:
         yield Block(np.arange(n_spots), whole, average, None)
@@ -100,13 +100,19 @@ def over_blocks(
         As of :func:`blocks`.
     """
     found = blocks(one, average, n_hops, n_columns)
-    if not one.at_hand or len(one.places) * n_columns <= limits.HELD_ENTRIES:  # in a file, or one block
+    if not one.at_hand or len(one.places) <= _spots_a_block(one, n_columns):  # in a file, or one block
         return map(work, found)
     return _side_by_side(work, found)
 
 
+def _spots_a_block(one, n_columns):
+    """Few enough that the cache nearly holds them, of slices in memory; but around blocks of few spots lie too many."""
+    size, held = (max(1, most // n_columns) for most in (limits.TILE_ENTRIES, limits.HELD_ENTRIES))
+    return min(size, held) if one.at_hand and (held >= limits.HELD_SPOTS or len(one.places) > size) else size
+
+
 def _side_by_side(work, found):
-    settings = {"require": "sharedmem", "pre_dispatch": "n_jobs", "return_as": "generator"}
+    settings = {"backend": "threading", "pre_dispatch": "n_jobs", "return_as": "generator"}
     threads = joblib.Parallel(min(joblib.cpu_count(), MAX_THREADS), **settings)
     with one_thread_each():
         yield from threads(joblib.delayed(work)(block) for block in found)
@@ -177,7 +183,7 @@ class Passes:
             depths = [float(np.median(part.sizes)) for part, _, _ in found]
             warn_of_shallow([one.called for one in self.slices.slices], depths)
         parts = zip(found, self.slices.slices, strict=True)
-        self.marks = [mark_of(part.sizes, part.counts, one.places) for (part, _, _), one in parts]
+        self.marks = [mark_of(part.told, one.places) for (part, _, _), one in parts]
         seen = add_surveys([part for part, _, _ in found])
         seen = seen._replace(sizes=self.slices.joined([part.sizes for part, _, _ in found]))
         alone, crowded, most = zip(*(faults for _, _, faults in found), strict=True)
@@ -295,14 +301,14 @@ def _reach(pca):
 
 def _look(one, key, sampled, graph, n_hops, normalize, text, fix):
     average = _operator(graph, one)
-    sizes = np.empty(len(one.places))
+    sizes, told = np.empty((2, len(one.places)))
 
     def look(block):
         seen = survey(block.X, block.average, block.core, normalize=normalize)
         if normalize:
             with of_slice(one.called):
                 check_range(seen.lowest.min(), 0.0, False, lambda: fix)
-        sizes[block.rows] = seen.sizes
+        sizes[block.rows], told[block.rows] = seen.sizes, seen.told
         if text is None:
             return seen, None
         X = block.X if block.core is None else block.X[block.core]
@@ -310,7 +316,7 @@ def _look(one, key, sampled, graph, n_hops, normalize, text, fix):
 
     seen, sums = zip(*over_blocks(look, one, average, 1, one.n_genes), strict=True)
     reach = reach_of(average, sampled, n_hops)
-    whole = add_surveys(seen)._replace(sizes=sizes, n_edges=average.nnz, reach=reach, n_sampled=len(sampled))
+    whole = add_surveys(seen)._replace(sizes=sizes, told=told, n_edges=average.nnz, reach=reach, n_sampled=len(sampled))
     return whole, None if text is None else ColumnSums.add(sums), faults_of_degrees(np.diff(average.indptr) - 1)
 
 
@@ -365,27 +371,6 @@ def _score(one, key, each, graph, pca, text):
         return block.rows, own, told - (text.mean + offset) @ text.axes
 
     return in_rows(len(one.places), over_blocks(score, one, _operator(graph, one), _reach(leading), len(genes)))
-
-
-def in_rows(n_rows: int, found: Iterable[tuple]) -> list[Any]:
-    """Arrays of all rows from those of some, as they come.
-
-    Parameters
-    ----------
-    n_rows : int
-    found : iterable of tuple
-        Rows, and what is told of them, None where nothing is.
-    """
-    wholes: list[Any] = []
-    for rows, *parts in found:
-        if len(rows) == n_rows and (np.diff(rows) == 1).all():  # all there are, in their order
-            wholes = parts
-            continue
-        wholes = wholes or [None if part is None else np.empty((n_rows, part.shape[1]), "f4") for part in parts]
-        for whole, part in zip(wholes, parts, strict=True):
-            if part is not None:
-                whole[rows] = part
-    return wholes
 
 
 def _add_pairs(found):

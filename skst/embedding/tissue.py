@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csr_array
 
-from skst.embedding.sliced import Passes, in_rows, over_blocks
+from skst.embedding.sliced import Passes, over_blocks
 from skst.expression.counts import library_sizes
 from skst.expression.smooth import DENSE_GENES, AveragedPCA
 from skst.files.aside import RowsAside
@@ -15,7 +15,7 @@ from skst.genes.ranking import RankedGenes
 from skst.graph.build import averaging_operator
 from skst.graph.neighbors import SpatialNeighbors, as_graph
 from skst.graph.operators import warn_if_alike
-from skst.inputs.blocks import column_sums, some_columns
+from skst.inputs.blocks import column_sums, in_rows, some_columns
 from skst.inputs.counting import check_counts, check_depths, check_range
 from skst.inputs.order import content_order, order_by_sums
 from skst.inputs.slices import Slices

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csr_array
 
-from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root
+from skst.expression.counts import library_sizes, median_depth, scale_depth, square_root, telling_sums
 from skst.expression.noise import NoiseSums, add_noise, noise_sums
 from skst.inputs.types import Matrix
 
@@ -60,6 +60,8 @@ class Survey(NamedTuple):
     ----------
     sizes : ndarray of shape (n_spots,), float64
         Library sizes.
+    told : ndarray of shape (n_spots,), float64
+        What tells spots from each other.
     values : ColumnSums
         Of square roots of shares in the counts; of X where that is taken as it is.
     noise : NoiseSums or None
@@ -76,6 +78,7 @@ class Survey(NamedTuple):
     """
 
     sizes: NDArray[np.float64]
+    told: NDArray[np.float64]
     values: ColumnSums
     noise: NoiseSums | None
     reach: NDArray[np.float64]
@@ -135,33 +138,30 @@ def survey(X: Matrix, average: csr_array, core: NDArray[np.integer] | None = Non
         lowest, highest = lowest.toarray().ravel(), highest.toarray().ravel()
     return Survey(
         sizes,
+        telling_sums(X),
         ColumnSums.of(shares),
         noise,
         np.zeros(1),
         0,
         average.nnz,
-        gene_totals(X),
+        np.asarray(abs(X).sum(axis=0, dtype=np.float64)).ravel(),
         lowest,
         highest,
         not np.array_equal(entries, np.floor(entries)),
     )
 
 
-def gene_totals(X: Matrix) -> NDArray[np.float64]:
-    """Absolute counts of each gene, float64."""
-    return np.asarray(abs(X).sum(axis=0, dtype=np.float64)).ravel()
-
-
-def mark_of(sizes: NDArray[np.float64], totals: NDArray[np.float64], places: NDArray[np.float64]) -> str:
-    """What tells a slice from others, hexadecimal: library sizes, totals of genes, and places, in their order."""
-    return joblib.hash((sizes, totals, np.ascontiguousarray(places)))
+def mark_of(told: NDArray[np.float64], places: NDArray[np.float64]) -> str:
+    """What tells a slice from others, hexadecimal: what tells its spots from each other, and their places."""
+    return joblib.hash((told, np.ascontiguousarray(places)))
 
 
 def add_surveys(parts: Sequence[Survey]) -> Survey:
-    """What is known of the whole; sizes follow each other as the parts do."""
+    """What is known of the whole; spots follow each other as the parts do."""
     noise = [part.noise for part in parts if part.noise is not None]
     return Survey(
         np.concatenate([part.sizes for part in parts]),
+        np.concatenate([part.told for part in parts]),
         ColumnSums.add([part.values for part in parts]),
         add_noise(noise) if noise else None,
         sum((part.reach for part in parts[1:]), parts[0].reach),

@@ -47,7 +47,7 @@ def nearest_neighbors(points: np.ndarray, n_neighbors: int) -> NDArray[np.int64]
             found[part] = tree.query(points[part], k + 1, return_distance=False)
 
         parts = np.array_split(order, -(-n_points // _MANY))
-        Parallel(min(cpu_count(), len(parts)), require="sharedmem")(delayed(ask)(part) for part in parts)
+        Parallel(min(cpu_count(), len(parts)), backend="threading")(delayed(ask)(part) for part in parts)
     else:
         found = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points, return_distance=False)
     # Among exact duplicates a point need not come first, or at all: drop it where it is, else drop the last.

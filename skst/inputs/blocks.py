@@ -1,6 +1,7 @@
 """Large matrices a block of rows at a time, so that what is computed of them is never held for all rows at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,3 +83,24 @@ def _power_sums(X, power, axis):
         return np.einsum(",".join(["ij"] * power) + "->" + "ji"[axis], *[X] * power, dtype=np.float64)
     values = X.data.astype(np.float64) ** power
     return np.asarray(sparse.csr_array((values, X.indices, X.indptr), shape=X.shape).sum(axis=axis)).ravel()
+
+
+def in_rows(n_rows: int, found: Iterable[tuple]) -> list[Any]:
+    """Arrays of all rows from those of some, as they come.
+
+    Parameters
+    ----------
+    n_rows : int
+    found : iterable of tuple
+        Rows, and what is told of them, None where nothing is.
+    """
+    wholes: list[Any] = []
+    for rows, *parts in found:
+        if len(rows) == n_rows and (np.diff(rows) == 1).all():  # all there are, in their order
+            wholes = parts
+            continue
+        wholes = wholes or [None if part is None else np.empty((n_rows, part.shape[1]), "f4") for part in parts]
+        for whole, part in zip(wholes, parts, strict=True):
+            if part is not None:
+                whole[rows] = part
+    return wholes

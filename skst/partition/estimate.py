@@ -10,7 +10,7 @@ from sklearn.utils import check_array, check_random_state
 from skst._progress import progress_bar
 from skst.inputs.types import RandomState
 from skst.metrics import agreement_matrix
-from skst.partition.tied import fit_tied_mixture
+from skst.partition.tied import few_rows_allowed, fit_tied_mixture
 
 CRITERIA = ("bic", "stability")
 N_LEADING = 10
@@ -130,7 +130,7 @@ def _bics(rows, tried, rng, verbose):
     """BIC of the best of a few mixtures of each number."""
     seed = rng.randint(_MAX_SEED)
     values = []
-    with progress_bar(len(tried), "bic", "numbers of clusters", shown=bool(verbose)) as advance:
+    with progress_bar(len(tried), "bic", "numbers of clusters", shown=bool(verbose)) as advance, few_rows_allowed():
         for k in tried:
             fitted = [fit_tied_mixture(rows, k, seed + start) for start in range(N_STARTS)]
             values.append(min(mixture.bic(len(rows)) for mixture in fitted))
@@ -147,7 +147,8 @@ def _stabilities(rows, tried, rng, verbose):
     needed = sorted({near for k in tried for near in (k - 1, k, k + 1) if 1 <= near <= half})
     place = {k: i for i, k in enumerate(needed)}
     agreement = np.zeros((N_HALVINGS, len(needed), len(needed)))
-    with progress_bar(N_HALVINGS * len(needed), "stability", "mixtures", shown=bool(verbose)) as advance:
+    bar = progress_bar(N_HALVINGS * len(needed), "stability", "mixtures", shown=bool(verbose))
+    with bar as advance, few_rows_allowed():
         for i in range(N_HALVINGS):
             order, seed = rng.permutation(len(rows)), rng.randint(_MAX_SEED)
             parts = [], []

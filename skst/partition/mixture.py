@@ -16,7 +16,7 @@ from skst._constraints import Interval
 from skst._threads import one_thread_each
 from skst.metrics import agreement_matrix
 from skst.partition.nested import merge_tree
-from skst.partition.tied import TiedMixture, fit_tied_mixture
+from skst.partition.tied import TiedMixture, few_rows_allowed, fit_tied_mixture
 
 _MAX_SEED = np.iinfo(np.int32).max
 # Rows of a block, so that it stays in the processor's cache.
@@ -161,7 +161,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         found = (
             delayed(fit_tied_mixture)(rows[view][:, :depth], self.n_clusters, seed) for view, depth, seed in starts
         )
-        with one_thread_each():
+        with one_thread_each(), few_rows_allowed():
             fitted = self._side_by_side(found, len(sample))
             self._keep(fitted, [view for view, _, _ in starts])
             self._match(rows)
@@ -173,7 +173,7 @@ class ConsensusMixture(ClusterMixin, BaseEstimator):
         """Results of tasks on so many rows, which are worth threads where those of libraries wait for each other."""
         worth = min(cpu_count(), n_rows // limits.ROWS_A_THREAD)
         n_jobs = worth if self.n_jobs is None and worth > 1 else self.n_jobs
-        return Parallel(n_jobs, require="sharedmem")(tasks)
+        return Parallel(n_jobs, backend="threading")(tasks)
 
     def _keep(self, fitted, view_of):
         """Keep the likeliest of the mixtures of each view and depth."""

@@ -1,6 +1,8 @@
 """EM for Gaussians with one covariance in common, at the cost of a product of the data with the means."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -74,9 +76,7 @@ def fit_tied_mixture(
     TiedMixture
     """
     n_rows, d = X.shape
-    with warnings.catch_warnings():  # fewer distinct rows than clusters: EM goes on from what there is
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        labels = _starting_labels(X, n_clusters, random_state)
+    labels = _starting_labels(X, n_clusters, random_state)
     # A row a component, here and below: sums and maxima over components go along the memory.
     responsibilities = np.equal(np.arange(n_clusters)[:, None], labels).astype(np.float64)
     scatter = X.T @ X
@@ -96,6 +96,16 @@ def fit_tied_mixture(
             break
         previous = log_likelihood
     return TiedMixture(coefficients, intercepts, float(log_likelihood))
+
+
+@contextmanager
+def few_rows_allowed() -> Iterator[None]:
+    """Let k-means be silent about fewer distinct rows than clusters: EM goes on from what there is.
+
+    Around all fits, which may run in threads: what warnings say is a matter of the process.
+    """
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        yield
 
 
 def _starting_labels(X, n_clusters, random_state):
@@ -152,4 +162,6 @@ def likeliest_mixture(
     """
     rows = X if len(X) <= max_samples else X[random_state.choice(len(X), max_samples, replace=False)]
     seeds = random_state.randint(np.iinfo(np.int32).max, size=n_init)
-    return max((fit_tied_mixture(rows, n_clusters, seed) for seed in seeds), key=lambda mixture: mixture.log_likelihood)
+    with few_rows_allowed():
+        fitted = [fit_tied_mixture(rows, n_clusters, seed) for seed in seeds]
+    return max(fitted, key=lambda mixture: mixture.log_likelihood)
