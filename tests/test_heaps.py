@@ -1,5 +1,6 @@
 """Heaps of HDF5 files whose objects do not follow each other are found before the library walks them."""
 
+import mmap
 import struct
 
 import anndata
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skst.files import heaps
 from skst.files.hdf5 import open_h5
 from skst.files.heaps import has_broken_heap
 from skst.genes import read_gene_vectors
@@ -78,3 +80,17 @@ def test_data_that_are_stored_in_part_are_refused(tmp_path):
         with pytest.raises(ValueError, match="declares 288 bytes and stores 256"):
             read_gene_vectors(path)
     assert len(at) == 1
+
+
+@pytest.mark.parametrize("offset", range(-9, 3))
+def test_heaps_across_windows_are_found_once(offset, content, tmp_path, monkeypatch):
+    monkeypatch.setattr(heaps, "_WINDOW", mmap.PAGESIZE)
+    path = tmp_path / "a.h5ad"
+    path.write_bytes(content)
+    assert not has_broken_heap(path)
+    start, _ = _heap(content)
+    head, broken = content[:start], content[start : start + 8] + b"\xff" * 8
+    path.write_bytes(head.ljust(start + (-start) % mmap.PAGESIZE + mmap.PAGESIZE + offset, b"\0") + broken)
+    assert has_broken_heap(path)
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        assert len(list(heaps._heaps_of(whole))) == 1

@@ -6,10 +6,13 @@ libhdf5 goes from object to object by the sizes that a heap itself declares, and
 
 import mmap
 import os
+from collections.abc import Iterator
 
 _SIGNATURE = b"GCOL\x01\0\0\0"
 _SUPERBLOCK = b"\x89HDF\r\n\x1a\n"
 _HEADER = 16
+# A multiple of every size of a page.
+_WINDOW = 2**24
 
 
 def has_broken_heap(path: str | os.PathLike[str]) -> bool:
@@ -29,12 +32,19 @@ def has_broken_heap(path: str | os.PathLike[str]) -> bool:
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if _bytes_of_a_size(content) != 8:
             return False
-        start = content.find(_SIGNATURE)
+        return any(_is_broken(content, start) for start in _heaps_of(content))
+
+
+def _heaps_of(content: mmap.mmap) -> Iterator[int]:
+    """Where heaps begin; pages that were looked at are let go, so that a file larger than memory does not fill it."""
+    for begin in range(0, len(content), _WINDOW):
+        end = begin + _WINDOW + len(_SIGNATURE) - 1
+        start = content.find(_SIGNATURE, begin, end)
         while start >= 0:
-            if _is_broken(content, start):
-                return True
-            start = content.find(_SIGNATURE, start + 1)
-    return False
+            yield start
+            start = content.find(_SIGNATURE, start + 1, end)
+        if hasattr(mmap, "MADV_DONTNEED"):
+            content.madvise(mmap.MADV_DONTNEED, begin, min(_WINDOW, len(content) - begin))
 
 
 def _bytes_of_a_size(content: mmap.mmap) -> int | None:
