@@ -6,12 +6,16 @@ from scipy import sparse
 
 from skst import limits
 from skst.embedding.fusion import ViewFusion
+from skst.embedding.sliced import blocks
 from skst.expression.axes import CellExpression
 from skst.expression.counts import library_sizes
 from skst.expression.gene_views import GeneViews
 from skst.expression.scale import centre_and_scale
+from skst.graph import spatial_graph
+from skst.graph.build import averaging_operator
 from skst.inputs.blocks import column_sums, is_whole, row_blocks, row_sums, some_columns
 from skst.inputs.order import content_order
+from skst.inputs.slices import slices_in_memory
 from skst.inputs.spots import Spots
 from skst.nn import NormalizedCut
 from skst.results import data_hash
@@ -149,3 +153,14 @@ def test_fusion(strategy, small_blocks):
     fused = fusion.fuse_reduced(structure, reduced, in_place=True)
     np.testing.assert_allclose(fused, expected, atol=1e-6)
     assert np.shares_memory(fused, structure) == (strategy != "concat")
+
+
+@pytest.mark.parametrize(("n_columns", "n_blocks"), [(20, 2), (40, 1), (80, 9)])
+def test_slices_in_memory_are_cut_where_parts_are_many_spots_or_the_whole_is_large(n_columns, n_blocks, monkeypatch):
+    for name, value in {"TILE_ENTRIES": 60 * 40, "HELD_ENTRIES": 30 * 20, "HELD_SPOTS": 30}.items():
+        monkeypatch.setattr(limits, name, value)
+    places = np.random.default_rng(0).uniform(size=(60, 2))
+    (one,) = slices_in_memory(Spots(np.ones((60, 3), dtype=np.float32), None, places, None), "a test").slices
+    found = list(blocks(one, averaging_operator(spatial_graph(places)), 1, n_columns))
+    assert len(found) == n_blocks
+    np.testing.assert_array_equal(np.sort(np.concatenate([block.rows for block in found])), np.arange(60))
